@@ -1,0 +1,1 @@
+"""Settings: what they may be (schema) and how they are read (load)."""

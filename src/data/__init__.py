@@ -1,0 +1,1 @@
+"""Tables: where rows come from, what is computed from them, how they are stored."""

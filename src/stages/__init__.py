@@ -1,0 +1,1 @@
+"""The five DVC stages, one module each."""

@@ -1,0 +1,35 @@
+"""Names that others must spell alike: environment variables, tags, outcomes.
+
+`docs/tracking.md` documents the tags in one table.
+"""
+
+from typing import Literal
+
+# Environment variables
+MLFLOW_RUN_ID = "MLFLOW_RUN_ID"  # parent run, by MLflow's own convention
+MLFLOW_TRACKING_URI = "MLFLOW_TRACKING_URI"
+PIPELINE_SESSION = "PIPELINE_SESSION"  # session of the launcher, known even when no store is
+DVC_ROOT = "DVC_ROOT"  # main repository, also while an experiment runs in a temporary folder
+DVC_EXP_NAME = "DVC_EXP_NAME"
+DVC_EXP_BASELINE_REV = "DVC_EXP_BASELINE_REV"
+
+# Tags of runs
+KIND = "pipeline.kind"  # "parent" or "stage"
+SESSION = "pipeline.session"
+HOST = "pipeline.host"
+CPU = "pipeline.cpu"
+PYTHON = "pipeline.python"
+STAGE = "dvc.stage"
+ENTRY = "dvc.entry"  # hash of the stage's entry in dvc.lock
+MD5 = "dvc.md5."  # + path of a table, a model or another file that is not code
+EXP_NAME = "dvc.exp.name"
+EXP_BASELINE = "dvc.exp.baseline"
+GIT_COMMIT = "git.commit"
+GIT_BRANCH = "git.branch"
+GIT_DIRTY = "git.dirty"
+STAGE_OUTCOME = "stage."  # + name of the stage; with ".run_id", the run that produced what is there
+
+UNKNOWN = "unknown"
+
+Outcome = Literal["ran", "restored", "unchanged", "failed", "stale", "unknown"]
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]

@@ -1,0 +1,180 @@
+"""Open the MLflow store: once per process, under a lock, with bounded patience."""
+
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+
+from src.errors import TrackingError
+from src.tracking import names
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SYNC_HINT = "`make sync` fills the record in later"
+
+# A server that is down may cost a stage at most 10 s: one retry of 4 s. Whoever
+# sets the variables otherwise knows why.
+PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+}
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
+}
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store.
+
+    Attributes:
+        client: Client of the store.
+        experiment_id: The experiment that all runs go to.
+        uri: Where the store is.
+    """
+
+    client: "MlflowClient"
+    experiment_id: str
+    uri: str
+
+    @property
+    def label(self) -> str:
+        """The store's name for logs, without a password."""
+        return without_password(self.uri)
+
+
+def store_uri(root: Path) -> str:
+    """Tell which store is used: `MLFLOW_TRACKING_URI`, else a SQLite file in the root."""
+    return os.environ.get(names.MLFLOW_TRACKING_URI) or f"sqlite:///{root / 'mlflow.db'}"
+
+
+def open_store(root: Path, experiment_name: str) -> Store:
+    """Open the store, and create it and the experiment on first use.
+
+    Args:
+        root: Root of the main repository, to which relative places are anchored.
+        experiment_name: The MLflow experiment.
+
+    Raises:
+        TrackingError: The store cannot be read and written; says which and why.
+    """
+    uri = store_uri(root)
+    for variables in (PATIENCE, QUIET):
+        for name, value in variables.items():
+            os.environ.setdefault(name, value)
+    with _explained(uri), _alone(uri):
+        _check_sqlite(uri)
+        import mlflow
+
+        # Migrations and "creating tables" are no news to a user.
+        for logger in ("mlflow", "alembic"):
+            logging.getLogger(logger).setLevel(logging.ERROR)
+        mlflow.set_tracking_uri(uri)
+        client = mlflow.MlflowClient(uri)
+        experiment_id = _experiment_id(client, uri, experiment_name, root)
+        mlflow.set_experiment(experiment_id=experiment_id)
+    return Store(client, experiment_id, uri)
+
+
+def without_password(uri: str) -> str:
+    """Hide the credentials of a URI, for logs."""
+    parts = urlsplit(uri)
+    if parts.username is None and parts.password is None:
+        return uri
+    return parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+def explain(error: BaseException, uri: str) -> str:
+    """Say in one line which store failed, why, and what to do."""
+    if isinstance(error, TrackingError):
+        return str(error)
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = text.replace(uri, without_password(uri))
+    where = f"MLflow store {without_password(uri)}"
+    lower = text.lower()
+    if "no space" in lower or "disk is full" in lower or "disk full" in lower:
+        return f"{where}: the disk is full; free some space, then {SYNC_HINT}."
+    if "readonly" in lower or "read-only" in lower or isinstance(error, PermissionError):
+        return f"{where} is read-only; make it writable or set MLFLOW_TRACKING_URI to another, then {SYNC_HINT}."
+    if "out-of-date database schema" in lower or "can't locate revision" in lower:
+        return (
+            f"{where} has the schema of another MLflow; install that version, or run `mlflow db upgrade {where[13:]}` "
+            f"on a copy, then {SYNC_HINT}."
+        )
+    if "not a database" in lower or "malformed" in lower:
+        return f"{where} is corrupted; move it away, and `make sync` rebuilds the record."
+    if "max retries" in lower or "connection" in lower or "timed out" in lower:
+        return f"{where} cannot be reached; start it or check MLFLOW_TRACKING_URI, then {SYNC_HINT}."
+    if "scheme" in lower or "registry" in lower or "could not parse" in lower or "can't load plugin" in lower:
+        return f"{where}: no such kind of store; set MLFLOW_TRACKING_URI to sqlite:///…, postgresql://… or http(s)://…."
+    return f"{where} failed ({text[:300]}); {SYNC_HINT}."
+
+
+@contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    try:
+        yield
+    # MLflow passes on the errors of SQLAlchemy, requests and alembic, each with a base of its own.
+    except Exception as error:
+        raise TrackingError(explain(error, uri)) from error
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """Let one process at a time create a SQLite store: two at once break it."""
+    path = _sqlite_path(uri)
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock", timeout=60):
+        yield
+
+
+def _sqlite_path(uri: str) -> Path | None:
+    path = uri.partition("sqlite:///")[2]
+    return Path(path) if path and path != ":memory:" else None
+
+
+def _check_sqlite(uri: str) -> None:
+    """Fail at once where MLflow would retry for a minute: corrupted, read-only, full."""
+    path = _sqlite_path(uri)
+    if path is not None and path.exists():
+        with closing(sqlite3.connect(path, timeout=30)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("SELECT count(*) FROM sqlite_master")
+            connection.rollback()
+
+
+def _experiment_id(client: "MlflowClient", uri: str, name: str, root: Path) -> str:
+    from mlflow.exceptions import MlflowException
+
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        # A server decides by itself; a database's default would be the working folder.
+        artifacts = None if uri.startswith(("http://", "https://")) else (root / "mlruns").as_uri()
+        try:
+            return str(client.create_experiment(name, artifact_location=artifacts))
+        except MlflowException:
+            # Another process was faster, or the name is taken for another reason.
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
+                raise
+    if experiment.lifecycle_stage == "deleted":
+        raise TrackingError(
+            f"MLflow store {without_password(uri)}: experiment {name!r} was deleted; restore it in the UI or set "
+            f"tracking.experiment_name to another, then {SYNC_HINT}."
+        )
+    return str(experiment.experiment_id)

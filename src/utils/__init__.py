@@ -1,0 +1,1 @@
+"""The shell around a stage: logs, decorator, launcher."""

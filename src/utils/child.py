@@ -1,0 +1,113 @@
+"""Run DVC as a child, and leave no process behind whatever happens."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+
+import psutil
+
+# A stage that is told to stop records it, which a server that is down may make long.
+PATIENCE_SECONDS = 15.0
+# After Ctrl-C the terminal has told the stage already; a second signal could tear its record.
+CTRL_C_SECONDS = 1.0
+SHELLS = {"sh", "dash", "bash", "zsh", "ksh", "fish"}
+
+
+@dataclass(frozen=True)
+class ChildResult:
+    """How a child ended.
+
+    Attributes:
+        exit_code: Its own, or 128 + signal if this process was told to stop.
+        signal: The signal that stopped it, or None.
+    """
+
+    exit_code: int
+    signal: int | None = None
+
+
+class _Interrupted(BaseException):
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def run_dvc(arguments: list[str], environ: dict[str, str]) -> ChildResult:
+    """Run DVC of this Python and wait for it.
+
+    SIGTERM and Ctrl-C stop the stage that runs, so that it can record how it ended,
+    and then DVC; DVC itself would die and leave the stage running.
+
+    Args:
+        arguments: Command and arguments of DVC.
+        environ: Its environment.
+    """
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        raise _Interrupted(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.signal(number, interrupt) for number in numbers}
+    process: subprocess.Popen[bytes] | None = None
+    try:
+        process = subprocess.Popen([sys.executable, "-m", "dvc", *arguments], env=environ)
+        return ChildResult(_shell_code(process.wait()))
+    except _Interrupted as interrupted:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        if process is not None:
+            _stop(process, interrupted.number)
+        return ChildResult(128 + interrupted.number, interrupted.number)
+    finally:
+        for number in numbers:
+            signal.signal(number, previous[number])
+
+
+def _stop(process: "subprocess.Popen[bytes]", number: int) -> None:
+    if number == signal.SIGINT and _ends(process, CTRL_C_SECONDS):
+        return
+    try:
+        dvc = psutil.Process(process.pid)
+        family = dvc.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return
+    for stage in _stages(dvc):
+        _quietly(stage.terminate)
+    if not family:
+        process.terminate()
+    if not _ends(process, PATIENCE_SECONDS):
+        process.kill()
+        process.wait()
+    _, alive = psutil.wait_procs(family, timeout=1)
+    for left in alive:
+        _quietly(left.kill)
+    psutil.wait_procs(alive, timeout=5)
+
+
+def _stages(dvc: psutil.Process) -> list[psutil.Process]:
+    """Find what DVC runs: its children, and theirs where a shell stands in between."""
+    children = dvc.children()
+    return children + [child for shell in children if shell.name() in SHELLS for child in shell.children()]
+
+
+def _ends(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _quietly(action: Callable[[], None]) -> None:
+    try:
+        action()
+    except psutil.NoSuchProcess:
+        return
+
+
+def _shell_code(code: int) -> int:
+    """Give the exit code as a shell would: 128 + signal for a killed process."""
+    return code if code >= 0 else 128 - code

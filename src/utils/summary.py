@@ -1,0 +1,28 @@
+"""What a user reads when the pipeline has ended."""
+
+from collections.abc import Sequence
+
+from src.config.schema import Config
+from src.tracking.journal import Session, Snapshot, Visit
+
+
+def summarize(config: Config, session: Session, visits: Sequence[Visit]) -> str:
+    """Tell what happened to each stage, the metrics, and where to look next."""
+    snapshot = session.snapshot or Snapshot()
+    lines = ["", f"{'stage':<14}{'outcome':<12}seconds"]
+    for stage, outcome in snapshot.outcomes.items():
+        seconds = [
+            (visit.end_time - visit.start_time) / 1000 for visit in visits if visit.stage == stage and visit.end_time
+        ]
+        lines.append(f"{stage:<14}{outcome:<12}{f'{seconds[-1]:7.1f}' if seconds else ''}".rstrip())
+    outcomes = set(snapshot.outcomes.values())
+    if outcomes == {"unchanged"}:
+        lines += ["", f"Nothing to do: all {len(snapshot.outcomes)} stages are up to date."]
+    if snapshot.metrics:
+        lines += ["", *(f"{name:<26}{value:.4f}" for name, value in sorted(snapshot.metrics.items()))]
+    lines += [""]
+    if snapshot.outcomes.get("train") in ("ran", "restored", "unchanged"):
+        lines += [f"Model: {config.train.model_path}"]
+    if session.run_id:
+        lines += [f"Run:   {session.name} ({session.run_id}), {session.status}; compare runs with `make ui`"]
+    return "\n".join(lines) + "\n"
