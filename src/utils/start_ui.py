@@ -1,0 +1,59 @@
+"""Open MLflow's UI on the runs of this pipeline: `python -m src.utils.start_ui [--port PORT]`."""
+
+import argparse
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+
+from src.config.load import load_config
+from src.errors import PipelineError
+from src.tracking.store import open_store
+from src.tracking.sync import sync
+from src.utils.logs import setup_logging
+from src.utils.run_stage import EXIT_USER_ERROR
+
+logger = logging.getLogger(__name__)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Complete the record, print the link, and become the server of the UI.
+
+    A tracking server has a UI already: then only its link is printed.
+    """
+    parser = argparse.ArgumentParser(prog="start_ui", description=__doc__)
+    parser.add_argument("--config", type=Path, default=Path("params.yaml"), help="the settings")
+    parser.add_argument("--port", type=int, help="port on loopback; by default a free one")
+    options = parser.parse_args(arguments)
+    setup_logging("INFO")
+    try:
+        name = load_config(options.config).tracking.experiment_name
+        sync(Path.cwd(), name)
+        store = open_store(Path.cwd(), name)
+    except PipelineError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return EXIT_USER_ERROR
+    # The UI opens on its view for language models; this is the one for runs and metrics.
+    view = f"#/experiments/{store.experiment_id}?workflowType=machine_learning"
+    if store.uri.startswith(("http://", "https://")):
+        sys.stdout.write(f"{store.label.rstrip('/')}/{view}\n")
+        return 0
+    port = options.port or _free_port()
+    sys.stdout.write(f"http://127.0.0.1:{port}/{view}  (Ctrl-C ends it)\n")
+    sys.stdout.flush()
+    command = ["mlflow", "ui", "--backend-store-uri", store.uri, "--host", "127.0.0.1", "--port", str(port)]
+    # Else experiments made in the UI get a place to which clients without the server cannot log.
+    command += ["--no-serve-artifacts", "--default-artifact-root", (Path.cwd() / "mlruns").as_uri(), "--workers", "1"]
+    os.execv(sys.executable, [sys.executable, "-m", *command])  # noqa: S606 - no shell is the point
+    return 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
