@@ -3,7 +3,7 @@
     PipelineError                 one line on stderr, exit code 2
     ├── ConfigError               params.yaml or dvc.yaml says what cannot be
     ├── DataError                 a table, a column or a row is not as needed
-    │   ├── MissingTableError     a file is absent or is not Parquet
+    │   ├── MissingInputError     a file of an earlier stage is absent or damaged
     │   └── FeatureError          a declared feature cannot be computed
     ├── TrainError                no estimator could be fitted
     └── TrackingError             the MLflow store cannot be used; never stops a stage
@@ -24,8 +24,8 @@ class DataError(PipelineError):
     """A table, a column or a row is not what the stage needs."""
 
 
-class MissingTableError(DataError):
-    """A table's file is absent or is not Parquet."""
+class MissingInputError(DataError):
+    """A file that an earlier stage makes is absent or damaged."""
 
 
 class FeatureError(DataError):

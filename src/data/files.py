@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from src.atomic import atomic_path
-from src.errors import MissingTableError
+from src.errors import MissingInputError
 
 logger = logging.getLogger(__name__)
 
@@ -25,16 +25,16 @@ def read_table(path: Path, made_by: str) -> pd.DataFrame:
         The table, shape (n_rows, n_columns).
 
     Raises:
-        MissingTableError: The file is absent or is not Parquet.
+        MissingInputError: The file is absent or is not Parquet.
     """
     again = f"stage {made_by} makes it: run `dvc repro {made_by}`"
     try:
         return pd.read_parquet(path)
     except FileNotFoundError:
-        raise MissingTableError(f"{path} is missing; {again}.") from None
+        raise MissingInputError(f"{path} is missing; {again}.") from None
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise MissingTableError(f"{path} cannot be read as Parquet ({reason}); {again}.") from None
+        raise MissingInputError(f"{path} cannot be read as Parquet ({reason}); {again}.") from None
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:

@@ -2,11 +2,10 @@
 
 import logging
 
-import joblib
-
 from src.atomic import atomic_path
 from src.config.schema import Config
 from src.data.files import read_table, write_metrics
+from src.data.models import read_model
 from src.data.target import split_target
 from src.report.metrics import score_classifier
 from src.report.visualizing import plot_confusion_matrix
@@ -21,10 +20,8 @@ def evaluate(config: Config) -> None:
     """Score the model on the test rows and draw its confusion matrix."""
     table = read_table(config.data_split.test_path, made_by="data_split")
     X_test, y_test = split_target(table, config.base.target_column)
-    # The stage before wrote it, in this workspace; a joblib file from elsewhere could run any code.
-    model = joblib.load(config.train.model_path)
     # The rows are featurized already.
-    model = model[1:]
+    model = read_model(config.train.model_path)[1:]
     write_metrics(score_classifier(model, X_test, y_test, split="test"), config.evaluate.metrics_path)
     figure = plot_confusion_matrix(y_test, model.predict(X_test), model.classes_)
     with atomic_path(config.evaluate.confusion_matrix_path) as partial:

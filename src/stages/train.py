@@ -2,11 +2,9 @@
 
 import logging
 
-import joblib
-
-from src.atomic import atomic_path
 from src.config.schema import Config
 from src.data.files import read_table, write_metrics
+from src.data.models import write_model
 from src.data.target import split_target
 from src.tracking.recorder import StageRecord
 from src.train.train import fit_model
@@ -23,9 +21,8 @@ def train(config: Config) -> StageRecord:
     X_train, y_train = split_target(table, config.base.target_column)
     features = config.featurize.model_dump()["features"]
     fit = fit_model(X_train, y_train, features, config.train, config.base.random_state)
-    with atomic_path(config.train.model_path) as partial:
-        joblib.dump(fit.model, partial)
-    logger.info("wrote %s with %s to %s", config.train.estimator, fit.best_params, config.train.model_path)
+    logger.info("chose %s of %s", fit.best_params, config.train.estimator)
+    write_model(fit.model, config.train.model_path)
     write_metrics(fit.cv_metrics, config.train.cv_metrics_path)
     return StageRecord(tags={f"best.{name}": str(value) for name, value in fit.best_params.items()})
 

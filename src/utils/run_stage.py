@@ -39,7 +39,8 @@ def run_stage(stage: StageFunction) -> None:
         started = time.perf_counter()
         stage(config)
         logger.info("%s: done in %.1f s", place, time.perf_counter() - started)
-    except PipelineError as error:
+    except (PipelineError, OSError) as error:
+        # An OSError is the machine's: a full disk, a file without permission.
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         sys.exit(EXIT_USER_ERROR)
     except KeyboardInterrupt:

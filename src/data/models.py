@@ -1,0 +1,42 @@
+"""Fitted models in and out, as joblib files."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import joblib
+
+from src.atomic import atomic_path
+from src.errors import MissingInputError
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+logger = logging.getLogger(__name__)
+
+
+def read_model(path: Path) -> "Pipeline":
+    """Read the model that stage `train` wrote.
+
+    Reading a joblib file can run any code that its author put there: read only what
+    your own pipeline or DVC remote holds.
+
+    Raises:
+        MissingInputError: The file is absent or is no joblib file.
+    """
+    again = "stage train makes it: run `dvc repro train`"
+    try:
+        model: Pipeline = joblib.load(path)
+    except FileNotFoundError:
+        raise MissingInputError(f"{path} is missing; {again}.") from None
+    # A damaged pickle raises almost anything.
+    except Exception as error:
+        raise MissingInputError(f"{path} cannot be read as a joblib file ({error!r:.200}); {again}.") from error
+    return model
+
+
+def write_model(model: "Pipeline", path: Path) -> None:
+    """Write a fitted model; equal models are equal files."""
+    with atomic_path(path) as partial:
+        joblib.dump(model, partial)
+    logger.info("wrote the model to %s", path)

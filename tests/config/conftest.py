@@ -1,0 +1,69 @@
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from src.config.load import load_config
+from src.config.schema import Config
+from src.errors import ConfigError
+
+# Settings of the tests' own, so that a user's choice in params.yaml breaks none of them.
+VALID: dict[str, Any] = {
+    "base": {"random_state": 42, "target_column": "target", "log_level": "INFO"},
+    "data_load": {"source": {"kind": "sklearn", "name": "iris"}, "dataset_path": "data/raw/dataset.parquet"},
+    "featurize": {"features": {"a_to_b": {"ratio": ["a", "b"]}}, "features_path": "data/features.parquet"},
+    "data_split": {"test_size": 0.2, "train_path": "data/train.parquet", "test_path": "data/test.parquet"},
+    "train": {
+        "estimator": "logreg",
+        "cv": 5,
+        "scoring": "f1_macro",
+        "n_jobs": 1,
+        "param_grid": {"knn": {"n_neighbors": [3]}, "logreg": {"C": [0.1, 1.0]}},
+        "model_path": "models/model.joblib",
+        "cv_metrics_path": "reports/cv_metrics.json",
+    },
+    "evaluate": {"metrics_path": "reports/metrics.json", "confusion_matrix_path": "reports/confusion_matrix.png"},
+    "tracking": {"enabled": True, "experiment_name": "pipeline"},
+}
+ABSENT = object()
+
+Changes = dict[str, Any]
+Load = Callable[[Changes], Config]
+Refusal = Callable[[Changes], str]
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Load valid settings with some changed, by dotted key; ABSENT takes a key away."""
+    monkeypatch.chdir(tmp_path)
+
+    def load_changed(changes: Changes) -> Config:
+        params = copy.deepcopy(VALID)
+        for dotted, value in changes.items():
+            *parents, key = dotted.split(".")
+            section = params
+            for parent in parents:
+                section = section[parent]
+            if value is ABSENT:
+                del section[key]
+            else:
+                section[key] = value
+        Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+        return load_config(Path("params.yaml"))
+
+    return load_changed
+
+
+@pytest.fixture
+def refusal(load: Load) -> Refusal:
+    """Give the message with which changed settings are refused."""
+
+    def refuse(changes: Changes) -> str:
+        with pytest.raises(ConfigError) as caught:
+            load(changes)
+        return str(caught.value)
+
+    return refuse

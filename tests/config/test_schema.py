@@ -1,0 +1,279 @@
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+from pydantic import ValidationError
+from sklearn.metrics import get_scorer_names
+
+from src.config.load import load_config
+from src.config.schema import ESTIMATOR_PARAMS, DataLoad, DvcSource, SklearnSource, Train
+from src.train.estimators import make_estimator
+from tests.config.conftest import ABSENT, Load, Refusal
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+OUTPUT_KEYS = (
+    "data_load.dataset_path",
+    "featurize.features_path",
+    "data_split.train_path",
+    "data_split.test_path",
+    "train.model_path",
+    "train.cv_metrics_path",
+    "evaluate.metrics_path",
+    "evaluate.confusion_matrix_path",
+)
+
+
+def choices(section: type[Any], key: str) -> set[str]:
+    return set(get_args(section.model_fields[key].annotation))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("base.random_state", "42", "valid integer"),
+        ("base.random_state", 4.0, "valid integer"),
+        ("base.random_state", True, "valid integer"),
+        ("base.target_column", 3, "valid string"),
+        ("base.log_level", "info", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+        ("data_load.source", "iris", "valid dictionary"),
+        ("data_load.dataset_path", 3, "path"),
+        ("featurize.features", None, "valid dictionary"),
+        ("featurize.features", {"x": {"ratio": "a/b"}}, "valid list"),
+        ("data_split.test_size", "0.2", "valid number"),
+        ("data_split.test_size", None, "valid number"),
+        ("train.cv", 5.0, "valid integer"),
+        ("train.cv", None, "valid integer"),
+        ("train.n_jobs", "all", "valid integer"),
+        ("train.param_grid.logreg", None, "valid dictionary"),
+        ("train.param_grid.logreg.C", 1.0, "valid list"),
+        ("tracking.enabled", "yes", "valid boolean"),
+        ("tracking.enabled", 1, "valid boolean"),
+    ],
+)
+def test_value_of_the_wrong_type_is_refused(refusal: Refusal, key: str, value: object, allowed: str) -> None:
+    message = refusal({key: value})
+    assert message.startswith(f"params.yaml: {key}")
+    assert allowed in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("base.random_state", -1, "greater than or equal to 0"),
+        ("base.random_state", 2**32, f"less than or equal to {2**32 - 1}"),
+        ("base.target_column", "", "at least 1 character"),
+        ("data_split.test_size", 1.5, "less than 1"),
+        ("data_split.test_size", 1, "less than 1"),
+        ("data_split.test_size", 0.0, "greater than 0"),
+        ("data_split.test_size", float("nan"), "less than 1"),
+        ("train.cv", 1, "greater than or equal to 2"),
+        ("train.n_jobs", -2, "greater than or equal to -1"),
+        ("train.param_grid.logreg.C", [], "at least 1 item"),
+        ("tracking.experiment_name", "", "at least 1 character"),
+    ],
+)
+def test_value_out_of_range_is_refused_with_its_bound(refusal: Refusal, key: str, value: object, allowed: str) -> None:
+    message = refusal({key: value})
+    assert message.startswith(f"params.yaml: {key} = {value!r}: ")
+    assert allowed in message
+
+
+def test_zero_processes_are_refused(refusal: Refusal) -> None:
+    assert refusal({"train.n_jobs": 0}).startswith("params.yaml: train.n_jobs = 0 is no number of processes; use -1")
+
+
+@pytest.mark.parametrize("n_jobs", [-1, 1, 4])
+def test_numbers_of_processes_are_accepted(load: Load, n_jobs: int) -> None:
+    assert load({"train.n_jobs": n_jobs}).train.n_jobs == n_jobs
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "supported"),
+    [
+        ("train.estimator", "rf", "'knn', 'logreg' or 'svm'"),
+        ("train.scoring", "f2", "'accuracy', 'balanced_accuracy', 'f1_macro' or 'f1_weighted'"),
+        ("data_load.source.name", "penguins", "'breast_cancer', 'iris' or 'wine'"),
+    ],
+)
+def test_unknown_name_lists_what_is_supported(refusal: Refusal, key: str, value: str, supported: str) -> None:
+    assert refusal({key: value}) == f"params.yaml: {key} = {value!r}: must be {supported}."
+
+
+def test_unknown_kind_of_source_lists_what_is_supported(refusal: Refusal) -> None:
+    message = refusal({"data_load.source": {"kind": "csv"}})
+    assert message.startswith("params.yaml: data_load.source = {'kind': 'csv'}: ")
+    assert "'sklearn', 'dvc'" in message
+
+
+def test_source_without_a_kind_asks_for_it(refusal: Refusal) -> None:
+    assert "'kind'" in refusal({"data_load.source": {"name": "iris"}})
+
+
+def test_source_lacking_a_key_names_it(refusal: Refusal) -> None:
+    source = {"kind": "dvc", "path": "t.parquet", "repo": "."}
+    assert refusal({"data_load.source": source}) == "params.yaml: data_load.source.rev is missing."
+
+
+def test_revision_that_yaml_reads_as_a_number_is_refused(refusal: Refusal) -> None:
+    source = {"kind": "dvc", "path": "t.parquet", "repo": ".", "rev": 1.0}
+    assert refusal({"data_load.source": source}) == "params.yaml: data_load.source.rev = 1.0: must be a valid string."
+
+
+def test_both_kinds_of_source_are_accepted(load: Load) -> None:
+    assert isinstance(load({}).data_load.source, SklearnSource)
+    source = {"kind": "dvc", "path": "t.parquet", "repo": ".", "rev": "v1.0"}
+    assert load({"data_load.source": source}).data_load.source == DvcSource(**source)
+
+
+def test_grid_of_an_unknown_estimator_lists_the_known(refusal: Refusal) -> None:
+    assert refusal({"train.param_grid.rf": {"max_depth": [3]}}) == (
+        "params.yaml: train.param_grid.rf names no estimator; choose of knn, logreg, svm."
+    )
+
+
+def test_grid_parameter_that_the_estimator_lacks_lists_what_is_supported(refusal: Refusal) -> None:
+    assert refusal({"train.param_grid.logreg.depth": [1]}) == (
+        "params.yaml: train.param_grid.logreg.depth is no parameter of logreg; "
+        "choose of C, class_weight, fit_intercept, l1_ratio, max_iter, solver, tol."
+    )
+
+
+def test_grid_of_an_estimator_that_is_not_chosen_is_checked_too(refusal: Refusal) -> None:
+    assert "train.param_grid.knn.C is no parameter of knn" in refusal({"train.param_grid.knn.C": [1]})
+
+
+def test_chosen_estimator_without_a_grid_is_refused(refusal: Refusal) -> None:
+    assert refusal({"train.estimator": "svm"}).startswith("params.yaml: train.param_grid.svm is missing")
+    assert "train.param_grid.logreg is missing" in refusal({"train.param_grid.logreg": ABSENT})
+
+
+def test_empty_grid_searches_nothing_and_is_accepted(load: Load) -> None:
+    assert load({"train.param_grid.logreg": {}}).train.param_grid["logreg"] == {}
+
+
+@pytest.mark.parametrize(
+    "features",
+    [{"x": {"ratio": ["target", "a"]}}, {"x": {"ratio": ["a", "target"]}}, {"target": {"ratio": ["a", "b"]}}],
+)
+def test_feature_over_the_target_is_refused(refusal: Refusal, features: dict[str, Any]) -> None:
+    (name,) = features
+    assert refusal({"featurize.features": features}) == (
+        f"params.yaml: featurize.features.{name} uses base.target_column = 'target': "
+        "a feature must not know the answer."
+    )
+
+
+@pytest.mark.parametrize("columns", [[], ["a"], ["a", "b", "c"]])
+def test_ratio_of_other_than_two_columns_is_refused(refusal: Refusal, columns: list[str]) -> None:
+    message = refusal({"featurize.features.a_to_b.ratio": columns})
+    assert message.startswith(f"params.yaml: featurize.features.a_to_b.ratio = {columns!r}: ")
+    assert "2 items" in message
+
+
+def test_unknown_kind_of_feature_lists_what_is_supported(refusal: Refusal) -> None:
+    message = refusal({"featurize.features": {"x": {"sum": ["a", "b"]}}})
+    assert "featurize.features.x.sum = ['a', 'b']: unknown; allowed here: ratio" in message
+    assert "featurize.features.x.ratio is missing" in message
+
+
+def test_no_features_are_accepted(load: Load) -> None:
+    assert load({"featurize.features": {}}).featurize.features == {}
+
+
+@pytest.mark.parametrize(
+    "path", ["data/raw/dataset.parquet", "./data/raw/dataset.parquet", "data//raw/dataset.parquet"]
+)
+def test_two_outputs_with_one_path_are_refused(refusal: Refusal, path: str) -> None:
+    assert refusal({"evaluate.metrics_path": path}) == (
+        "params.yaml: 'data/raw/dataset.parquet' is the path of 2 outputs; each output needs its own."
+    )
+
+
+@pytest.mark.parametrize("key", OUTPUT_KEYS)
+@pytest.mark.parametrize("path", ["/elsewhere/out", "../out", "data/../../out", "data/../out"])
+def test_path_outside_the_repository_is_refused(refusal: Refusal, key: str, path: str) -> None:
+    assert refusal({key: path}) == f"params.yaml: {key} = {path!r}: must be a relative path inside the repository."
+
+
+@pytest.mark.parametrize("path", ["", ".", "./"])
+def test_output_that_would_be_the_repository_itself_is_refused(refusal: Refusal, path: str) -> None:
+    assert refusal({"train.model_path": path}).startswith(f"params.yaml: train.model_path = {path!r}: ")
+
+
+def test_sections_cannot_be_changed(load: Load) -> None:
+    config = load({})
+    with pytest.raises(ValidationError, match="frozen"):
+        config.train.cv = 3
+
+
+@pytest.mark.parametrize("name", sorted(ESTIMATOR_PARAMS))
+def test_listed_parameters_are_parameters_of_the_estimator(name: str) -> None:
+    assert set(ESTIMATOR_PARAMS[name]) <= set(make_estimator(name, random_state=0).get_params())
+
+
+@pytest.mark.parametrize("name", sorted(ESTIMATOR_PARAMS))
+def test_listed_parameters_leave_seed_and_processes_to_their_own_settings(name: str) -> None:
+    assert not {"random_state", "n_jobs", "verbose"} & set(ESTIMATOR_PARAMS[name])
+
+
+@pytest.mark.parametrize("name", sorted(ESTIMATOR_PARAMS))
+def test_listed_parameters_are_sorted_and_unique(name: str) -> None:
+    assert list(ESTIMATOR_PARAMS[name]) == sorted(set(ESTIMATOR_PARAMS[name]))
+
+
+def test_estimators_are_the_same_in_table_choice_and_factory() -> None:
+    tree = ast.parse(textwrap.dedent(inspect.getsource(make_estimator)))
+    (factory,) = [node for node in ast.walk(tree) if isinstance(node, ast.Dict)]
+    made = {key.value for key in factory.keys if isinstance(key, ast.Constant)}
+    assert made == set(ESTIMATOR_PARAMS) == choices(Train, "estimator")
+
+
+def test_scorings_are_known_to_scikit_learn() -> None:
+    assert choices(Train, "scoring") <= set(get_scorer_names())
+
+
+def test_tables_of_scikit_learn_exist() -> None:
+    from sklearn import datasets
+
+    assert [name for name in choices(SklearnSource, "name") if not hasattr(datasets, f"load_{name}")] == []
+
+
+def test_output_keys_of_this_test_are_all_there_are() -> None:
+    sections = yaml.safe_load(PARAMS.read_text(encoding="utf-8")).items()
+    assert {f"{section}.{key}" for section, keys in sections for key in keys if key.endswith("_path")} == set(
+        OUTPUT_KEYS
+    )
+
+
+def test_settings_of_the_repository_are_valid() -> None:
+    config = load_config(PARAMS)
+    assert isinstance(config.data_load, DataLoad)
+
+
+def test_settings_of_the_repository_offer_a_grid_for_every_estimator() -> None:
+    assert set(load_config(PARAMS).train.param_grid) == choices(Train, "estimator")
+
+
+def commented_keys(node: yaml.MappingNode, lines: list[str], inherited: bool = False) -> Iterator[tuple[str, bool]]:
+    """Yield each leaf with whether its line, or a line above it in the tree, says what it does."""
+    for key, value in node.value:
+        commented = inherited or bool(lines[key.start_mark.line].partition(" #")[2].strip())
+        if isinstance(value, yaml.MappingNode) and not value.flow_style:
+            for name, known in commented_keys(value, lines, commented):
+                yield f"{key.value}.{name}", known
+        else:
+            yield key.value, commented
+
+
+def test_every_setting_of_the_repository_says_what_it_does() -> None:
+    text = PARAMS.read_text(encoding="utf-8")
+    settings = dict(commented_keys(yaml.compose(text, Loader=yaml.SafeLoader), text.splitlines()))
+    assert "train.param_grid.logreg.C" in settings
+    # A path says it by its name.
+    assert [key for key, commented in settings.items() if not commented and not key.endswith("_path")] == []

@@ -1,0 +1,19 @@
+import os
+from collections.abc import Iterator
+
+import pytest
+
+FOREIGN = ("MLFLOW_", "DVC_", "PIPELINE_", "GIT_")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep the developer's own store, session and repository out of every test."""
+    for name in list(os.environ):
+        if name.startswith(FOREIGN):
+            monkeypatch.delenv(name)
+    yield
+    # What src sets by itself, as patience with a server, must not reach the next test.
+    for name in list(os.environ):
+        if name.startswith(FOREIGN):
+            del os.environ[name]

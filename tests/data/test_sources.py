@@ -1,0 +1,236 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from dvc.api import DVCFileSystem
+
+from src.config.schema import DvcSource, SklearnSource
+from src.data.sources import _without_credentials, clean_column_name, load_source
+from src.errors import DataError
+
+OLD = pd.DataFrame({"a": [1.0, 2.0], "species": ["x", "y"]})
+NEW = pd.DataFrame({"a": [1.0, 2.0, 3.0], "species": ["x", "y", "z"]})
+IDENTITY = {
+    f"GIT_{role}_{field}": value
+    for role in ("AUTHOR", "COMMITTER")
+    for field, value in (("NAME", "Test"), ("EMAIL", "test@example.org"))
+}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Keep git and DVC away from the developer's own configuration and caches."""
+    folder = tmp_path_factory.mktemp("home")
+    return {
+        "HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "DVC_SITE_CACHE_DIR": str(folder / "site"),
+        "DVC_NO_ANALYTICS": "true",
+    }
+
+
+@pytest.fixture(autouse=True)
+def _at_home(home: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in home.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory: pytest.TempPathFactory, home: dict[str, str]) -> Path:
+    """Make a DVC repository whose table is OLD at the tag v1.0 and NEW afterwards."""
+    root = tmp_path_factory.mktemp("repo")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "DVC_"))}
+
+    def run(*command: str) -> None:
+        subprocess.run(command, cwd=root, env=env | home | IDENTITY, check=True, capture_output=True)
+
+    run("git", "init", "--quiet", "--initial-branch", "main")
+    run(sys.executable, "-m", "dvc", "init", "--quiet")
+    (root / "data").mkdir()
+    for table, message in ((OLD, "Old"), (NEW, "New")):
+        table.to_parquet(root / "data" / "table.parquet")
+        run(sys.executable, "-m", "dvc", "add", "--quiet", "data/table.parquet")
+        run("git", "add", "--all")
+        run("git", "commit", "--quiet", "--message", message)
+        if message == "Old":
+            run("git", "tag", "v1.0")
+    return root
+
+
+def dvc_source(repo: str | Path, path: str = "data/table.parquet", rev: str = "v1.0") -> DvcSource:
+    return DvcSource(kind="dvc", path=path, repo=str(repo), rev=rev)
+
+
+def commit_of(repo: Path, rev: str) -> str:
+    return subprocess.run(
+        ["git", "rev-parse", rev], cwd=repo, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def sklearn_table(name: str, target_column: str = "target") -> pd.DataFrame:
+    return load_source(SklearnSource.model_validate({"kind": "sklearn", "name": name}), target_column)[0]
+
+
+def test_iris_has_clean_columns_and_class_names() -> None:
+    table = sklearn_table("iris")
+    assert list(table.columns) == ["sepal_length", "sepal_width", "petal_length", "petal_width", "target"]
+    assert table["target"].value_counts().to_dict() == {"setosa": 50, "versicolor": 50, "virginica": 50}
+    assert table.iloc[0].tolist() == [5.1, 3.5, 1.4, 0.2, "setosa"]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "classes"),
+    [
+        ("iris", (150, 5), {"setosa", "versicolor", "virginica"}),
+        ("wine", (178, 14), {"class_0", "class_1", "class_2"}),
+        ("breast_cancer", (569, 31), {"malignant", "benign"}),
+    ],
+)
+def test_tables_of_scikit_learn_have_unique_identifiers_and_whole_columns(
+    name: str, shape: tuple[int, int], classes: set[str]
+) -> None:
+    table = sklearn_table(name)
+    assert table.shape == shape
+    assert table.columns.is_unique
+    assert [column for column in table.columns if not re.fullmatch(r"[a-z][a-z0-9_]*[a-z0-9]", column)] == []
+    assert set(table["target"]) == classes
+    assert int(table.isna().sum().sum()) == 0
+
+
+def test_table_of_scikit_learn_takes_the_name_of_the_target() -> None:
+    assert list(sklearn_table("iris", "species").columns)[-1] == "species"
+
+
+def test_target_may_not_replace_a_column_of_the_table() -> None:
+    with pytest.raises(DataError, match="sepal_length"):
+        sklearn_table("iris", "sepal_length")
+
+
+def test_origin_of_a_table_of_scikit_learn_is_named() -> None:
+    _, origin = load_source(SklearnSource(kind="sklearn", name="wine"), "target")
+    assert origin == {"source.name": "sklearn.datasets.load_wine"}
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("sepal length (cm)", "sepal_length"),
+        ("Mean Radius", "mean_radius"),
+        ("  spaced  ", "spaced"),
+        ("od280/od315_of_diluted_wines", "od280_od315_of_diluted_wines"),
+        ("already_clean", "already_clean"),
+    ],
+)
+def test_titles_become_identifiers(title: str, name: str) -> None:
+    assert clean_column_name(title) == name
+
+
+def test_table_of_a_tag_is_loaded_though_the_file_has_changed_since(repo: Path) -> None:
+    table, _ = load_source(dvc_source(repo), "species")
+    pd.testing.assert_frame_equal(table, OLD)
+
+
+def test_table_of_a_branch_and_of_a_commit_is_loaded(repo: Path) -> None:
+    pd.testing.assert_frame_equal(load_source(dvc_source(repo, rev="main"), "species")[0], NEW)
+    pd.testing.assert_frame_equal(load_source(dvc_source(repo, rev=commit_of(repo, "v1.0")), "species")[0], OLD)
+
+
+def test_origin_of_a_dvc_table_is_its_url_revision_and_commit(repo: Path) -> None:
+    _, origin = load_source(dvc_source(repo), "species")
+    assert origin == {
+        "source.url": str(repo),
+        "source.rev": "v1.0",
+        "source.commit": commit_of(repo, "v1.0"),
+    }
+
+
+def test_branch_is_recorded_by_the_commit_it_was(repo: Path) -> None:
+    _, origin = load_source(dvc_source(repo, rev="main"), "species")
+    assert origin["source.commit"] == commit_of(repo, "main") != commit_of(repo, "v1.0")
+
+
+def test_own_repository_is_a_source(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repo)
+    table, origin = load_source(dvc_source("."), "species")
+    pd.testing.assert_frame_equal(table, OLD)
+    assert origin["source.commit"] == commit_of(repo, "v1.0")
+
+
+def test_loading_changes_nothing_in_the_repository(repo: Path) -> None:
+    load_source(dvc_source(repo), "species")
+    pd.testing.assert_frame_equal(pd.read_parquet(repo / "data" / "table.parquet"), NEW)
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=repo, check=True, capture_output=True, text=True)
+    assert status.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "rev", "reason"),
+    [
+        ("data/table.parquet", "v9.9", "v9.9"),
+        ("data/gone.parquet", "v1.0", "No such file"),
+        ("data", "v1.0", "directory"),
+    ],
+)
+def test_wrong_revision_or_path_is_one_line_that_names_all_three(repo: Path, path: str, rev: str, reason: str) -> None:
+    with pytest.raises(DataError) as caught:
+        load_source(dvc_source(repo, path, rev), "species")
+    message = str(caught.value)
+    assert message.startswith(f"data_load.source: cannot read {path} of {repo} at {rev} (")
+    assert message.endswith("); check path, repo and rev.")
+    assert reason in message
+    assert "\n" not in message
+
+
+def test_file_that_is_not_parquet_is_refused(repo: Path) -> None:
+    with pytest.raises(DataError, match=r"^data_load\.source: cannot read data/table\.parquet\.dvc of "):
+        load_source(dvc_source(repo, "data/table.parquet.dvc"), "species")
+
+
+def test_wrong_repository_is_refused_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        load_source(dvc_source(tmp_path / "gone"), "species")
+    message = str(caught.value)
+    assert message.startswith(f"data_load.source: cannot read data/table.parquet of {tmp_path / 'gone'} at v1.0 (")
+    # DVC's own words for any fault of git are "SCM error"; what happened is in their cause.
+    assert "clone" in message
+
+
+def test_folder_that_is_no_repository_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is not a git repository"):
+        load_source(dvc_source(tmp_path), "species")
+
+
+def test_failed_loading_does_not_tell_the_password() -> None:
+    with pytest.raises(DataError) as caught:
+        load_source(dvc_source("file://user:secret@localhost/nowhere"), "species")
+    assert "localhost/nowhere" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_origin_does_not_tell_the_password(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Only the way to the repository is replaced, as no server is at hand.
+    monkeypatch.setattr("dvc.api.DVCFileSystem", lambda _, rev: DVCFileSystem(str(repo), rev=rev))
+    _, origin = load_source(dvc_source("https://user:secret@example.org/data.git"), "species")
+    assert origin["source.url"] == "https://example.org/data.git"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://user:secret@example.org/data.git", "https://example.org/data.git"),
+        ("https://secret@example.org/data.git", "https://example.org/data.git"),
+        ("ssh://git@example.org:22/data.git", "ssh://example.org:22/data.git"),
+        ("https://user:sec@ret@example.org/data.git", "https://example.org/data.git"),
+        ("https://example.org/data.git", "https://example.org/data.git"),
+        ("https://example.org/user@home/data.git", "https://example.org/user@home/data.git"),
+        ("git@example.org:team/data.git", "git@example.org:team/data.git"),
+        ("../data", "../data"),
+        (".", "."),
+    ],
+)
+def test_credentials_of_a_url_are_dropped_and_nothing_else(url: str, expected: str) -> None:
+    assert _without_credentials(url) == expected

@@ -1,0 +1,182 @@
+"""A clone of this repository in which real git, DVC and MLflow run."""
+
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import yaml
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+STAGES = ("data_load", "featurize", "data_split", "train", "evaluate")
+LAUNCHER = ("python", "-m", "src.utils.start_pipeline")
+SYNC = ("python", "-m", "src.utils.sync_runs")
+IDENTITY = {
+    f"GIT_{role}_{field}": value
+    for role in ("AUTHOR", "COMMITTER")
+    for field, value in (("NAME", "Test"), ("EMAIL", "test@example.org"))
+}
+
+
+class Clone:
+    """Commands in a repository, and questions to its MLflow store.
+
+    Args:
+        path: Root of the repository.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.env = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_"))}
+        self.env |= IDENTITY | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+    def run(self, *command: str, code: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run a command; `code=None` accepts any exit code."""
+        result = subprocess.run(
+            command, cwd=self.path, env=self.env | env, capture_output=True, text=True, timeout=240, check=False
+        )
+        assert code is None or result.returncode == code, (
+            f"{command} gave {result.returncode}:\n{result.stdout}\n{result.stderr}"
+        )
+        return result
+
+    def start(self, *command: str, **env: str) -> "subprocess.Popen[str]":
+        """Start a command in a process group of its own, as a terminal does."""
+        return subprocess.Popen(
+            command,
+            cwd=self.path,
+            env=self.env | env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def stage(self, name: str, code: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
+        return self.run("python", "-m", f"src.stages.{name}", "--config", "params.yaml", code=code, **env)
+
+    def launch(self, *arguments: str, code: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
+        return self.run(*LAUNCHER, *arguments, code=code, **env)
+
+    def git(self, *arguments: str) -> str:
+        return self.run("git", *arguments).stdout.strip()
+
+    def commit(self, message: str = "Change") -> None:
+        self.git("commit", "--quiet", "--all", "--message", message)
+
+    def read(self, name: str) -> str:
+        return (self.path / name).read_text()
+
+    def params(self) -> dict[str, Any]:
+        params: dict[str, Any] = yaml.safe_load(self.read("params.yaml"))
+        return params
+
+    def set_param(self, key: str, value: object) -> None:
+        """Change one setting, given by its dotted key."""
+        params = self.params()
+        *sections, leaf = key.split(".")
+        here = params
+        for section in sections:
+            here = here[section]
+        here[leaf] = value
+        (self.path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+
+    def edit(self, name: str, pattern: str, replacement: str) -> None:
+        """Change a file by a regular expression that must match."""
+        text, n_changes = re.subn(pattern, replacement, self.read(name), flags=re.MULTILINE)
+        assert n_changes, f"{pattern} is not in {name}"
+        (self.path / name).write_text(text)
+
+    def in_stage(self, name: str, line: str) -> None:
+        """Put a line at the beginning of a stage."""
+        self.edit(f"src/stages/{name}.py", r'(^def \w+\(config: Config\).*:\n    """.*"""\n)', rf"\1    {line}\n")
+
+    def lock(self) -> str:
+        return self.read("dvc.lock")
+
+    def status(self) -> list[str]:
+        """List what `dvc status` calls changed."""
+        return sorted(yaml.safe_load(self.run("dvc", "status", "--json").stdout))
+
+    # --- MLflow ---
+
+    @property
+    def store(self) -> str:
+        return f"sqlite:///{self.path / 'mlflow.db'}"
+
+    def runs(self, query: str = "", store: str | None = None) -> "list[Run]":
+        """Search the runs of the experiment, newest first."""
+        from mlflow import MlflowClient
+
+        client = MlflowClient(store or self.store)
+        experiment = client.get_experiment_by_name("pipeline")
+        return list(client.search_runs([experiment.experiment_id], query)) if experiment else []
+
+    def parents(self, store: str | None = None) -> "list[Run]":
+        return self.runs("tags.`pipeline.kind` = 'parent'", store)
+
+    def parent(self, store: str | None = None) -> "Run":
+        """Give the newest parent."""
+        return self.parents(store)[0]
+
+    def nested(self, parent: "Run", store: str | None = None) -> "dict[str, Run]":
+        """Give the nested runs of a parent by stage."""
+        runs = self.runs(f"tags.mlflow.parentRunId = '{parent.info.run_id}'", store)
+        return {run.info.run_name: run for run in runs}
+
+    def outcomes(self, parent: "Run | None" = None) -> list[str]:
+        """Give what a parent, by default the newest, says of each stage."""
+        tags = (parent or self.parent()).data.tags
+        return [tags.get(f"stage.{stage}", "-") for stage in STAGES]
+
+    def forget_runs(self) -> None:
+        """Delete the store, as a user may."""
+        for path in self.path.glob("mlflow.db*"):
+            path.unlink()
+        shutil.rmtree(self.path / "mlruns", ignore_errors=True)
+
+
+def copy_clone(template: Path, path: Path) -> Clone:
+    """Copy a repository with its cache, store and journal, and tell them where they are now."""
+    shutil.copytree(template, path, symlinks=True)
+    old, new = str(template), str(path)
+    for file in (path / ".dvc" / "tmp" / "pipeline").rglob("*.json"):
+        file.write_text(file.read_text().replace(old, new))
+    with closing(sqlite3.connect(path / "mlflow.db")) as store, store:
+        for table, column in (
+            ("experiments", "artifact_location"),
+            ("runs", "artifact_uri"),
+            ("logged_models", "artifact_location"),
+        ):
+            store.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (old, new))  # noqa: S608 - constants
+    return Clone(path)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """List a process and all that it started."""
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
+
+
+def signal_group(process: "subprocess.Popen[str]", number: signal.Signals) -> None:
+    """Signal a whole process group, as Ctrl-C in a terminal does."""
+    os.killpg(process.pid, number)

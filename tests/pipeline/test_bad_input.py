@@ -1,0 +1,213 @@
+"""Each bad input on the real command: one clear message, exit code 2, nothing lost."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.clone import Clone
+
+
+def outputs(clone: Clone) -> dict[Path, bytes]:
+    folders = ("data/raw", "data/processed", "models", "reports")
+    return {
+        path: path.read_bytes() for folder in folders for path in (clone.path / folder).rglob("*") if path.is_file()
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "params.yaml is missing"),
+        ("base:\n  target_column: [a\n", "params.yaml, line 3, column 1: not YAML"),
+        ("", "params.yaml is empty"),
+        ("- base\n- train\n", "params.yaml holds a list"),
+    ],
+)
+def test_settings_that_are_no_settings_stop_the_launcher(fresh: Clone, content: str | None, expected: str) -> None:
+    path = fresh.path / "params.yaml"
+    path.unlink() if content is None else path.write_text(content)
+    result = fresh.launch(code=2)
+    assert result.stderr.startswith(f"ConfigError: {expected}")
+    assert len(result.stderr.splitlines()) == 1
+    assert not (fresh.path / "mlflow.db").exists()
+
+
+def test_all_faults_of_the_settings_come_at_once_before_any_stage(clone: Clone) -> None:
+    before = outputs(clone)
+    clone.set_param("data_split.test_size", 1.5)
+    clone.set_param("train.cv", 1)
+    clone.set_param("train.estimater", "logreg")
+    clone.set_param("base.random_state", "42")
+    for result in (clone.launch(code=2), clone.stage("featurize", code=2)):
+        assert result.stderr.startswith("ConfigError: params.yaml has 4 faults:\n")
+        assert "data_split.test_size = 1.5: must be less than 1" in result.stderr
+        assert "train.cv = 1: must be greater than or equal to 2" in result.stderr
+        assert "train.estimater = 'logreg': unknown; did you mean estimator?" in result.stderr
+        assert "base.random_state = '42': must be a valid integer" in result.stderr
+        assert "Traceback" not in result.stderr
+    assert outputs(clone) == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("train.estimator", "rf", ("'rf'", "knn", "logreg", "svm")),
+        ("train.param_grid.logreg.depth", [1], ("train.param_grid.logreg.depth", "C, class_weight", "solver")),
+        ("data_load.source.name", "penguins", ("data_load.source.name", "'penguins'", "breast_cancer", "iris", "wine")),
+    ],
+)
+def test_unknown_names_list_what_is_supported(fresh: Clone, key: str, value: object, expected: tuple[str, ...]) -> None:
+    fresh.set_param(key, value)
+    (line,) = fresh.launch(code=2).stderr.splitlines()
+    assert line.startswith("ConfigError: params.yaml: ")
+    assert not [word for word in expected if word not in line]
+
+
+@pytest.mark.parametrize(
+    ("column", "rows", "expected"),
+    [
+        ("gone", None, ("'sepal_length_to_sepal_width'", "'sepal_width'", "missing")),
+        ("sepal_width", 3, ("'sepal_length_to_sepal_width'", "'sepal_width'", "3 of 150 rows")),
+    ],
+)
+def test_feature_that_cannot_be_computed_is_named(
+    clone: Clone, column: str, rows: int | None, expected: tuple[str, ...]
+) -> None:
+    import pandas as pd
+
+    path = clone.path / "data/raw/dataset.parquet"
+    table = pd.read_parquet(path)
+    if rows is None:
+        table = table.rename(columns={"sepal_width": column})
+    else:
+        table.loc[: rows - 1, column] = 0.0
+    path.chmod(0o644)
+    table.to_parquet(path)
+    before = outputs(clone)
+    result = clone.stage("featurize", code=2)
+    error = result.stderr.splitlines()[-1]
+    assert error.startswith("FeatureError: ")
+    assert not [word for word in expected if word not in error]
+    assert outputs(clone) == before
+
+
+def test_target_column_that_is_missing_stops_data_load(clone: Clone) -> None:
+    clone.set_param("base.target_column", "species")
+    # A table of scikit-learn takes the name; another table has its own.
+    result = clone.stage("featurize", code=2)
+    assert "DataError: base.target_column = 'species' is not in the table; it has sepal_length" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("kept", "stage", "expected"),
+    [
+        ({"setosa": 50}, "train", "holds only the class 'setosa'"),
+        (
+            {"setosa": 50, "virginica": 4},
+            "train",
+            "too few rows of class 'virginica' (4): train.cv = 5 needs at least 5",
+        ),
+        ({"setosa": 50, "virginica": 1}, "data_split", "too few rows of class 'virginica' (1): a stratified split"),
+    ],
+)
+def test_classes_too_few_or_too_rare_are_named_before_any_fit(
+    clone: Clone, kept: dict[str, int], stage: str, expected: str
+) -> None:
+    import pandas as pd
+
+    name = "train.parquet" if stage == "train" else "features.parquet"
+    path = clone.path / "data/processed" / name
+    table = pd.read_parquet(clone.path / "data/processed/features.parquet")
+    path.chmod(0o644)
+    pd.concat([table[table["target"] == label].head(count) for label, count in kept.items()]).to_parquet(path)
+    result = clone.stage(stage, code=2)
+    assert result.stderr.splitlines()[-1].startswith("DataError: ")
+    assert expected in result.stderr
+
+
+@pytest.mark.parametrize("content", [None, b"a,b\n1,2\n"])
+def test_input_that_is_missing_or_not_parquet_names_its_stage(clone: Clone, content: bytes | None) -> None:
+    path = clone.path / "data/processed/features.parquet"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    result = clone.stage("data_split", code=2)
+    error = result.stderr.splitlines()[-1]
+    assert error.startswith("MissingInputError: data/processed/features.parquet")
+    assert "run `dvc repro featurize`" in error
+
+
+def test_missing_model_names_its_stage(clone: Clone) -> None:
+    (clone.path / "models/model.joblib").unlink()
+    result = clone.stage("evaluate", code=2)
+    assert "models/model.joblib is missing; stage train makes it" in result.stderr
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_run_id_of_no_run_is_warned_of_and_replaced(clone: Clone, deleted: bool) -> None:
+    from mlflow import MlflowClient
+
+    run_id = "0123456789abcdef0123456789abcdef"
+    if deleted:
+        run_id = clone.launch("--open").stdout.strip()
+        MlflowClient(clone.store).delete_run(run_id)
+    result = clone.stage("featurize", MLFLOW_RUN_ID=run_id)
+    assert f"WARNING: MLflow run {run_id} does not exist" in result.stderr
+    parent = clone.parent()
+    assert parent.info.run_id != run_id
+    assert clone.nested(parent)["featurize"].info.status == "FINISHED"
+
+
+def test_stage_that_raises_is_recorded_with_its_traceback(clone: Clone) -> None:
+    from mlflow import MlflowClient
+
+    clone.in_stage("train", 'raise RuntimeError("the disk caught fire")')
+    before = clone.lock()
+    dvc = clone.run("dvc", "repro", code=None).returncode
+    result = clone.launch(code=None)
+    assert result.returncode == dvc != 0
+    assert clone.lock() == before
+    parent = clone.parent()
+    failed = clone.nested(parent)["train"]
+    assert (parent.info.status, failed.info.status) == ("FAILED", "FAILED")
+    assert clone.outcomes(parent) == ["unchanged", "unchanged", "unchanged", "failed", "stale"]
+    assert parent.data.tags["stage.train.run_id"] == failed.info.run_id
+    assert "test_f1_macro" not in parent.data.metrics
+    traceback = Path(MlflowClient(clone.store).download_artifacts(failed.info.run_id, "traceback.txt")).read_text()
+    assert "the disk caught fire" in traceback
+
+
+def test_grid_value_that_scikit_learn_refuses_is_one_line(clone: Clone) -> None:
+    clone.set_param("train.param_grid.logreg.C", [-1.0])
+    result = clone.stage("train", code=2)
+    assert result.stderr.splitlines()[-1].startswith("TrainError: logreg cannot be fitted with train.param_grid.logreg")
+
+
+def test_full_disk_is_one_line_and_keeps_what_was_there(clone: Clone) -> None:
+    # Every write to /dev/full fails as on a full disk.
+    clone.edit(
+        "src/data/files.py", r"table.to_parquet\(partial, index=False\)", "open('/dev/full', 'wb').write(b'0' * 10**6)"
+    )
+    before = outputs(clone)
+    result = clone.stage("featurize", code=2)
+    assert "No space left on device" in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+    assert outputs(clone) == before
+
+
+def test_python_without_venv_is_told_which_package_to_install(fresh: Clone) -> None:
+    python = fresh.path / "python-without-venv"
+    python.write_text('#!/bin/sh\ncase "$2" in *ensurepip*) exit 1;; esac\nexit 0\n')
+    python.chmod(0o755)
+    result = fresh.run("make", "install", f"PYTHON={python}", code=2)
+    assert "apt-get install python3-venv" in result.stderr
+    assert not (fresh.path / ".venv").exists()
+
+
+def test_targets_that_need_a_variable_say_so(fresh: Clone) -> None:
+    if shutil.which("make") is None:
+        pytest.fail("make is needed")
+    (fresh.path / ".venv").symlink_to(Path(__file__).parents[2] / ".venv")
+    for target, variable in (("remote", "URL="), ("cache", "DIR=")):
+        assert variable in fresh.run("make", "-o", "install", target, code=2).stderr

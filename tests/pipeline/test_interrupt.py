@@ -1,0 +1,121 @@
+"""Stages that are told to stop, or are killed, in the middle."""
+
+import signal
+import subprocess
+
+import psutil
+import pytest
+
+from tests.pipeline.clone import LAUNCHER, STAGES, SYNC, Clone, family, signal_group, wait_for
+
+SLOW_LINE = 'import pathlib, time; pathlib.Path("in_stage").touch(); time.sleep(120)'
+
+
+def start_in(clone: Clone, stage: str, *command: str) -> "subprocess.Popen[str]":
+    """Start a command and wait until a stage is in its midst."""
+    clone.in_stage(stage, SLOW_LINE)
+    process = clone.start(*command)
+    wait_for((clone.path / "in_stage").exists)
+    return process
+
+
+def stage_process(process: "subprocess.Popen[str]", stage: str) -> psutil.Process:
+    return next(child for child in reversed(family(process.pid)) if f"src.stages.{stage}" in child.cmdline())
+
+
+def end(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    output, _ = process.communicate(timeout=60)
+    return process.returncode, output
+
+
+def assert_nothing_is_left(processes: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    assert not alive
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_told_to_stop_in_a_stage_leaves_both_runs_killed(clone: Clone, stage: str, number: signal.Signals) -> None:
+    before = clone.lock()
+    process = start_in(clone, stage, *LAUNCHER)
+    processes = family(process.pid)
+    if number == signal.SIGINT:
+        signal_group(process, number)
+    else:
+        process.send_signal(number)
+    code, output = end(process)
+    assert code == 128 + number, output
+    assert_nothing_is_left(processes)
+    parent = clone.parent()
+    assert parent.info.status == "KILLED"
+    assert {name: run.info.status for name, run in clone.nested(parent).items()} == {stage: "KILLED"}
+    assert clone.outcomes(parent)[STAGES.index(stage)] == "failed"
+    assert clone.lock() == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_killed_hard_in_a_stage_is_recorded_by_the_launcher(clone: Clone, stage: str) -> None:
+    process = start_in(clone, stage, *LAUNCHER)
+    stage_process(process, stage).kill()
+    code, output = end(process)
+    assert code not in (0, 2), output
+    parent = clone.parent()
+    assert parent.info.status == "KILLED"
+    assert {name: run.info.status for name, run in clone.nested(parent).items()} == {stage: "KILLED"}
+
+
+def test_pipeline_completes_after_an_interruption(clone: Clone) -> None:
+    before = clone.lock()
+    process = start_in(clone, "train", *LAUNCHER)
+    signal_group(process, signal.SIGINT)
+    end(process)
+    clone.git("checkout", "--quiet", "src")
+    clone.launch()
+    assert clone.lock() == before
+    assert clone.status() == []
+    assert clone.parent().info.status == "FINISHED"
+
+
+def test_second_ctrl_c_does_not_tear_the_record(clone: Clone) -> None:
+    process = start_in(clone, "featurize", *LAUNCHER)
+    for _ in range(3):
+        signal_group(process, signal.SIGINT)
+    assert end(process)[0] == 130
+    assert clone.nested(clone.parent())["featurize"].info.status == "KILLED"
+
+
+def test_ctrl_c_of_bare_dvc_leaves_both_runs_killed(clone: Clone) -> None:
+    process = start_in(clone, "featurize", "dvc", "repro")
+    signal_group(process, signal.SIGINT)
+    end(process)
+    parent = clone.parent()
+    assert parent.info.status == "KILLED"
+    assert clone.nested(parent)["featurize"].info.status == "KILLED"
+
+
+def test_sync_closes_what_was_killed_hard(clone: Clone) -> None:
+    process = start_in(clone, "featurize", "dvc", "repro")
+    processes = family(process.pid)
+    for each in processes:
+        each.kill()
+    end(process)
+    assert clone.parent().info.status == "RUNNING"
+    clone.run(*SYNC)
+    parent = clone.parent()
+    assert parent.info.status == "KILLED"
+    assert clone.nested(parent)["featurize"].info.status == "KILLED"
+
+
+def test_parallel_search_leaves_no_worker_behind(clone: Clone) -> None:
+    clone.set_param("train.n_jobs", 2)
+    clone.set_param("train.param_grid.logreg.C", [float(c) for c in range(1, 20_000)])
+    process = clone.start(*LAUNCHER)
+    wait_for(lambda: sum("loky" in " ".join(child.cmdline()) for child in family(process.pid)) >= 2)
+    processes = family(process.pid)
+    process.send_signal(signal.SIGTERM)
+    code, output = end(process)
+    assert code == 143, output
+    assert_nothing_is_left(processes)
+    assert clone.nested(clone.parent())["train"].info.status == "KILLED"
