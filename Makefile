@@ -90,10 +90,7 @@ clean: ## Delete caches of tools and the built site; never data, models or runs
 
 .PHONY: test test-quick lint format typecheck docs docs-serve lock
 test: dev-install ## Run all tests, with coverage
-	@rm -f .coverage .coverage.*
-	coverage run -m pytest $(TESTS)
-	coverage combine --quiet
-	coverage report
+	pytest --cov -n 2 $(TESTS)
 
 test-quick: dev-install ## Run all tests but the slow ones
 	pytest -m "not slow" $(TESTS)

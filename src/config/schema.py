@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 # Parameters that a grid may search, by estimator. Written out because the whole
 # configuration is checked before any stage runs, and importing scikit-learn for
@@ -14,13 +14,25 @@ ESTIMATOR_PARAMS: dict[str, tuple[str, ...]] = {
     "logreg": ("C", "class_weight", "fit_intercept", "l1_ratio", "max_iter", "solver", "tol"),
     "svm": ("C", "class_weight", "coef0", "degree", "gamma", "kernel", "max_iter", "tol"),
 }
-SKLEARN_TABLES = ("breast_cancer", "iris", "wine")
 
 
 def _inside_repository(path: Path) -> Path:
-    if path.is_absolute() or ".." in path.parts:
+    if path.is_absolute() or ".." in path.parts or path == Path():
         raise ValueError("must be a relative path inside the repository")
     return path
+
+
+def _no_credentials(url: str) -> str:
+    # params.yaml is committed, and logged to every run. `ssh://git@host` tells no secret.
+    if re.search("^https?://[^/]*@|://[^/]*:[^/]*@", url):
+        raise ValueError("must hold no credentials; git's credential helper or an SSH key keeps them")
+    return url
+
+
+def _number_of_processes(n_jobs: int) -> int:
+    if n_jobs == 0:
+        raise ValueError("must be -1 for all cores or a number of processes")
+    return n_jobs
 
 
 RepoPath = Annotated[Path, Field(strict=False), AfterValidator(_inside_repository)]
@@ -59,7 +71,7 @@ class DvcSource(Section):
 
     kind: Literal["dvc"]
     path: Annotated[str, Field(min_length=1)]
-    repo: Annotated[str, Field(min_length=1)]
+    repo: Annotated[str, Field(min_length=1), AfterValidator(_no_credentials)]
     rev: Annotated[str, Field(min_length=1)]
 
 
@@ -97,31 +109,31 @@ class Train(Section):
     estimator: Literal["knn", "logreg", "svm"]
     cv: Annotated[int, Field(ge=2)]
     scoring: Literal["accuracy", "balanced_accuracy", "f1_macro", "f1_weighted"]
-    n_jobs: Annotated[int, Field(ge=-1)]
+    n_jobs: Annotated[int, Field(ge=-1), AfterValidator(_number_of_processes)]
     param_grid: dict[str, dict[str, Annotated[list[Any], Field(min_length=1)]]]
     model_path: RepoPath
     cv_metrics_path: RepoPath
 
-    @model_validator(mode="after")
-    def _grid_fits_the_estimators(self) -> "Train":
+    # Of the field, not of the section: pydantic drops the latter while another field is wrong.
+    @field_validator("param_grid")
+    @classmethod
+    def _grid_fits_the_estimators(cls, grids: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         faults = []
-        for estimator, grid in self.param_grid.items():
+        for estimator, grid in grids.items():
             supported = ESTIMATOR_PARAMS.get(estimator)
             if supported is None:
-                known = ", ".join(sorted(ESTIMATOR_PARAMS))
-                faults.append(f"param_grid.{estimator} names no estimator; choose of {known}")
+                faults.append(f"{estimator} names no estimator; choose of {', '.join(sorted(ESTIMATOR_PARAMS))}")
                 continue
             faults += [
-                f"param_grid.{estimator}.{name} is no parameter of {estimator}; choose of {', '.join(supported)}"
+                f"{estimator}.{name} is no parameter of {estimator}; choose of {', '.join(supported)}"
                 for name in sorted(set(grid) - set(supported))
             ]
-        if self.estimator not in self.param_grid:
-            faults.append(f"param_grid.{self.estimator} is missing: `{{}}` searches nothing")
-        if self.n_jobs == 0:
-            faults.append("n_jobs = 0 is no number of processes; use -1 for all cores or 1, 2, …")
+        chosen = info.data.get("estimator")
+        if chosen and chosen not in grids:
+            faults.append(f"{chosen} is missing: `{{}}` searches nothing")
         if faults:
             raise ValueError("\n".join(faults))
-        return self
+        return grids
 
 
 class Evaluate(Section):

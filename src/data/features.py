@@ -30,12 +30,12 @@ def add_features(X: pd.DataFrame, features: Mapping[str, Mapping[str, Sequence[s
          a    b  a_to_b
     0  6.0  3.0     2.0
     """
-    columns = {}
+    featurized = X.copy(deep=False)
     for name, declaration in features.items():
         if name in X.columns:
             raise FeatureError(f"feature {name!r} has the name of a column of the table; choose another name.")
-        columns[name] = _ratio(X, name, *declaration["ratio"])
-    return X.assign(**columns)
+        featurized[name] = _ratio(X, name, *declaration["ratio"])
+    return featurized
 
 
 def _ratio(X: pd.DataFrame, name: str, numerator: str, denominator: str) -> pd.Series:

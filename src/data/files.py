@@ -47,5 +47,5 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 def write_metrics(metrics: Mapping[str, float], path: Path) -> None:
     """Write metrics as JSON in alphabetical order, so that equal metrics are equal files."""
     with atomic_path(path) as partial:
-        partial.write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(metrics, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
     logger.info("wrote %d metrics to %s", len(metrics), path)

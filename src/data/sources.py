@@ -45,7 +45,10 @@ def _load_sklearn(name: str, target_column: str) -> pd.DataFrame:
     bunch: Any = getattr(datasets, f"load_{name}")(as_frame=True)
     table: pd.DataFrame = bunch.data.rename(columns=clean_column_name)
     class_names = [str(class_name) for class_name in bunch.target_names]
-    return table.assign(**{target_column: bunch.target.map(dict(enumerate(class_names)))})
+    if target_column in table.columns:
+        raise DataError(f"base.target_column = {target_column!r} is a feature of {name}; choose another name.")
+    table[target_column] = bunch.target.map(dict(enumerate(class_names)))
+    return table
 
 
 def _load_dvc(source: DvcSource) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -61,11 +64,15 @@ def _load_dvc(source: DvcSource) -> tuple[pd.DataFrame, dict[str, str]]:
         with files.open(source.path, "rb") as file:
             table = pd.read_parquet(file)
     except (DvcException, SCMError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = "; ".join(_reasons(error))
         raise DataError(f"data_load.source: cannot read {where} ({reason}); check path, repo and rev.") from error
-    return table, {"source.url": _without_credentials(source.repo), "source.rev": source.rev, "source.commit": commit}
+    return table, {"source.url": source.repo, "source.rev": source.rev, "source.commit": commit}
 
 
-def _without_credentials(url: str) -> str:
-    """Drop `user:password@` of a URL, which would otherwise reach the record."""
-    return re.sub(r"(?<=://)[^/@]+@", "", url)
+def _reasons(error: BaseException | None) -> list[str]:
+    """Tell what went wrong, outermost first: DVC calls any fault of git an "SCM error" and keeps the rest inside."""
+    reasons = []
+    while error is not None:
+        reasons.append(" ".join(str(error).split()) or type(error).__name__)
+        error = error.__cause__
+    return list(dict.fromkeys(reasons))

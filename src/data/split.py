@@ -33,4 +33,11 @@ def split_table(
             f"data_split.test_size = {test_size} leaves no row of some class on one side ({error}); "
             "choose a share nearer to 0.5 or bring more rows."
         ) from error
+    # Stratification rounds: 5 % of 6 rows are none.
+    for label in pd.unique(y):
+        if not (train[target_column] == label).any() or not (test[target_column] == label).any():
+            raise DataError(
+                f"data_split.test_size = {test_size} leaves no row of class {label!r} on one side; "
+                "choose a share nearer to 0.5 or bring more rows of it."
+            )
     return train.sort_index(), test.sort_index()

@@ -1,5 +1,7 @@
 """The column to predict: found, complete, and with at least two classes."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -7,7 +9,7 @@ from numpy.typing import NDArray
 from src.errors import DataError
 
 
-def split_target(table: pd.DataFrame, target_column: str) -> tuple[pd.DataFrame, NDArray[np.object_]]:
+def split_target(table: pd.DataFrame, target_column: str) -> tuple[pd.DataFrame, NDArray[Any]]:
     """Separate the features from the target.
 
     Args:
@@ -31,10 +33,10 @@ def split_target(table: pd.DataFrame, target_column: str) -> tuple[pd.DataFrame,
     if n_classes < 2:
         found = f"only the class {target.iloc[0]!r}" if n_classes else "no rows"
         raise DataError(f"target {target_column!r} holds {found}; a classifier needs at least two classes.")
-    return table.drop(columns=target_column), target.to_numpy(dtype=object)
+    return table.drop(columns=target_column), target.to_numpy()
 
 
-def check_class_counts(y: NDArray[np.object_], at_least: int, reason: str) -> None:
+def check_class_counts(y: NDArray[Any], at_least: int, reason: str) -> None:
     """Refuse classes with too few rows.
 
     Args:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, f1_score, log_loss, precision_score, recall_score, roc_auc_score
@@ -10,7 +9,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import label_binarize
 
 
-def score_classifier(model: Pipeline, X: pd.DataFrame, y_true: NDArray[np.object_], split: str) -> dict[str, float]:
+def score_classifier(model: Pipeline, X: pd.DataFrame, y_true: NDArray[Any], split: str) -> dict[str, float]:
     """Score a fitted classifier.
 
     Args:

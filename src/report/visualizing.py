@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
 
-def plot_confusion_matrix(
-    y_true: NDArray[np.object_], y_pred: NDArray[np.object_], classes: NDArray[np.object_]
-) -> Figure:
+def plot_confusion_matrix(y_true: NDArray[Any], y_pred: NDArray[Any], classes: NDArray[Any]) -> Figure:
     """Draw true labels down and predicted labels across.
 
     Args:
@@ -33,9 +31,13 @@ def plot_confusion_matrix(
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     labels = [textwrap.fill(str(label), 14) for label in classes]
-    slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if n_classes > 4 else {}
-    axes.set_xticks(range(n_classes), labels, **slanted)
-    axes.set_yticks(range(n_classes), labels)
+    widest = max(len(line) for label in labels for line in label.splitlines())
+    # More than ten letters do not fit under a cell side by side.
+    side_by_side = n_classes <= 4 and widest <= 10
+    slanted: dict[str, Any] = {} if side_by_side else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    # A $ in a class name is no formula.
+    axes.set_xticks(range(n_classes), labels, parse_math=False, **slanted)
+    axes.set_yticks(range(n_classes), labels, parse_math=False)
     axes.set_xlabel("Predicted label")
     axes.set_ylabel("True label")
     axes.set_title(f"Confusion matrix, {len(y_true)} test rows", fontsize="medium")

@@ -13,10 +13,13 @@ from src.utils.run_stage import run_stage
 def featurize(config: Config) -> StageRecord:
     """Add the declared row-wise features."""
     target_column = config.base.target_column
-    X, y = split_target(read_table(config.data_load.dataset_path, made_by="data_load"), target_column)
+    table = read_table(config.data_load.dataset_path, made_by="data_load")
+    X, _ = split_target(table, target_column)
     featurized = add_features(X, config.featurize.model_dump()["features"])
-    write_table(featurized.assign(**{target_column: y}), config.featurize.features_path)
-    return StageRecord(metrics={"n_features": featurized.shape[1]})
+    n_features = featurized.shape[1]
+    featurized[target_column] = table[target_column]
+    write_table(featurized, config.featurize.features_path)
+    return StageRecord(metrics={"n_features": n_features})
 
 
 if __name__ == "__main__":

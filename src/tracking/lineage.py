@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.config.load import read_yaml
+from src.config.yaml_file import read_yaml
 
 
 @dataclass(frozen=True)

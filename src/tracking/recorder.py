@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from src.config.load import read_yaml
+from src.config.yaml_file import read_yaml
 from src.tracking import names
 from src.tracking.journal import Journal, Session, Visit, now
 from src.tracking.lineage import get_param, observe_stage, read_model_paths, read_stages

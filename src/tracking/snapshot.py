@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from src.config.load import read_yaml
+from src.config.yaml_file import read_yaml
 from src.tracking.journal import Session, Snapshot, Visit
 from src.tracking.lineage import StageDefinition, StageEntry, flatten, read_lock, read_stages
 from src.tracking.names import Outcome, Status

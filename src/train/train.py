@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer, make_column_selector
@@ -37,7 +36,7 @@ class FitResult:
 
 def fit_model(
     X_train: pd.DataFrame,
-    y_train: NDArray[np.object_],
+    y_train: NDArray[Any],
     features: Mapping[str, Mapping[str, Sequence[str]]],
     settings: Train,
     random_state: int,
@@ -70,7 +69,7 @@ def fit_model(
     )
     try:
         search.fit(X_train, y_train)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise TrainError(
             f"{settings.estimator} cannot be fitted with train.param_grid.{settings.estimator} = {grid}: "
             f"{' '.join(str(error).split())}"
@@ -97,6 +96,8 @@ def make_preprocess() -> ColumnTransformer:
     return ColumnTransformer(
         [
             ("numbers", numbers, make_column_selector(dtype_include="number")),
-            ("others", others, make_column_selector(dtype_exclude="number")),
+            # The imputer refuses them; a missing value becomes a level of its own.
+            ("booleans", OneHotEncoder(handle_unknown="ignore"), make_column_selector(dtype_include="bool")),
+            ("others", others, make_column_selector(dtype_exclude=["number", "bool"])),
         ]
     )

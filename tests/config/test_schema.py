@@ -85,7 +85,9 @@ def test_value_out_of_range_is_refused_with_its_bound(refusal: Refusal, key: str
 
 
 def test_zero_processes_are_refused(refusal: Refusal) -> None:
-    assert refusal({"train.n_jobs": 0}).startswith("params.yaml: train.n_jobs = 0 is no number of processes; use -1")
+    assert refusal({"train.n_jobs": 0}).startswith(
+        "params.yaml: train.n_jobs = 0: must be -1 for all cores or a number"
+    )
 
 
 @pytest.mark.parametrize("n_jobs", [-1, 1, 4])
@@ -277,3 +279,28 @@ def test_every_setting_of_the_repository_says_what_it_does() -> None:
     assert "train.param_grid.logreg.C" in settings
     # A path says it by its name.
     assert [key for key, commented in settings.items() if not commented and not key.endswith("_path")] == []
+
+
+@pytest.mark.parametrize(
+    "repo",
+    [
+        "https://user:secret@example.org/data.git",
+        "https://secret@example.org/data.git",
+        "https://user:sec@ret@example.org/data.git",
+        "ssh://git:secret@example.org/data.git",
+    ],
+)
+def test_source_with_credentials_is_refused_without_telling_them(refusal: Refusal, repo: str) -> None:
+    message = refusal({"data_load.source": {"kind": "dvc", "path": "t.parquet", "repo": repo, "rev": "v1"}})
+    assert "data_load.source.repo = " in message
+    assert "must hold no credentials" in message
+    assert "example.org/data.git" in message
+    assert "sec" not in message.replace("credentials", "")
+
+
+@pytest.mark.parametrize(
+    "repo", ["ssh://git@example.org:22/data.git", "git@example.org:team/data.git", "https://example.org/a@b", "../data"]
+)
+def test_source_without_credentials_is_accepted(load: Load, repo: str) -> None:
+    source = {"kind": "dvc", "path": "t.parquet", "repo": repo, "rev": "v1"}
+    assert load({"data_load.source": source}).data_load.source.model_dump() == source

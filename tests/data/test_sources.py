@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from dvc.api import DVCFileSystem
 
 from src.config.schema import DvcSource, SklearnSource
-from src.data.sources import _without_credentials, clean_column_name, load_source
+from src.data.sources import clean_column_name, load_source
 from src.errors import DataError
 
 OLD = pd.DataFrame({"a": [1.0, 2.0], "species": ["x", "y"]})
@@ -202,35 +201,3 @@ def test_wrong_repository_is_refused_with_the_reason(tmp_path: Path) -> None:
 def test_folder_that_is_no_repository_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not a git repository"):
         load_source(dvc_source(tmp_path), "species")
-
-
-def test_failed_loading_does_not_tell_the_password() -> None:
-    with pytest.raises(DataError) as caught:
-        load_source(dvc_source("file://user:secret@localhost/nowhere"), "species")
-    assert "localhost/nowhere" in str(caught.value)
-    assert "secret" not in str(caught.value)
-
-
-def test_origin_does_not_tell_the_password(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Only the way to the repository is replaced, as no server is at hand.
-    monkeypatch.setattr("dvc.api.DVCFileSystem", lambda _, rev: DVCFileSystem(str(repo), rev=rev))
-    _, origin = load_source(dvc_source("https://user:secret@example.org/data.git"), "species")
-    assert origin["source.url"] == "https://example.org/data.git"
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("https://user:secret@example.org/data.git", "https://example.org/data.git"),
-        ("https://secret@example.org/data.git", "https://example.org/data.git"),
-        ("ssh://git@example.org:22/data.git", "ssh://example.org:22/data.git"),
-        ("https://user:sec@ret@example.org/data.git", "https://example.org/data.git"),
-        ("https://example.org/data.git", "https://example.org/data.git"),
-        ("https://example.org/user@home/data.git", "https://example.org/user@home/data.git"),
-        ("git@example.org:team/data.git", "git@example.org:team/data.git"),
-        ("../data", "../data"),
-        (".", "."),
-    ],
-)
-def test_credentials_of_a_url_are_dropped_and_nothing_else(url: str, expected: str) -> None:
-    assert _without_credentials(url) == expected
