@@ -1,7 +1,9 @@
-"""The state of git, read."""
+"""The state of git, read: of the work tree, of a commit, and DVC's experiments, which are refs."""
 
 import os
+import re
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,16 +19,33 @@ class GitState:
     dirty: str = UNKNOWN
 
 
-def read_git(root: Path) -> GitState:
-    """Read the state of the work tree that holds `root`; `unknown` outside of git."""
-    # Without optional locks, so that a user's own git command is never in the way.
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
-    try:
-        output = subprocess.run(
-            ["git", "status", "--porcelain=v2", "--branch"],
-            cwd=root, env=environment, capture_output=True, text=True, check=True,
-        ).stdout  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment of DVC, which lives as `refs/exps/<baseline>/<name>`.
+
+    Attributes:
+        name: DVC's name of it.
+        baseline: Commit that it started from.
+        commit: Commit that holds its settings, `dvc.lock` and metrics.
+        finished: Milliseconds since the epoch.
+    """
+
+    name: str
+    baseline: str
+    commit: str
+    finished: int
+
+
+def read_git(root: Path, outputs: Iterable[str] = ()) -> GitState:
+    """Read the state of the work tree that holds `root`; `unknown` outside of git.
+
+    Args:
+        root: A folder in the work tree.
+        outputs: Paths below `root` that do not count as uncommitted: what the pipeline itself writes.
+    """
+    paths = ["--", ":(top)", *(f":(exclude){path}" for path in outputs)]
+    output = _git(root, "status", "--porcelain=v2", "--branch", *paths)
+    if output is None:
         return GitState()
     lines = output.splitlines()
     headers = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
@@ -36,3 +55,35 @@ def read_git(root: Path) -> GitState:
         branch=headers.get("branch.head", UNKNOWN),
         dirty=str(any(not line.startswith("#") for line in lines)).lower(),
     )
+
+
+def list_experiments(root: Path) -> list[Experiment]:
+    """List DVC's experiments, oldest first."""
+    output = _git(root, "for-each-ref", "--format=%(committerdate:unix) %(objectname) %(refname)", "refs/exps") or ""
+    # Others below refs/exps are DVC's own: what is queued, what runs.
+    found = re.findall(r"^(\d+) (\w+) refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)$", output, re.MULTILINE)
+    experiments = [
+        Experiment(name, head + tail, commit, 1000 * int(seconds)) for seconds, commit, head, tail, name in found
+    ]
+    return sorted(experiments, key=lambda experiment: experiment.finished)
+
+
+def copy_files(root: Path, revision: str, paths: Iterable[str], folder: Path) -> None:
+    """Copy files of a commit, relative to `root`, to a folder; what the commit lacks is left out."""
+    for path in paths:
+        text = _git(root, "show", f"{revision}:./{path}")
+        if text is not None:
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    # Without optional locks, so that a user's own git command is never in the way.
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        output = subprocess.run(["git", *arguments], cwd=root, env=environment, capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    # File names may be no text.
+    return output.decode("utf-8", errors="surrogateescape")

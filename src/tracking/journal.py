@@ -61,10 +61,11 @@ class Session:
         git: State of git when the session began.
         exp_name: DVC's experiment, or empty.
         exp_baseline: Commit that the experiment started from, or empty.
+        exp_commit: Commit that holds the experiment's results; empty while not known.
         end_time: Milliseconds since the epoch; None while open.
         run_id: The parent run; None while no store knows of it.
         complete: Whether the parent run tells the whole story.
-        snapshot: What the session left behind; None before its first stage ended.
+        snapshot: What the session left behind; before its first stage ended, the settings only.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Session:
     git: GitState
     exp_name: str = ""
     exp_baseline: str = ""
+    exp_commit: str = ""
     status: Status = "RUNNING"
     start_time: int = field(default_factory=lambda: now())
     end_time: int | None = None
@@ -149,9 +151,12 @@ class Journal:
         content = _read(self.path / session_id / "session.json")
         if content is None:
             return None
-        owner, git = ProcessKey(**content.pop("owner")), GitState(**content.pop("git"))
-        snapshot = content.pop("snapshot")
-        return Session(owner=owner, git=git, snapshot=Snapshot(**snapshot) if snapshot else None, **content)
+        try:
+            owner, git = ProcessKey(**content.pop("owner")), GitState(**content.pop("git"))
+            snapshot = content.pop("snapshot")
+            return Session(owner=owner, git=git, snapshot=Snapshot(**snapshot) if snapshot else None, **content)
+        except (KeyError, TypeError):
+            return None
 
     def write_session(self, session: Session) -> None:
         """Write a session, whole or not at all."""
@@ -162,9 +167,11 @@ class Journal:
         found = []
         for path in (self.path / session_id).glob("visit-*.json"):
             if content := _read(path):
-                entry = content.pop("entry")
-                process = ProcessKey(**content.pop("process"))
-                found.append(Visit(process=process, entry=StageEntry(**entry) if entry else None, **content))
+                try:
+                    entry, process = content.pop("entry"), ProcessKey(**content.pop("process"))
+                    found.append(Visit(process=process, entry=StageEntry(**entry) if entry else None, **content))
+                except (KeyError, TypeError):
+                    continue
         return sorted(found, key=lambda visit: visit.start_time)
 
     def write_visit(self, session_id: str, visit: Visit) -> None:
@@ -180,10 +187,11 @@ def now() -> int:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    # Absent, or damaged as by a loss of power: one file must not hide the others.
+    except (OSError, ValueError):
         return None
-    return content
+    return content if isinstance(content, dict) else None
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

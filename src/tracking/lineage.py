@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from src.config.yaml_file import read_yaml
+from src.tracking.cache import cache_dir
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def find_content(main_root: Path, work_root: Path, path: str, md5: str | None) -
     """
     if md5 is None:
         return None
-    cached = main_root / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+    cached = cache_dir(main_root) / "files" / "md5" / md5[:2] / md5[2:]
     for candidate in (work_root / path, cached):
         if md5_of(candidate) == md5:
             return candidate
@@ -189,11 +190,16 @@ def _path(item: str | dict[str, Any]) -> str:
     return item if isinstance(item, str) else next(iter(item))
 
 
+def _to_text(value: Any) -> str:
+    # As DVC writes it.
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _interpolate(value: Any, params: Mapping[str, Any]) -> Any:
     if isinstance(value, dict):
         return {_interpolate(key, params): _interpolate(item, params) for key, item in value.items()}
     if isinstance(value, list):
         return [_interpolate(item, params) for item in value]
     if isinstance(value, str):
-        return re.sub(r"\$\{\s*([\w.]+)\s*\}", lambda match: str(get_param(params, match[1])), value)
+        return re.sub(r"\$\{\s*([\w.]+)\s*\}", lambda match: _to_text(get_param(params, match[1])), value)
     return value

@@ -27,6 +27,7 @@ EXP_BASELINE = "dvc.exp.baseline"
 GIT_COMMIT = "git.commit"
 GIT_BRANCH = "git.branch"
 GIT_DIRTY = "git.dirty"
+GIT_TAG = "git.tag"  # version that was published from this state
 STAGE_OUTCOME = "stage."  # + name of the stage; with ".run_id", the run that produced what is there
 
 UNKNOWN = "unknown"

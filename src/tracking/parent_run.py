@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from src.tracking import names
-from src.tracking.journal import Journal, Session, Snapshot
+from src.tracking.journal import Journal, Session, Snapshot, now
 from src.tracking.runs import create_run, fit_key, log_file, log_values
 from src.tracking.session import Place
 from src.tracking.snapshot import UP_TO_DATE
@@ -81,11 +81,13 @@ def _is_usable(store: Store, run_id: str) -> bool:
 def _find_producer(store: Store, session: Session, snapshot: Snapshot, stage: str) -> "Run | None":
     """Find the run that produced what a session left of a stage, or that failed to."""
     wanted = f"tags.`{names.KIND}` = 'stage' and tags.`{names.STAGE}` = '{stage}' and "
-    entry = snapshot.entries.get(stage)
-    if snapshot.outcomes[stage] == "failed":
+    outcome, entry = snapshot.outcomes[stage], snapshot.entries.get(stage)
+    if outcome in ("ran", "failed"):
+        # Not by what it produced: another clone may produce the same at the same time.
         wanted += f"tags.`{names.SESSION}` = '{session.id}'"
-    elif snapshot.outcomes[stage] in UP_TO_DATE and entry:
-        wanted += f"tags.`{names.ENTRY}` = '{entry}'"
+    elif outcome in UP_TO_DATE and entry:
+        # A session that is recorded late must not claim what ran after it.
+        wanted += f"tags.`{names.ENTRY}` = '{entry}' and attributes.start_time <= {session.end_time or now()}"
     else:
         return None
     runs = store.client.search_runs([store.experiment_id], wanted, order_by=["start_time DESC"], max_results=1)

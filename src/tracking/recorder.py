@@ -48,6 +48,7 @@ class Recorder:
         self._visit = Visit(stage=stage, process=own_key())
         self._session: Session | None = None
         self._store: Store | None = None
+        self._named_run = os.environ.get(names.MLFLOW_RUN_ID)
 
     def start(self) -> None:
         """Write that the stage began, and open its nested run."""
@@ -59,6 +60,10 @@ class Recorder:
         self._visit.status, self._visit.end_time, self._visit.traceback = status, now(), traceback
         if self._session and self._attempt(lambda: self._observe(record or StageRecord())) and self._store:
             self._attempt(self._close_run)
+        # Another stage of this process must not take this run for its parent.
+        os.environ.pop(names.MLFLOW_RUN_ID, None)
+        if self._named_run is not None:
+            os.environ[names.MLFLOW_RUN_ID] = self._named_run
 
     def _attempt(self, action: Callable[[], None]) -> bool:
         """Do what may fail without failing the stage; after a failure MLflow is left alone."""

@@ -50,7 +50,9 @@ def log_values(
     from mlflow.entities import Metric, Param, RunTag
 
     moment = now()
-    run_params = [Param(fit_key(key), _fit(value, MAX_PARAM)) for key, value in (params or {}).items()]
+    # Of keys that fit alike the last stands: MLflow refuses a batch that names one twice.
+    fitted = {fit_key(key): _fit(value, MAX_PARAM) for key, value in (params or {}).items()}
+    run_params = [Param(key, value) for key, value in fitted.items()]
     run_metrics = [Metric(fit_key(key), value, moment, 0) for key, value in (metrics or {}).items()]
     run_tags = [RunTag(fit_key(key), _fit(value, MAX_TAG)) for key, value in (tags or {}).items() if value]
     for start in range(0, max(len(run_params), len(run_metrics), len(run_tags)), MAX_BATCH):
@@ -67,12 +69,15 @@ def log_file(store: Store, place: Place, run_id: str, path: str, md5: str | None
         # DVC's cache names files by their hash.
         named = Path(folder) / Path(path).name
         named.symlink_to(content)
-        store.client.log_artifact(run_id, str(named), str(Path(path).parent))
+        folder_of_path = Path(path).parent
+        store.client.log_artifact(run_id, str(named), None if folder_of_path == Path() else str(folder_of_path))
 
 
 def fit_key(key: str) -> str:
     """Replace what MLflow does not allow in a key."""
-    return "".join(letter if letter.isalnum() or letter in "_-. /:" else "_" for letter in key)[:250]
+    key = "".join(letter if letter.isalnum() or letter in "_-. /:" else "_" for letter in key)[:250]
+    # MLflow takes a key for a path, and refuses one that leads elsewhere than it says.
+    return "/".join(part if part not in ("", ".", "..") else "_" for part in key.split("/"))[:250].rstrip("/")
 
 
 def _fit(value: str, limit: int) -> str:

@@ -2,18 +2,23 @@
 
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from src.tracking import names
-from src.tracking.git import read_git
+from src.tracking.git import copy_files, read_git
 from src.tracking.journal import Journal, Session
 from src.tracking.lineage import StageDefinition, read_lock, read_stages
 from src.tracking.process import ProcessKey, began_at, find_dvc_driver, is_queue_worker, own_key, process_key
+from src.tracking.snapshot import read_settings
 
 logger = logging.getLogger(__name__)
+
+# While an experiment runs, DVC keeps there the workspace that it started from.
+EXPERIMENT_START = "refs/exps/exec/EXEC_MERGE"
 
 
 @dataclass(frozen=True)
@@ -79,17 +84,22 @@ def begin_session(
         environ: Environment variables.
     """
     exp_name = environ.get(names.DVC_EXP_NAME, "")
+    stages = read_stages(place.work_root)
+    before = _entries_before_experiment(place.work_root, environ) if exp_name else None
     return Session(
         id=session_id,
         name=name or exp_name or time.strftime("repro-%Y%m%d-%H%M%S"),
         work_root=str(place.work_root),
         owner=owner,
         closed_by_owner=closed_by_owner,
-        before=_entries_before(place.work_root, owner),
-        git=read_git(place.work_root),
+        before=_entries_before(place.work_root, stages, owner) if before is None else before,
+        # What the pipeline itself writes does not count: DVC has deleted a stage's
+        # outputs when the stage asks.
+        git=read_git(place.work_root, ["dvc.lock", *(path for stage in stages.values() for path in stage.outs)]),
         exp_name=exp_name,
         exp_baseline=environ.get(names.DVC_EXP_BASELINE_REV, ""),
         run_id=run_id,
+        snapshot=read_settings(place.work_root),
     )
 
 
@@ -111,14 +121,28 @@ def _find_or_begin(
     return session
 
 
-def _entries_before(work_root: Path, owner: ProcessKey) -> dict[str, str | None]:
+def _entries_before_experiment(work_root: Path, environ: Mapping[str, str]) -> dict[str, str | None] | None:
+    """Hash the entries of `dvc.lock` as the experiment found them; None if nobody knows.
+
+    DVC makes the folder of an experiment from the stashed workspace, or from the
+    baseline: files there are all new, and their times tell nothing.
+    """
+    for revision in (EXPERIMENT_START, environ.get(names.DVC_EXP_BASELINE_REV, "HEAD")):
+        with tempfile.TemporaryDirectory() as folder:
+            copy_files(work_root, revision, ["dvc.lock"], Path(folder))
+            if lock := read_lock(Path(folder)):
+                return {name: entry.digest for name, entry in lock.items()}
+    return None
+
+
+def _entries_before(work_root: Path, stages: Mapping[str, StageDefinition], owner: ProcessKey) -> dict[str, str | None]:
     """Hash the entries of `dvc.lock` as they were before the owner began.
 
     The launcher asks before DVC starts. A stage under bare DVC asks late: DVC may have
     restored earlier stages already, which shows in the time of their files.
     """
     began = began_at(owner)
-    lock, stages = read_lock(work_root), read_stages(work_root)
+    lock = read_lock(work_root)
     lock_is_old = not _changed_since(work_root / "dvc.lock", began)
     return {
         name: entry.digest if lock_is_old or not _outs_changed_since(work_root, stages.get(name), began) else None

@@ -11,6 +11,7 @@ from src.config.yaml_file import read_yaml
 from src.tracking.journal import Session, Snapshot, Visit
 from src.tracking.lineage import StageDefinition, StageEntry, flatten, read_lock, read_stages
 from src.tracking.names import Outcome, Status
+from src.tracking.outlook import find_disagreements, foresee_outcomes
 
 UP_TO_DATE = ("ran", "restored", "unchanged")
 
@@ -23,29 +24,43 @@ def take_snapshot(root: Path, session: Session, visits: Sequence[Visit], *, fini
         session: The session.
         visits: What ran in it.
         finished: Whether DVC has finished; before, the fate of stages that did not run is unknown.
-        check: Whether to ask DVC which stages are stale; costs a second or two.
+        check: Whether to ask which stages are stale: DVC, which costs a second or two, or
+            `dvc.lock` where nothing but files of an experiment's commit is left.
     """
-    stages, lock = read_stages(root), read_lock(root)
+    stages, lock, settings = read_stages(root), read_lock(root), read_settings(root)
     entries = {name: lock[name].digest if name in lock else None for name in stages}
     for visit in visits:
         # DVC writes the lock only after the stage's process has ended.
         if not finished and visit.status == "FINISHED" and visit.entry:
             lock[visit.stage] = visit.entry
             entries[visit.stage] = visit.entry.digest
-    stale = find_stale_stages(root) if check else set()
+    stale: set[str] = set()
+    if check:
+        stale = find_stale_stages(root) if (root / ".dvc").is_dir() else find_disagreements(root, stages, lock)
     outcomes = {
         name: decide_outcome(name, session.before, entries, visits, stale, finished=finished) for name in stages
     }
+    if not finished:
+        outcomes = foresee_outcomes(root, stages, lock, visits, outcomes)
     good = [stages[name] for name, outcome in outcomes.items() if outcome in UP_TO_DATE]
     return Snapshot(
         outcomes=outcomes,
         entries=entries,
-        params=flat_params(read_yaml(root / "params.yaml")),
+        params=settings.params,
+        texts=settings.texts,
         metrics={
             key: value for stage in good for path in stage.metrics for key, value in read_metrics(root / path).items()
         },
         md5s={path: md5 for stage in good if stage.name in lock for path, md5 in data_md5s(lock[stage.name]).items()},
         plots=[path for stage in good for path in stage.plots],
+    )
+
+
+def read_settings(root: Path) -> Snapshot:
+    """Read what is known of a session before its first stage has ended."""
+    return Snapshot(
+        outcomes=dict.fromkeys(read_stages(root), "unknown"),
+        params=flat_params(read_yaml(root / "params.yaml")),
         texts={
             name: (root / name).read_text(encoding="utf-8")
             for name in ("dvc.yaml", "dvc.lock", "params.yaml")
@@ -116,6 +131,8 @@ def read_metrics(path: Path) -> dict[str, float]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
+        return {}
+    if not isinstance(content, dict):
         return {}
     return {key: float(value) for key, value in flatten(content) if isinstance(value, int | float)}
 

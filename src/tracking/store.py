@@ -2,13 +2,14 @@
 
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 from filelock import FileLock
 
@@ -33,6 +34,7 @@ QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
     "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
 }
+_CREDENTIALS = re.compile(r"(?<=://)[^:/@]*(?::.*)?@")
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ class Store:
 
 def store_uri(root: Path) -> str:
     """Tell which store is used: `MLFLOW_TRACKING_URI`, else a SQLite file in the root."""
-    return os.environ.get(names.MLFLOW_TRACKING_URI) or f"sqlite:///{root / 'mlflow.db'}"
+    uri = os.environ.get(names.MLFLOW_TRACKING_URI) or "sqlite:///mlflow.db"
+    path = _sqlite_path(uri)
+    return f"sqlite:///{root / path}" if path is not None and not path.is_absolute() else uri
 
 
 def open_store(root: Path, experiment_name: str) -> Store:
@@ -78,9 +82,10 @@ def open_store(root: Path, experiment_name: str) -> Store:
         _check_sqlite(uri)
         import mlflow
 
-        # Migrations and "creating tables" are no news to a user.
+        # Migrations and "creating tables" are no news to a user; errors come as exceptions,
+        # of which one line is told, and logged tracebacks beside it would hide it.
         for logger in ("mlflow", "alembic"):
-            logging.getLogger(logger).setLevel(logging.ERROR)
+            logging.getLogger(logger).setLevel(logging.CRITICAL)
         mlflow.set_tracking_uri(uri)
         client = mlflow.MlflowClient(uri)
         experiment_id = _experiment_id(client, uri, experiment_name, root)
@@ -90,10 +95,9 @@ def open_store(root: Path, experiment_name: str) -> Store:
 
 def without_password(uri: str) -> str:
     """Hide the credentials of a URI, for logs."""
-    parts = urlsplit(uri)
-    if parts.username is None and parts.password is None:
-        return uri
-    return parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}").geturl()
+    # Not by urlsplit: SQLAlchemy takes a password with /, ? and # unencoded.
+    uri = _CREDENTIALS.sub("***@", uri)
+    return re.sub(r"(?i)((?:password|passwd|pwd|token)=)[^&]*", r"\1***", uri)
 
 
 def explain(error: BaseException, uri: str) -> str:
@@ -102,6 +106,11 @@ def explain(error: BaseException, uri: str) -> str:
         return str(error)
     text = " ".join(str(error).split()) or type(error).__name__
     text = text.replace(uri, without_password(uri))
+    if found := _CREDENTIALS.search(uri):
+        # A driver may quote the password alone, decoded, or what it took for the host.
+        secrets = {found[0][:-1], found[0][:-1].partition(":")[2], *found[0][:-1].split("@")}
+        for secret in sorted({*secrets, *map(unquote, secrets)} - {""}, key=len, reverse=True):
+            text = text.replace(secret, "***")
     where = f"MLflow store {without_password(uri)}"
     lower = text.lower()
     if "no space" in lower or "disk is full" in lower or "disk full" in lower:

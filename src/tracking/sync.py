@@ -9,13 +9,13 @@ from filelock import FileLock
 
 from src.errors import TrackingError
 from src.tracking import names
-from src.tracking.journal import Journal, Session, now
+from src.tracking.experiments import match_experiments
+from src.tracking.journal import Journal, Session
 from src.tracking.lineage import read_lock
-from src.tracking.names import Status
 from src.tracking.parent_run import ensure_parent, log_parent
 from src.tracking.process import own_key
 from src.tracking.session import Place, begin_session
-from src.tracking.snapshot import take_snapshot, worst_status
+from src.tracking.settle import settle
 from src.tracking.stage_run import close_stage_run, open_stage_run
 from src.tracking.store import Store, explain, open_store
 
@@ -49,44 +49,19 @@ def sync(root: Path, experiment_name: str) -> tuple[int, int]:
 def _sync(journal: Journal, store: Store) -> tuple[int, int]:
     sessions = journal.sessions()
     newest = {session.work_root: session.id for session in sessions}
-    ended = [session for session in sessions if _has_ended(session)]
+    going_on = {session.id for session in sessions if not _has_ended(session)}
+    sessions += match_experiments(journal.root, sessions)
+    ended = [session for session in sessions if session.id not in going_on]
     for session in ended:
         if not session.complete:
-            settle(journal, session, is_newest=newest[session.work_root] == session.id)
-    if _is_new_state(journal.root, sessions):
+            settle(journal, session, is_newest=newest.get(session.work_root) == session.id)
+    if _is_new_state(journal.root, sessions, going_on):
         ended.append(_workspace_session(journal))
     known = _known_runs(store)
     missing = [session for session in ended if not session.complete or not _is_known(journal, session, known)]
     for session in missing:
         project(journal, store, session, known)
     return len(missing), len(ended)
-
-
-def settle(
-    journal: Journal, session: Session, *, is_newest: bool, status: Status | None = None, check: bool = True
-) -> None:
-    """Decide how a session ended, from what it left on disk.
-
-    Args:
-        journal: The journal.
-        session: A session whose owner has ended, or that its owner is about to close.
-        is_newest: Whether the workspace is still as this session left it.
-        status: How it ended, if the owner knows.
-        check: Whether to ask DVC which stages are stale.
-    """
-    for visit in journal.visits(session.id):
-        if visit.status == "RUNNING" and not visit.process.is_alive():
-            # Killed so hard that it could not say so.
-            visit.status, visit.end_time, visit.complete = "KILLED", now(), False
-            journal.write_visit(session.id, visit)
-    visits = journal.visits(session.id)
-    work_root = Path(session.work_root)
-    if is_newest and (work_root / "dvc.yaml").exists():
-        session.snapshot = take_snapshot(work_root, session, visits, finished=True, check=check)
-    if session.status == "RUNNING" or status:
-        session.status = status or ("KILLED" if session.closed_by_owner else worst_status(visits))
-    session.end_time = session.end_time or now()
-    journal.write_session(session)
 
 
 def project(journal: Journal, store: Store, session: Session, known: set[str] | None = None) -> None:
@@ -142,10 +117,10 @@ def _known_runs(store: Store) -> set[str]:
             return found
 
 
-def _is_new_state(root: Path, sessions: list[Session]) -> bool:
+def _is_new_state(root: Path, sessions: list[Session], going_on: set[str]) -> bool:
     """Tell whether the workspace holds results of which no session knows, as after `git checkout`."""
     entries = {name: entry.digest for name, entry in read_lock(root).items()}
-    if not entries or any(session.work_root == str(root) and not _has_ended(session) for session in sessions):
+    if not entries or any(session.work_root == str(root) and session.id in going_on for session in sessions):
         return False
     return not any(session.snapshot and session.snapshot.entries == entries for session in sessions)
 

@@ -1,5 +1,6 @@
 """Run DVC as a child, and leave no process behind whatever happens."""
 
+import functools
 import signal
 import subprocess
 import sys
@@ -71,19 +72,27 @@ def _stop(process: "subprocess.Popen[bytes]", number: int) -> None:
         return
     try:
         dvc = psutil.Process(process.pid)
+        # Suspended, it starts no stage between the look and the signal.
+        dvc.suspend()
         family = dvc.children(recursive=True)
+        for stage in _stages(dvc):
+            _quietly(stage.terminate)
+        if not family:
+            dvc.terminate()
+        dvc.resume()
     except psutil.NoSuchProcess:
         return
-    for stage in _stages(dvc):
-        _quietly(stage.terminate)
-    if not family:
-        process.terminate()
     if not _ends(process, PATIENCE_SECONDS):
+        # It went on with another stage, as with --keep-going.
+        _quietly(dvc.suspend)
+        family += [child for child in dvc.children(recursive=True) if child not in family]
         process.kill()
         process.wait()
     _, alive = psutil.wait_procs(family, timeout=1)
-    for left in alive:
-        _quietly(left.kill)
+    # All stand still before the first dies: a shell whose child is killed starts the next.
+    for end in (psutil.Process.suspend, psutil.Process.kill):
+        for left in alive:
+            _quietly(functools.partial(end, left))
     psutil.wait_procs(alive, timeout=5)
 
 

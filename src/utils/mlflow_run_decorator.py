@@ -45,7 +45,8 @@ def mlflow_run(stage: StageFunction) -> StageFunction:
                 record = stage(config)
             except BaseException as error:
                 with _undisturbed():
-                    recorder.finish(_status_of(error), traceback=traceback.format_exc())
+                    status = _status_of(error)
+                    recorder.finish(status, traceback=None if status == "FINISHED" else traceback.format_exc())
                 raise
             with _undisturbed():
                 recorder.finish("FINISHED", record)

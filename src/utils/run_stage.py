@@ -34,7 +34,8 @@ def run_stage(stage: StageFunction) -> None:
         config = load_config(arguments.config)
         setup_logging(config.base.log_level)
         names = list(read_stages(Path()))
-        place = f"[{names.index(stage.__name__) + 1}/{len(names)}] {stage.__name__}"
+        number = names.index(stage.__name__) + 1 if stage.__name__ in names else "-"
+        place = f"[{number}/{len(names)}] {stage.__name__}"
         logger.info("%s", place)
         started = time.perf_counter()
         stage(config)

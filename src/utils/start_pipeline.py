@@ -20,8 +20,9 @@ from src.tracking.parent_run import ensure_parent
 from src.tracking.process import own_key
 from src.tracking.runs import create_run
 from src.tracking.session import Place, begin_session
+from src.tracking.settle import settle
 from src.tracking.store import QUIET, explain, open_store, store_uri
-from src.tracking.sync import project, settle
+from src.tracking.sync import project
 from src.utils.child import run_dvc
 from src.utils.logs import setup_logging
 from src.utils.run_stage import EXIT_USER_ERROR
@@ -73,19 +74,14 @@ def run_pipeline(config: Config, name: str | None, dvc_arguments: list[str]) -> 
     if session.run_id:
         environ[names.MLFLOW_RUN_ID] = session.run_id
     result = run_dvc(["repro", *dvc_arguments], environ)
-    session = journal.read_session(session.id) or session
-    status: Status = "KILLED" if result.signal else "FAILED" if result.exit_code else "FINISHED"
-    if status == "FAILED" and any(visit.status == "KILLED" for visit in journal.visits(session.id)):
-        status = "KILLED"
-    settle(
-        journal,
-        session,
-        is_newest=True,
-        status=status,
-        # DVC knows at once that all is well, unless it failed or was asked for a part.
-        check=bool(result.exit_code or dvc_arguments),
-    )
     try:
+        session = journal.read_session(session.id) or session
+        status: Status = "KILLED" if result.signal else "FAILED" if result.exit_code else "FINISHED"
+        if status == "FAILED" and any(visit.status == "KILLED" for visit in journal.visits(session.id)):
+            status = "KILLED"
+        # DVC knows at once that all is well, unless it failed or was asked for a part.
+        check = bool(result.exit_code or dvc_arguments)
+        settle(journal, session, is_newest=True, status=status, check=check)
         project(journal, open_store(place.main_root, config.tracking.experiment_name), session)
     # Whatever goes wrong with the record, DVC's exit code stands.
     except Exception as error:

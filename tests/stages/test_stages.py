@@ -1,0 +1,156 @@
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.config.schema import Config
+from src.errors import DataError, MissingInputError
+from src.stages.data_load import data_load
+from src.stages.data_split import data_split
+from src.stages.evaluate import evaluate
+from src.stages.featurize import featurize
+from src.stages.train import train
+from src.tracking.recorder import StageRecord
+from tests.config.conftest import VALID
+
+Stage = Callable[[Config], StageRecord | None]
+OUTPUTS = {
+    data_load: ["data/raw/dataset.parquet"],
+    featurize: ["data/features.parquet"],
+    data_split: ["data/train.parquet", "data/test.parquet"],
+    train: ["models/model.joblib", "reports/cv_metrics.json"],
+    evaluate: ["reports/metrics.json", "reports/confusion_matrix.png"],
+}
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """Work in an empty folder, without tracking, on a table of two numbers a row."""
+    monkeypatch.chdir(tmp_path)
+    settings: dict[str, Any] = copy.deepcopy(VALID)
+    settings["tracking"]["enabled"] = False
+    settings["train"]["cv"] = 2
+    return Config.model_validate(settings)
+
+
+@pytest.fixture
+def raw(config: Config) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"a": rng.uniform(1, 2, 40), "b": rng.uniform(1, 2, 40)})
+    table["target"] = np.where(table["a"] > table["b"], "more", "less")
+    config.data_load.dataset_path.parent.mkdir(parents=True)
+    table.to_parquet(config.data_load.dataset_path)
+    return table
+
+
+def run_until(last: Stage, config: Config) -> StageRecord | None:
+    record = None
+    for stage in (featurize, data_split, train, evaluate):
+        record = stage(config)
+        if stage is last:
+            break
+    return record
+
+
+def files() -> set[str]:
+    return {path.as_posix() for path in Path().rglob("*") if path.is_file()}
+
+
+def test_data_load_writes_the_source_and_tells_its_size_and_origin(config: Config) -> None:
+    record = data_load(config)
+    table = pd.read_parquet("data/raw/dataset.parquet")
+    assert table.shape == (150, 5)
+    assert table.columns[-1] == "target"
+    assert record == StageRecord(
+        metrics={"n_rows": 150, "n_columns": 5}, tags={"source.name": "sklearn.datasets.load_iris"}
+    )
+
+
+def test_featurize_adds_the_declared_columns(config: Config, raw: pd.DataFrame) -> None:
+    record = run_until(featurize, config)
+    table = pd.read_parquet("data/features.parquet")
+    assert list(table.columns) == ["a", "b", "a_to_b", "target"]
+    assert np.allclose(table["a_to_b"], raw["a"] / raw["b"])
+    assert list(table["target"]) == list(raw["target"])
+    assert record == StageRecord(metrics={"n_features": 3})
+
+
+def test_data_split_shares_out_every_row_once(config: Config, raw: pd.DataFrame) -> None:
+    record = run_until(data_split, config)
+    parts = [pd.read_parquet(f"data/{name}.parquet") for name in ("train", "test")]
+    assert [len(part) for part in parts] == [32, 8]
+    assert sorted(pd.concat(parts)["a"]) == sorted(raw["a"])
+    assert record == StageRecord(metrics={"n_train_rows": 32, "n_test_rows": 8})
+
+
+def test_train_writes_a_model_of_raw_rows_and_tells_what_it_chose(config: Config, raw: pd.DataFrame) -> None:
+    record = run_until(train, config)
+    model = joblib.load("models/model.joblib")
+    assert (model.predict(raw[["a", "b"]]) == raw["target"]).mean() > 0.8
+    assert set(json.loads(Path("reports/cv_metrics.json").read_text())) == {"cv_f1_macro_mean", "cv_f1_macro_std"}
+    assert record is not None
+    assert record.metrics == {}
+    assert record.tags in ({"best.C": "0.1"}, {"best.C": "1.0"})
+
+
+@pytest.mark.usefixtures("raw")
+def test_evaluate_scores_the_test_rows_and_draws_them(config: Config) -> None:
+    assert run_until(evaluate, config) is None
+    metrics = json.loads(Path("reports/metrics.json").read_text())
+    assert all(name.startswith("test_") and 0 <= value <= 1 for name, value in metrics.items())
+    model, test = joblib.load("models/model.joblib"), pd.read_parquet("data/test.parquet")
+    assert metrics["test_accuracy"] == pytest.approx((model[1:].predict(test) == test["target"]).mean())
+    assert Path("reports/confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("raw")
+@pytest.mark.parametrize("last", [featurize, data_split, train, evaluate])
+def test_stage_writes_its_outputs_and_nothing_else(config: Config, last: Stage) -> None:
+    run_until(last, config)
+    order = list(OUTPUTS)
+    assert files() == {path for stage in order[: order.index(last) + 1] for path in OUTPUTS[stage]}
+
+
+@pytest.mark.usefixtures("raw")
+def test_same_inputs_give_the_same_bytes(config: Config) -> None:
+    run_until(evaluate, config)
+    first = {path: Path(path).read_bytes() for path in files()}
+    run_until(evaluate, config)
+    assert {path: Path(path).read_bytes() for path in files()} == first
+
+
+@pytest.mark.parametrize(
+    ("stage", "path", "maker"),
+    [
+        (featurize, "data/raw/dataset.parquet", "data_load"),
+        (data_split, "data/features.parquet", "featurize"),
+        (train, "data/train.parquet", "data_split"),
+        (evaluate, "data/test.parquet", "data_split"),
+    ],
+)
+def test_missing_input_names_the_stage_that_makes_it(config: Config, stage: Stage, path: str, maker: str) -> None:
+    with pytest.raises(MissingInputError, match=f"^{path} is missing; stage {maker} makes it"):
+        stage(config)
+    assert files() == set()
+
+
+@pytest.mark.usefixtures("raw")
+def test_missing_model_names_the_stage_that_makes_it(config: Config) -> None:
+    run_until(train, config)
+    config.train.model_path.unlink()
+    with pytest.raises(MissingInputError, match=r"^models/model\.joblib is missing; stage train makes it"):
+        evaluate(config)
+    assert not config.evaluate.metrics_path.exists()
+
+
+def test_table_without_the_target_stops_before_anything_is_written(config: Config, raw: pd.DataFrame) -> None:
+    raw.rename(columns={"target": "label"}).to_parquet(config.data_load.dataset_path)
+    with pytest.raises(DataError, match=r"base\.target_column = 'target' is not in the table; it has a, b, label"):
+        featurize(config)
+    assert not config.featurize.features_path.exists()

@@ -1,0 +1,40 @@
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tracking.conftest import repository, root, store, templates  # noqa: F401 - fixtures of both folders
+
+FakeDvc = Callable[[str], None]
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging() -> Iterator[None]:
+    """Take back what the commands set up, so that other tests can catch log lines."""
+    loggers = [logging.getLogger(name) for name in ("src", "__main__")]
+    before = [(logger.handlers, logger.propagate, logger.level) for logger in loggers]
+    yield
+    for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
+@pytest.fixture
+def fake_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDvc:
+    """Run a shell script where `python -m dvc` would run; its arguments begin with `-m dvc`."""
+
+    def install(script: str) -> None:
+        path = tmp_path / "fake-python"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(path))
+
+    return install
+
+
+@pytest.fixture(scope="session")
+def params() -> str:
+    """Give settings of the tests' own."""
+    return (Path(__file__).parent / "params.yaml").read_text(encoding="utf-8")
