@@ -13,6 +13,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export NO_MKDOCS_2_WARNING := 1
+# Recipes read these as "$$NAME", so that no letter in them means anything to the shell.
+export NAME URL ENDPOINT DIR GRID TAG MESSAGE A B RUN REF
 
 UV := $(BIN)/uv
 # uv installs in a quarter of pip's time, but does not read pip's configuration: where
@@ -43,9 +45,13 @@ $(UV): requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements-dev.txt)"
 	@touch $@
 
-$(VENV)/.installed: requirements.txt $(UV)
+# What DVC needs to reach the remote that .dvc/config names.
+PLUGINS = $(shell sed -nE 's#^ *url *= *(s3|gs|azure|ssh)://.*#dvc-\1#p' .dvc/config 2>/dev/null | sort -u)
+$(VENV)/.installed: requirements.txt $(wildcard .dvc/config) $(UV)
 	@echo "installing the locked requirements into $(VENV)" >&2
 	$(call install_locked,-r requirements.txt)
+	$(if $(PLUGINS),$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode \
+	  --constraints requirements.txt --constraints requirements-dev.txt $(PLUGINS))
 	@touch $@
 
 $(VENV)/.dev-installed: requirements-dev.txt $(VENV)/.installed
@@ -57,24 +63,34 @@ init: install ## Make git and DVC repositories in a copy that has neither
 	test -d .git || git init --quiet
 	test -f .dvc/config || dvc init --quiet
 
-remote: install ## Keep data elsewhere: make remote URL=s3://bucket/path
-	@test -n "$(URL)" || { echo "which? make remote URL=s3://bucket/path, or a folder" >&2; exit 2; }
-	dvc remote add --force --default storage "$(URL)"
+remote: install ## Keep data elsewhere: make remote URL=s3://bucket/path [ENDPOINT=https://…]
+	@test -n "$$URL" || { echo "which? make remote URL=s3://bucket/path, or a folder" >&2; exit 2; }
+	@case "$$URL" in *://*:*@*) echo ".dvc/config is committed: no password in URL; see docs/how-to" >&2; exit 2;; esac
+	dvc remote add --force --default storage "$$URL"
+	$(if $(ENDPOINT),dvc remote modify storage endpointurl "$$ENDPOINT")
+	@$(MAKE) --no-print-directory install
 
 cache: install ## Share DVC's cache with other clones: make cache DIR=/data/dvc-cache
-	@test -n "$(DIR)" || { echo "which? make cache DIR=/data/dvc-cache" >&2; exit 2; }
-	dvc cache dir --local "$(DIR)"
+	@test -n "$$DIR" || { echo "which? make cache DIR=/data/dvc-cache" >&2; exit 2; }
+	dvc cache dir --local "$$DIR"
 	dvc config --local cache.shared group
 	dvc config --local cache.type "reflink,symlink,hardlink,copy"
 
 # --- the pipeline ---------------------------------------------------------------
 
-.PHONY: pipeline repro sync ui clean
+.PHONY: pipeline repro experiments sync ui
 pipeline: install ## Run what changed under one MLflow run: make pipeline [NAME=…] [ARGS=…]
-	@python -m src.utils.start_pipeline $(if $(NAME),--name "$(NAME)") $(ARGS)
+	@python -m src.utils.start_pipeline $(if $(NAME),--name "$$NAME") $(ARGS)
 
 repro: install ## The same by bare `dvc repro`, then bring MLflow up to date: make repro [ARGS=…]
 	@code=0; dvc repro $(ARGS) || code=$$?; python -m src.utils.sync_runs || :; exit $$code
+
+GRID ?= train.estimator=knn,logreg,svm
+experiments: install ## Try settings as DVC experiments, two at a time: make experiments [GRID=train.cv=3,5]
+	dvc exp run --queue --set-param "$$GRID"
+	dvc exp run --run-all --jobs 2
+	@python -m src.utils.sync_runs
+	dvc exp show --only-changed --no-pager --md --drop 'State|Executor|data/|models/'
 
 sync: install ## Bring MLflow up to the truth of git and DVC
 	@python -m src.utils.sync_runs
@@ -82,13 +98,32 @@ sync: install ## Bring MLflow up to the truth of git and DVC
 ui: install ## Compare runs in the browser
 	@python -m src.utils.start_ui
 
-clean: ## Delete caches of tools and the built site; never data, models or runs
-	rm -rf site htmlcov .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+# --- versions -----------------------------------------------------------------
+
+.PHONY: publish restore compare reproduce lineage
+publish: install ## Tag HEAD, with its data and model, for everybody: make publish TAG=v1.0.0 [MESSAGE=…]
+	@test -n "$$TAG" || { echo "which? make publish TAG=v1.0.0" >&2; exit 2; }
+	@python -m src.versions.publish --tag="$$TAG" $(if $(MESSAGE),--message="$$MESSAGE")
+
+restore: install ## Go to a version, data and model included: make restore TAG=v1.0.0
+	@test -n "$$TAG" || { echo "which? make restore TAG=v1.0.0" >&2; exit 2; }
+	@python -m src.versions.restore --tag="$$TAG"
+
+compare: install ## Show what differs between two versions: make compare A=v1.0.0 B=v1.1.0
+	@test -n "$$A" -a -n "$$B" || { echo "which? make compare A=v1.0.0 B=v1.1.0" >&2; exit 2; }
+	@python -m src.versions.compare -- "$$A" "$$B"
+
+reproduce: install ## Make a run, tag or commit again and compare to the byte: make reproduce RUN=v1.0.0
+	@test -n "$$RUN" || { echo "which? make reproduce RUN=v1.0.0" >&2; exit 2; }
+	@python -m src.versions.reproduce --run="$$RUN"
+
+lineage: install ## Tell where a run, model, tag or file came from: make lineage REF=v1.0.0
+	@test -n "$$REF" || { echo "which? make lineage REF=v1.0.0" >&2; exit 2; }
+	@python -m src.versions.lineage $(if $(JSON),--json) -- "$$REF"
 
 # --- the code -------------------------------------------------------------------
 
-.PHONY: test test-quick lint format typecheck docs docs-serve lock
+.PHONY: clean test test-quick lint format typecheck docs docs-serve lock
 test: dev-install ## Run all tests, with coverage
 	pytest --cov -n 2 $(TESTS)
 
@@ -107,10 +142,14 @@ typecheck: dev-install ## Check types
 	mypy
 
 docs: dev-install ## Build the documentation into site/
-	mkdocs build --quiet --strict
+	mkdocs build --quiet --strict -f mkdocs.yaml
 
 docs-serve: dev-install ## Show the documentation while it is written
-	mkdocs serve
+	mkdocs serve -f mkdocs.yaml
+
+clean: ## Delete caches of tools and the built site; never data, models or runs
+	rm -rf site htmlcov .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Without a host or an address: each user's own registry is asked.
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --no-annotate --no-emit-index-url \

@@ -6,7 +6,8 @@
     │   ├── MissingInputError     a file of an earlier stage is absent or damaged
     │   └── FeatureError          a declared feature cannot be computed
     ├── TrainError                no estimator could be fitted
-    └── TrackingError             the MLflow store cannot be used; never stops a stage
+    ├── TrackingError             the MLflow store cannot be used; never stops a stage
+    └── VersionError              a version cannot be published, restored or made again
 
 Anything else that escapes is a bug and keeps its traceback.
 """
@@ -38,3 +39,7 @@ class TrainError(PipelineError):
 
 class TrackingError(PipelineError):
     """The MLflow store cannot be used; training goes on without it."""
+
+
+class VersionError(PipelineError):
+    """A version cannot be published, restored, compared or made again."""

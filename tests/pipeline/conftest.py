@@ -1,6 +1,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,23 +12,30 @@ from tests.pipeline.clone import IDENTITY, Clone, copy_clone
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Clone the repository as it is on disk, and run its pipeline once.
-
-    Shared by all workers of a test run, since a pipeline from nothing costs half a minute.
-    """
+def build_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
+    """Build a folder that all workers of a test run share, since a pipeline from nothing costs half a minute."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
-    path = shared / "template" / "repo"
-    with FileLock(shared / "template.lock"):
-        if not (path.parent / "done").exists():
-            _fresh_clone(path)
-            clone = Clone(path)
-            clone.launch("--name", "first")
-            clone.run("git", "commit", "--quiet", "--all", "--allow-empty", "--message", "Run")
-            (path.parent / "done").touch()
+    path = shared / name
+    with FileLock(shared / f"{name}.lock"):
+        if not (path / "done").exists():
+            path.mkdir()
+            build(path)
+            (path / "done").touch()
     return path
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clone the repository as it is on disk, and run its pipeline once."""
+
+    def build(path: Path) -> None:
+        _fresh_clone(path / "repo")
+        clone = Clone(path / "repo")
+        clone.launch("--name", "first")
+        clone.run("git", "commit", "--quiet", "--all", "--allow-empty", "--message", "Run")
+
+    return build_once(tmp_path_factory, "template", build) / "repo"
 
 
 @pytest.fixture

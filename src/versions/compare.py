@@ -1,0 +1,71 @@
+"""Two versions side by side: `python -m src.versions.compare v1.0.0 v1.1.0`."""
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+from src.config.load import load_config
+from src.errors import TrackingError
+from src.tracking.experiments import experiment_files
+from src.tracking.store import open_store
+from src.utils.command import run_command
+from src.versions.commands import find_commit, show_and_run
+from src.versions.record import find_parent
+
+logger = logging.getLogger(__name__)
+
+PLOTS_DIR = "reports/compare"
+
+
+def compare(root: Path, first: str, second: str, experiment_name: str | None) -> None:
+    """Show what differs in settings, metrics and plots, and where MLflow shows both.
+
+    Args:
+        root: Root of the repository.
+        first: A tag, branch or commit.
+        second: Another.
+        experiment_name: The MLflow experiment; None shows no link.
+
+    Raises:
+        VersionError: One of them does not exist.
+    """
+    commits = [find_commit(root, reference) for reference in (first, second)]
+    for kind in ("params", "metrics"):
+        show_and_run(root, "dvc", kind, "diff", first, second, output=sys.stdout)
+    show_and_run(root, "dvc", "plots", "diff", first, second, "--out", PLOTS_DIR)
+    sys.stdout.write(f"\nPlots: {PLOTS_DIR}/index.html\n")
+    if experiment_name:
+        sys.stdout.write(f"Runs:  {_link(root, experiment_name, commits)}\n")
+
+
+def _link(root: Path, experiment_name: str, commits: list[str]) -> str:
+    try:
+        store = open_store(root, experiment_name)
+        runs = []
+        for commit in commits:
+            with experiment_files(root, commit) as folder:
+                runs.append(find_parent(store, folder, commit))
+    except TrackingError as error:
+        return f"unknown: {error}"
+    known = [run.info.run_id for run in runs if run]
+    if len(known) < len(commits):
+        return "unknown: MLflow has no parent run of one of them; restore it and run `make sync`"
+    address = store.label.rstrip("/") if store.uri.startswith("http") else "<address that `make ui` prints>"
+    return f"{address}/#/compare-runs?runs={quote(json.dumps(known))}&experiments=%5B%22{store.experiment_id}%22%5D"
+
+
+def main() -> None:
+    """Compare, from the command line."""
+    parser = argparse.ArgumentParser(prog="compare", description=__doc__)
+    parser.add_argument("first", help="a tag, branch or commit")
+    parser.add_argument("second", help="another")
+    options = parser.parse_args()
+    tracking = load_config(Path("params.yaml")).tracking
+    compare(Path.cwd(), options.first, options.second, tracking.experiment_name if tracking.enabled else None)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,163 @@
+"""Where a version came from: `python -m src.versions.lineage REFERENCE [--json]`.
+
+REFERENCE is an MLflow run id, a logged model (`m-…`), a git tag, a commit, or the MD5 of a file.
+"""
+
+import argparse
+import json
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.config.load import load_config
+from src.config.yaml_file import read_yaml
+from src.errors import TrackingError, VersionError
+from src.tracking import names
+from src.tracking.experiments import experiment_files
+from src.tracking.snapshot import flat_params
+from src.tracking.store import Store, open_store
+from src.utils.command import run_command
+from src.versions.commands import find_commit, git
+from src.versions.record import find_parent
+from src.versions.references import find_run, record_of_commit
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+logger = logging.getLogger(__name__)
+
+Lineage = dict[str, Any]
+
+
+def trace(root: Path, reference: str, experiment_name: str) -> Lineage:
+    """Tell the commit, the data, the settings and the metrics behind a version.
+
+    Args:
+        root: Root of the repository.
+        reference: An MLflow run id, a logged model, a git tag, a commit, or the MD5 of a file.
+        experiment_name: The MLflow experiment.
+
+    Returns:
+        Plain values; what is not recorded is `unknown`.
+
+    Raises:
+        VersionError: Nothing of that name is known.
+    """
+    store = _try_store(root, experiment_name)
+    model = re.fullmatch(r"(?:models:/)?(m-[0-9a-f]{32})", reference)
+    if not model and not re.fullmatch("[0-9a-f]{32}", reference):
+        return _trace_commit(root, store, reference)
+    if store is None:
+        raise VersionError(f"only MLflow can tell what {reference} is, and its store cannot be used.")
+    return _trace_run(root, store, _find_run(store, model[1] if model else reference))
+
+
+def _find_run(store: Store, reference: str) -> "Run":
+    from mlflow.exceptions import MlflowException
+
+    if reference.startswith("m-"):
+        try:
+            return find_run(store, store.client.get_logged_model(reference).source_run_id or "")
+        except MlflowException as error:
+            raise VersionError(f"MLflow store {store.label} has no model {reference}.") from error
+    try:
+        return find_run(store, reference)
+    except VersionError:
+        # An MD5 looks like a run id.
+        pass
+    query = f"tags.`{names.KIND}` = 'parent'"
+    for run in store.client.search_runs([store.experiment_id], query, order_by=["start_time ASC"], max_results=50_000):
+        if reference in run.data.tags.values():
+            return run
+    raise VersionError(f"{reference} is no run of MLflow store {store.label}, and no file of one of its runs.")
+
+
+def _trace_run(root: Path, store: Store, run: "Run") -> Lineage:
+    tags = run.data.tags
+    commit = tags.get(names.GIT_COMMIT, names.UNKNOWN)
+    return {
+        "run": {"id": run.info.run_id, "name": run.info.run_name, "status": run.info.status},
+        "git": {
+            "commit": commit,
+            "branch": tags.get(names.GIT_BRANCH, names.UNKNOWN),
+            "dirty": tags.get(names.GIT_DIRTY, names.UNKNOWN),
+            "tags": _tags_with(root, commit, tags.get(names.GIT_TAG)),
+        },
+        "source": _source_of(store, tags),
+        "files": {key.removeprefix(names.MD5): value for key, value in tags.items() if key.startswith(names.MD5)},
+        "made on": {"cpu": tags.get(names.CPU, names.UNKNOWN), "python": tags.get(names.PYTHON, names.UNKNOWN)},
+        "params": dict(run.data.params),
+        "metrics": dict(run.data.metrics),
+    }
+
+
+def _trace_commit(root: Path, store: Store | None, reference: str) -> Lineage:
+    record = record_of_commit(root, reference)
+    with experiment_files(root, record.commit) as folder:
+        params = flat_params(read_yaml(folder / "params.yaml"))
+        run = find_parent(store, folder, record.commit) if store else None
+    return {
+        "run": {"id": run.info.run_id, "name": run.info.run_name, "status": run.info.status} if run else {},
+        "git": {"commit": record.commit, "tags": _tags_with(root, record.commit)},
+        "source": _source_of(store, run.data.tags)
+        if store and run
+        else {key: value for key, value in params.items() if key.startswith("data_load.source")},
+        "files": record.md5s,
+        "made on": {"cpu": run.data.tags.get(names.CPU, names.UNKNOWN) if run else record.cpu or names.UNKNOWN},
+        "params": params,
+        "metrics": record.metrics,
+    }
+
+
+def _source_of(store: Store, tags: Mapping[str, str]) -> dict[str, str]:
+    """Take what the run that loaded the data told of its origin."""
+    run_id = tags.get(f"{names.STAGE_OUTCOME}data_load.run_id", names.UNKNOWN)
+    if run_id == names.UNKNOWN:
+        return {}
+    loaded = store.client.get_run(run_id).data.tags
+    return {key: value for key, value in loaded.items() if key.startswith("source.")}
+
+
+def _tags_with(root: Path, commit: str, published: str | None = None) -> list[str]:
+    try:
+        found = git(root, "tag", "--contains", find_commit(root, commit), "--sort=version:refname").splitlines()
+    except VersionError:
+        # A commit that this clone never fetched, or that is unknown.
+        found = []
+    return [*found, published] if published and published not in found else found
+
+
+def _try_store(root: Path, experiment_name: str) -> Store | None:
+    try:
+        return open_store(root, experiment_name)
+    except TrackingError as error:
+        logger.warning("%s", error)
+        return None
+
+
+def tell(lineage: Lineage) -> str:
+    """Lay a lineage out as text: a heading for each part, a line for each fact."""
+    lines = []
+    for part, facts in lineage.items():
+        lines.append(part)
+        known = {key: ", ".join(value) if isinstance(value, list) else value for key, value in facts.items()}
+        width = max((len(key) for key in known), default=0)
+        lines += [f"  {key:<{width}}  {value}" for key, value in known.items()] or [f"  {names.UNKNOWN}"]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Trace, from the command line."""
+    parser = argparse.ArgumentParser(prog="lineage", description=__doc__)
+    parser.add_argument("reference", help="an MLflow run id, a logged model, a git tag, a commit, or the MD5 of a file")
+    parser.add_argument("--json", action="store_true", help="for machines")
+    options = parser.parse_args()
+    lineage = trace(Path.cwd(), options.reference, load_config(Path("params.yaml")).tracking.experiment_name)
+    sys.stdout.write(json.dumps(lineage, indent=2) + "\n" if options.json else tell(lineage))
+
+
+if __name__ == "__main__":
+    run_command(main)

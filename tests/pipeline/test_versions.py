@@ -1,0 +1,457 @@
+"""Versions: published, restored, compared, made again and traced, on real git, DVC, GTO and MLflow."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.pipeline.clone import Clone, copy_clone
+from tests.pipeline.conftest import build_once
+
+MAKE = ("make", "-o", "install")
+
+
+def add_origin(clone: Clone, path: Path) -> None:
+    clone.run("git", "init", "--quiet", "--bare", "--initial-branch", "main", str(path))
+    clone.git("remote", "add", "origin", str(path))
+    clone.git("push", "--quiet", "origin", "main")
+
+
+def make(clone: Clone, target: str, code: int = 0, **variables: str) -> "subprocess.CompletedProcess[str]":
+    # make gives 2 for any failure of a recipe.
+    return clone.run(*MAKE, target, *(f"{name}={value}" for name, value in variables.items()), code=2 if code else 0)
+
+
+def md5s(clone: Clone) -> dict[str, str]:
+    """Give the MD5 of each output as it is in the workspace, told by a program that is not ours."""
+    outputs = [
+        path
+        for folder in ("data/raw", "data/processed", "models", "reports")
+        for path in (clone.path / folder).glob("*.*")
+    ]
+    lines = clone.run("md5sum", *(str(path.relative_to(clone.path)) for path in sorted(outputs))).stdout.splitlines()
+    return {line.split()[1]: line.split()[0] for line in lines}
+
+
+def refs(clone: Clone) -> list[str]:
+    return [line.split()[1] for line in clone.git("ls-remote", "--tags", "--refs", "origin").splitlines()]
+
+
+def objects(clone: Clone, path: str) -> list[Path]:
+    """Find an output's object in the cache, and in the remote if it is there."""
+    md5 = md5s(clone)[path]
+    folders = (clone.path / ".dvc" / "cache", clone.path.parent / "dvc-storage")
+    found = [folder / "files" / "md5" / md5[:2] / md5[2:] for folder in folders]
+    return [path for path in found if path.exists()]
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def origin(clone: Clone, tmp_path: Path) -> Clone:
+    """Give a repository with a git remote, and with nothing published yet."""
+    add_origin(clone, tmp_path / "origin.git")
+    return clone
+
+
+@pytest.fixture(scope="session")
+def two_versions(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Publish v1.0.0, change the estimator, publish v1.1.0."""
+
+    def build(path: Path) -> None:
+        clone = copy_clone(template, path / "repo")
+        add_origin(clone, path / "origin.git")
+        for tag, estimator in (("v1.0.0", "logreg"), ("v1.1.0", "svm")):
+            if tag == "v1.1.0":
+                clone.edit("params.yaml", "estimator: logreg", f"estimator: {estimator}")
+                clone.commit(f"Try {estimator}")
+                clone.launch("--name", estimator)
+                clone.commit(f"Run {estimator}")
+                clone.git("push", "--quiet", "origin", "main")
+            make(clone, "publish", TAG=tag)
+            (path / f"{tag}.json").write_text(json.dumps(md5s(clone)))
+
+    return build_once(tmp_path_factory, "versions", build)
+
+
+@pytest.fixture
+def published(two_versions: Path, tmp_path: Path) -> Clone:
+    """Give the repository in which both versions were published, with remotes of its own."""
+    clone = copy_clone(two_versions / "repo", tmp_path / "repo")
+    for name in ("origin.git", "dvc-storage"):
+        shutil.copytree(two_versions / name, tmp_path / name, symlinks=True)
+    clone.git("remote", "set-url", "origin", str(tmp_path / "origin.git"))
+    return clone
+
+
+@pytest.fixture
+def elsewhere(published: Clone, tmp_path: Path) -> Clone:
+    """Give a fresh clone of it: code, and nothing in DVC's cache."""
+    path = tmp_path / "elsewhere"
+    published.run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(path))
+    return Clone(path)
+
+
+def recorded(two_versions: Path, tag: str) -> dict[str, str]:
+    content: dict[str, str] = json.loads((two_versions / f"{tag}.json").read_text())
+    return content
+
+
+# --- publish ---
+
+
+def test_published_version_is_in_git_gto_dvc_and_mlflow(published: Clone, two_versions: Path) -> None:
+    tags = ["model@v1.0.0", "model@v1.1.0", "v1.0.0", "v1.1.0"]
+    assert published.git("tag").splitlines() == tags
+    assert refs(published) == [f"refs/tags/{tag}" for tag in tags]
+    text = published.git("tag", "--list", "--format=%(contents)", "v1.1.0")
+    assert "test_f1_macro 0.96" in text
+    assert re.search("^CPU: .", text, re.MULTILINE)
+    kept = {path.parent.name + path.name for path in (published.path.parent / "dvc-storage/files/md5").glob("*/*")}
+    for tag in ("v1.0.0", "v1.1.0"):
+        in_git = ("reports/metrics.json", "reports/cv_metrics.json")
+        assert {md5 for path, md5 in recorded(two_versions, tag).items() if path not in in_git} <= kept
+    assert (published.path.parent / "dvc-storage" / "runs").is_dir()
+    (parent,) = published.runs("tags.`git.tag` = 'v1.1.0'")
+    assert parent.data.params["train.estimator"] == "svm"
+    published.run("dvc", "artifacts", "get", ".", "model", "--rev", "v1.0.0", "-o", "got.joblib")
+    assert (published.path / "got.joblib").read_bytes() != (published.path / "models/model.joblib").read_bytes()
+
+
+def test_publishing_commits_nothing(published: Clone) -> None:
+    assert published.git("rev-parse", "v1.1.0^{commit}") == published.git("rev-parse", "main")
+    assert published.git("log", "-1", "--format=%s") == "Run svm"
+
+
+@pytest.mark.parametrize(
+    ("tag", "reason"),
+    [
+        ("1.0.0", "no semantic version"),
+        ("v1.0", "no semantic version"),
+        ("-v1.0.0", "no semantic version"),
+        ("v1.0.0 final", "no semantic version"),
+        ('v1.0.0"; touch hacked; "', "no semantic version"),
+        ("v1.0.0'`touch hacked`", "no semantic version"),
+        ("v1.1.0", "exists already"),
+        ("v2.0.0", "published already, as v1.1.0"),
+    ],
+)
+def test_tag_that_cannot_be_is_refused_and_nothing_is_executed(published: Clone, tag: str, reason: str) -> None:
+    before = published.git("tag")
+    result = make(published, "publish", code=2, TAG=tag)
+    (line, _) = result.stderr.splitlines()
+    assert line.startswith("VersionError: ")
+    assert reason in line
+    assert published.git("tag") == before
+    assert not (published.path / "hacked").exists()
+
+
+def test_state_that_others_could_not_restore_is_refused(origin: Clone) -> None:
+    (origin.path / "notes.txt").write_text("todo")
+    assert "notes.txt: not committed" in make(origin, "publish", code=2, TAG="v1.0.0").stderr
+    (origin.path / "notes.txt").unlink()
+
+    origin.set_param("train.cv", 3)
+    origin.commit()
+    assert "train: stale or not in the cache" in make(origin, "publish", code=2, TAG="v1.0.0").stderr
+    origin.git("reset", "--quiet", "--hard", "HEAD~1")
+
+    (model,) = objects(origin, "models/model.joblib")
+    content = model.read_bytes()
+    model.unlink()
+    assert "train: stale or not in the cache" in make(origin, "publish", code=2, TAG="v1.0.0").stderr
+
+    model.write_bytes(content)
+    flip_a_byte(model)
+    result = make(origin, "publish", code=2, TAG="v1.0.0")
+    assert "models/model.joblib: damaged in DVC's cache" in result.stderr or "train: stale" in result.stderr
+    assert refs(origin) == []
+    assert origin.git("tag") == ""
+
+
+def test_push_that_breaks_leaves_no_tag_and_can_be_repeated(origin: Clone, tmp_path: Path) -> None:
+    hook = tmp_path / "origin.git" / "hooks" / "update"
+    hook.write_text('#!/bin/sh\ncase "$1" in *model@*) echo "no room" >&2; exit 1;; esac\n')
+    hook.chmod(0o755)
+    result = make(origin, "publish", code=2, TAG="v1.0.0")
+    assert "no room" in result.stderr
+    assert "VersionError: `git push` failed" in result.stderr
+    assert (refs(origin), origin.git("tag")) == ([], "")
+    hook.unlink()
+    make(origin, "publish", TAG="v1.0.0")
+    assert len(refs(origin)) == len(origin.git("tag").splitlines()) == 2
+
+
+def test_remote_that_cannot_be_reached_leaves_no_tag(origin: Clone) -> None:
+    # A file where a folder should be, so that root cannot write either.
+    (origin.path.parent / "dvc-storage").write_text("")
+    result = make(origin, "publish", code=2, TAG="v1.0.0")
+    assert "VersionError: `dvc push` failed" in result.stderr
+    assert (refs(origin), origin.git("tag")) == ([], "")
+
+
+def test_two_at_once_publish_once(origin: Clone) -> None:
+    first, second = (origin.start(*MAKE, "publish", "TAG=v1.0.0") for _ in range(2))
+    outputs = [process.communicate(timeout=120)[0] for process in (first, second)]
+    assert sorted((first.returncode, second.returncode)) == [0, 2], outputs
+    refused = outputs[0] if first.returncode else outputs[1]
+    assert "another `make publish` runs" in refused or "exists already" in refused
+    assert len(refs(origin)) == 2
+
+
+def test_clone_without_a_git_remote_keeps_its_tag(clone: Clone) -> None:
+    result = make(clone, "publish", TAG="v1.0.0-rc.1", MESSAGE='It\'s "new"; $$(touch hacked)')
+    assert "there is no git remote" in result.stderr
+    text = clone.git("tag", "--list", "--format=%(contents:subject)", "v1.0.0-rc.1")
+    assert text == 'It\'s "new"; $(touch hacked)'
+    assert not (clone.path / "hacked").exists()
+
+
+# --- restore ---
+
+
+@pytest.mark.slow
+def test_versions_come_back_in_a_fresh_clone_to_the_byte(
+    published: Clone, elsewhere: Clone, two_versions: Path, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.parquet"
+    pd.read_parquet(published.path / "data/raw/dataset.parquet").drop(columns="target").to_parquet(rows)
+    predictions: dict[str, list[bytes]] = {"v1.0.0": [], "v1.1.0": []}
+    for clone, tag in [(published, "v1.0.0"), *((elsewhere, tag) for tag in ("v1.0.0", "v1.1.0", "v1.0.0"))]:
+        make(clone, "restore", TAG=tag)
+        assert md5s(clone) == recorded(two_versions, tag)
+        assert clone.status() == []
+        assert "Data and pipelines are up to date" in clone.run("dvc", "repro").stdout
+        clone.run("python", "-m", "src.predict", "--input", str(rows), "--output", "predictions.parquet")
+        predictions[tag].append((clone.path / "predictions.parquet").read_bytes())
+        (clone.path / "predictions.parquet").unlink()
+    assert [len(set(made)) for made in predictions.values()] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("tag", "reason"),
+    [
+        ("v9.9.9", "'v9.9.9' is no tag"),
+        ("-v1.0.0", "'-v1.0.0' is no tag"),
+        ("v1.0.0; touch hacked", "is no tag"),
+        ("v*", "'v*' is no tag"),
+        ("main", "'main' is no tag"),
+        ("empty", "empty holds no dvc.lock"),
+    ],
+)
+def test_tag_that_is_none_or_holds_nothing_is_refused(published: Clone, tag: str, reason: str) -> None:
+    tree = published.run("git", "hash-object", "-t", "tree", "-w", "/dev/null").stdout.strip()
+    published.git("tag", "empty", published.git("commit-tree", "-m", "Nothing", tree))
+    before = published.git("rev-parse", "HEAD")
+    assert reason in make(published, "restore", code=2, TAG=tag).stderr
+    assert published.git("rev-parse", "HEAD") == before
+    assert not (published.path / "hacked").exists()
+
+
+def test_work_that_would_be_lost_is_refused(published: Clone) -> None:
+    published.set_param("train.cv", 3)
+    assert "params.yaml: not committed" in make(published, "restore", code=2, TAG="v1.0.0").stderr
+    published.git("checkout", "--quiet", "params.yaml")
+    model = published.path / "models/model.joblib"
+    model.chmod(0o644)
+    model.write_bytes(b"my own")
+    assert "models/model.joblib: changed since DVC saved it" in make(published, "restore", code=2, TAG="v1.0.0").stderr
+    assert model.read_bytes() == b"my own"
+    assert published.git("branch", "--show-current") == "main"
+
+
+def test_damage_in_the_cache_is_mended_from_the_remote(published: Clone, two_versions: Path) -> None:
+    make(published, "restore", TAG="v1.0.0")
+    cached, _ = objects(published, "models/model.joblib")
+    make(published, "restore", TAG="v1.1.0")
+    flip_a_byte(cached)
+    make(published, "restore", TAG="v1.0.0")
+    assert md5s(published) == recorded(two_versions, "v1.0.0")
+
+
+def lose(remote: Path) -> None:
+    remote.unlink()
+
+
+@pytest.mark.parametrize("harm", [lose, flip_a_byte])
+def test_object_lost_or_damaged_everywhere_is_named_and_all_is_as_before(
+    published: Clone, two_versions: Path, harm: Callable[[Path], None]
+) -> None:
+    make(published, "restore", TAG="v1.0.0")
+    cached, remote = objects(published, "models/model.joblib")
+    published.git("checkout", "--quiet", "main")
+    published.run("dvc", "checkout")
+    cached.unlink()
+    harm(remote)
+    result = make(published, "restore", code=2, TAG="v1.0.0")
+    assert "VersionError: " in result.stderr
+    assert "models/model.joblib" in result.stderr
+    assert published.git("branch", "--show-current") == "main"
+    assert md5s(published) == recorded(two_versions, "v1.1.0")
+
+
+def test_remote_that_is_gone_leaves_the_fresh_clone_as_it_was(elsewhere: Clone) -> None:
+    shutil.rmtree(elsewhere.path.parent / "dvc-storage")
+    result = make(elsewhere, "restore", code=2, TAG="v1.0.0")
+    assert "VersionError: `dvc pull` failed" in result.stderr
+    assert elsewhere.git("branch", "--show-current") == "main"
+    assert elsewhere.git("status", "--porcelain") == ""
+
+
+# --- compare and trace ---
+
+
+def test_two_versions_are_shown_side_by_side(published: Clone) -> None:
+    result = make(published, "compare", A="v1.0.0", B="v1.1.0")
+    assert re.search(r"train.estimator +logreg +svm", result.stdout)
+    assert re.search(r"test_f1_macro +0.93\d+ +0.96\d+", result.stdout)
+    for run in (published.runs("tags.`git.tag` = 'v1.0.0'"), published.runs("tags.`git.tag` = 'v1.1.0'")):
+        assert run[0].info.run_id in result.stdout
+    page = (published.path / "reports/compare/index.html").read_text()
+    assert "confusion_matrix.png" in page
+    assert published.git("status", "--porcelain") == ""
+    assert "'--help' is no tag" in make(published, "compare", code=2, A="v1.0.0", B="--help").stderr
+
+
+def test_lineage_is_told_of_a_tag_a_run_a_model_and_a_file(published: Clone) -> None:
+    (parent,) = published.runs("tags.`git.tag` = 'v1.1.0'")
+    md5 = md5s(published)["models/model.joblib"]
+    nested = published.runs("tags.`dvc.stage` = 'train'")[0]
+    for reference in ("v1.1.0", "model@v1.1.0", parent.info.run_id, nested.info.run_id, md5):
+        lineage = json.loads(make(published, "lineage", REF=reference, JSON="1").stdout)
+        assert lineage["run"]["id"] == parent.info.run_id
+        assert lineage["files"]["models/model.joblib"] == md5
+        assert lineage["params"]["train.estimator"] == "svm"
+        assert lineage["metrics"]["test_f1_macro"] == pytest.approx(0.966583, abs=1e-5)
+        assert lineage["source"] == {"source.name": "sklearn.datasets.load_iris"}
+        assert {"v1.1.0", "model@v1.1.0"} <= set(lineage["git"]["tags"])
+    assert re.search(r"train.estimator +svm", make(published, "lineage", REF="v1.1.0").stdout)
+
+
+def test_lineage_of_a_tag_needs_no_mlflow(published: Clone) -> None:
+    published.forget_runs()
+    lineage = json.loads(make(published, "lineage", REF="v1.0.0", JSON="1").stdout)
+    assert (lineage["run"], lineage["params"]["train.estimator"]) == ({}, "logreg")
+    assert lineage["source"]["data_load.source.name"] == "iris"
+
+
+@pytest.mark.parametrize("reference", ["v9.9.9", "--json", "0" * 32, "m-" + "0" * 32, "$(touch hacked)"])
+def test_lineage_of_nothing_is_refused(published: Clone, reference: str) -> None:
+    result = make(published, "lineage", code=2, REF=reference.replace("$", "$$"))
+    assert "VersionError: " in result.stderr
+    assert not (published.path / "hacked").exists()
+
+
+# --- make again ---
+
+
+@pytest.mark.slow
+def test_published_version_is_reproduced_to_the_byte(published: Clone) -> None:
+    before = (md5s(published), published.git("status", "--porcelain"), len(published.runs()))
+    result = make(published, "reproduce", RUN="v1.0.0")
+    assert result.stdout == "reproduced: 8 of 8 outputs equal to the byte\n"
+    assert (md5s(published), published.git("status", "--porcelain"), len(published.runs())) == before
+
+
+@pytest.mark.slow
+def test_run_is_not_reproduced_when_its_code_was_changed_on_purpose(published: Clone) -> None:
+    (parent,) = published.runs("tags.`git.tag` = 'v1.1.0'")
+    published.edit("src/data/features.py", "ratio = above / below", "ratio = above / below + 1e-3")
+    published.commit("Change a feature behind the pipeline's back")
+    published.git("tag", "v6.6.6")
+    result = make(published, "reproduce", code=1, RUN="v6.6.6")
+    assert result.stdout.startswith("NOT reproduced: ")
+    assert re.search(
+        r"data/processed/features.parquet: sepal_length_to_sepal_width in 150 of 150 rows, by at most 0.001",
+        result.stdout,
+    )
+    # The run itself was made before.
+    assert make(published, "reproduce", RUN=parent.info.run_id).stdout.startswith("reproduced: 8 of 8")
+
+
+def test_run_of_uncommitted_code_or_of_nothing_is_refused(published: Clone) -> None:
+    published.set_param("train.cv", 3)
+    published.launch()
+    run_id = published.parent().info.run_id
+    assert "changes that are not committed" in make(published, "reproduce", code=2, RUN=run_id).stderr
+    assert "has no run" in make(published, "reproduce", code=2, RUN="0" * 32).stderr
+    assert "'-x' is no tag" in make(published, "reproduce", code=2, RUN="-x").stderr
+
+
+# --- predict ---
+
+
+def test_model_of_a_tag_predicts_without_touching_the_workspace(published: Clone, tmp_path: Path) -> None:
+    raw = pd.read_parquet(published.path / "data/raw/dataset.parquet").drop(columns="target")
+    raw.to_csv(tmp_path / "rows.csv", index=False)
+    before = md5s(published)
+    # The workspace computes its features in another way by now; the tag keeps its own.
+    published.edit("src/data/features.py", "ratio = above / below", "ratio = above / below + 9")
+    command = ("python", "-m", "src.predict", "--input", str(tmp_path / "rows.csv"), "--output")
+    for name in ("p.csv", "p.parquet"):
+        published.run(*command, str(tmp_path / name), "--rev", "v1.0.0")
+    from_csv, from_parquet = pd.read_csv(tmp_path / "p.csv"), pd.read_parquet(tmp_path / "p.parquet")
+    pd.testing.assert_frame_equal(from_csv, from_parquet, rtol=1e-12)
+    assert list(from_parquet.columns) == [
+        "prediction", "probability_setosa", "probability_versicolor", "probability_virginica"
+    ]  # fmt: skip
+    target = pd.read_parquet(published.path / "data/raw/dataset.parquet")["target"]
+    assert (from_parquet["prediction"] == target).mean() > 0.95
+    assert md5s(published) == before
+    assert "'v9.9.9' is no tag" in published.run(*command, "x.csv", "--rev", "v9.9.9", code=2).stderr
+
+
+# --- sources, caches ---
+
+
+def test_table_of_a_tag_is_a_source(published: Clone) -> None:
+    source = {"kind": "dvc", "path": "data/raw/dataset.parquet", "repo": ".", "rev": "v1.0.0"}
+    before = md5s(published)["data/raw/dataset.parquet"]
+    published.set_param("data_load.source", source)
+    published.launch()
+    assert md5s(published)["data/raw/dataset.parquet"] == before
+    loaded = published.nested(published.parent())["data_load"].data.tags
+    assert loaded["source.rev"] == "v1.0.0"
+    assert loaded["source.commit"] == published.git("rev-parse", "v1.0.0^{commit}")
+
+
+def test_table_of_another_repository_is_a_source(published: Clone, fresh: Clone, tmp_path: Path) -> None:
+    published.git("push", "--quiet", "origin", "v1.0.0")
+    # As from a server: a bare repository, and the remote that its own config names.
+    published.run("dvc", "remote", "modify", "storage", "url", str(tmp_path / "dvc-storage"))
+    published.commit("Name the remote absolutely")
+    published.git("tag", "shared")
+    published.git("push", "--quiet", "origin", "shared")
+    url = f"file://{tmp_path / 'origin.git'}"
+    fresh.set_param(
+        "data_load.source", {"kind": "dvc", "path": "data/raw/dataset.parquet", "repo": url, "rev": "shared"}
+    )
+    fresh.launch("data_load")
+    assert md5s(fresh)["data/raw/dataset.parquet"] == md5s(published)["data/raw/dataset.parquet"]
+    assert fresh.nested(fresh.parent())["data_load"].data.tags["source.url"] == url
+
+
+def test_clones_share_a_cache_by_protected_links(published: Clone, elsewhere: Clone, tmp_path: Path) -> None:
+    shared = tmp_path / "shared cache"
+    make(elsewhere, "cache", DIR=str(shared))
+    make(elsewhere, "restore", TAG="v1.1.0")
+    make(published, "cache", DIR=str(shared))
+    published.run("dvc", "checkout", "--relink", "--force", code=None)
+    for clone in (elsewhere, published):
+        model = clone.path / "models/model.joblib"
+        cached = model.resolve()
+        assert cached.is_relative_to(shared)
+        # Whoever writes to it by mistake is refused, and the cache is safe.
+        assert not model.stat().st_mode & 0o222
+        assert cached.parent.stat().st_mode & 0o070 == 0o070
+    assert elsewhere.git("status", "--porcelain") == ""
