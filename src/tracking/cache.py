@@ -1,6 +1,8 @@
-"""Where DVC's cache is."""
+"""Content by its MD5: hashed as DVC does, found in the workspace or in DVC's cache."""
 
 import configparser
+import hashlib
+import json
 from pathlib import Path
 
 
@@ -20,3 +22,43 @@ def cache_dir(root: Path) -> Path:
             # DVC takes it relative to the file that names it.
             return root / ".dvc" / folder
     return root / ".dvc" / "cache"
+
+
+def find_content(main_root: Path, work_root: Path, path: str, md5: str | None) -> Path | None:
+    """Find a file's content by its MD5, in the workspace or else in DVC's cache.
+
+    Args:
+        main_root: Root of the repository that owns the cache.
+        work_root: Root in which the stage ran.
+        path: The file, relative to the root.
+        md5: Its hash.
+
+    Returns:
+        A file with exactly this content, or None.
+    """
+    if md5 is None:
+        return None
+    cached = cache_dir(main_root) / "files" / "md5" / md5[:2] / md5[2:]
+    for candidate in (work_root / path, cached):
+        if md5_of(candidate) == md5:
+            return candidate
+    return None
+
+
+def md5_of(path: Path) -> str | None:
+    """Hash a file or a folder as DVC 3 does; None if there is none."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if path.is_dir():
+        listing = sorted(
+            (
+                {"md5": md5_of(file), "relpath": file.relative_to(path).as_posix()}
+                for file in path.rglob("*")
+                if file.is_file()
+            ),
+            key=lambda item: str(item["relpath"]),
+        )
+        text = json.dumps(listing, sort_keys=True)
+        return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
+    return None

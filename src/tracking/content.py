@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from src.errors import TrackingError
 from src.tracking import names
+from src.tracking.cache import find_content
 from src.tracking.journal import now
-from src.tracking.lineage import find_content
 from src.tracking.session import Place
 from src.tracking.store import Store
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from src.config.yaml_file import read_yaml
-from src.tracking.cache import cache_dir
+from src.tracking.cache import md5_of
 
 
 @dataclass(frozen=True)
@@ -110,46 +110,6 @@ def observe_stage(root: Path, stage: StageDefinition) -> StageEntry:
         },
         outs={path: md5_of(root / path) for path in stage.outs},
     )
-
-
-def find_content(main_root: Path, work_root: Path, path: str, md5: str | None) -> Path | None:
-    """Find a file's content by its MD5, in the workspace or else in DVC's cache.
-
-    Args:
-        main_root: Root of the repository that owns the cache.
-        work_root: Root in which the stage ran.
-        path: The file, relative to the root.
-        md5: Its hash.
-
-    Returns:
-        A file with exactly this content, or None.
-    """
-    if md5 is None:
-        return None
-    cached = cache_dir(main_root) / "files" / "md5" / md5[:2] / md5[2:]
-    for candidate in (work_root / path, cached):
-        if md5_of(candidate) == md5:
-            return candidate
-    return None
-
-
-def md5_of(path: Path) -> str | None:
-    """Hash a file or a folder as DVC 3 does; None if there is none."""
-    if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if path.is_dir():
-        listing = sorted(
-            (
-                {"md5": md5_of(file), "relpath": file.relative_to(path).as_posix()}
-                for file in path.rglob("*")
-                if file.is_file()
-            ),
-            key=lambda item: str(item["relpath"]),
-        )
-        text = json.dumps(listing, sort_keys=True)
-        return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
-    return None
 
 
 def get_param(params: Mapping[str, Any], key: str) -> Any:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from src.tracking import names
+from src.tracking.cache import find_content
 from src.tracking.journal import Session, now
-from src.tracking.lineage import find_content
 from src.tracking.process import cpu_model
 from src.tracking.session import Place
 from src.tracking.store import Store

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from src.tracking.lineage import find_content, read_lock, read_stages
+from src.tracking.cache import find_content
+from src.tracking.lineage import read_lock, read_stages
 from src.tracking.snapshot import read_metrics
 from src.versions.references import Record
 

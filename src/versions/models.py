@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from src.data.models import read_model
 from src.errors import VersionError
+from src.tracking.cache import md5_of
 from src.tracking.experiments import experiment_files
-from src.tracking.lineage import md5_of, read_lock, read_model_paths
+from src.tracking.lineage import read_lock, read_model_paths
 from src.versions.commands import find_commit, git
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from filelock import FileLock, Timeout
 from src.config.load import load_config
 from src.config.yaml_file import read_yaml
 from src.errors import VersionError
-from src.tracking.cache import cache_dir
-from src.tracking.lineage import md5_of, read_lock, read_stages
+from src.tracking.cache import cache_dir, md5_of
+from src.tracking.lineage import read_lock, read_stages
 from src.tracking.process import cpu_model
 from src.tracking.snapshot import read_metrics
 from src.utils.command import run_command

@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from src.errors import VersionError
-from src.tracking.lineage import md5_of, read_lock
+from src.tracking.cache import md5_of
+from src.tracking.lineage import read_lock
 from src.utils.command import run_command
 from src.versions.commands import ask_dvc, find_commit, git, refuse_changes, show_and_run
 from src.versions.publish import cached_files

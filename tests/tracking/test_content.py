@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 
 from src.errors import TrackingError
+from src.tracking.cache import md5_of
 from src.tracking.content import (
     attach_metrics,
     find_logged_model,
@@ -17,7 +18,6 @@ from src.tracking.content import (
     pinned_requirements,
     trusted_types,
 )
-from src.tracking.lineage import md5_of
 from src.tracking.session import Place
 from src.tracking.store import Store, open_store
 

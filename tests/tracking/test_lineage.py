@@ -10,12 +10,11 @@ import pytest
 import yaml
 
 from src.errors import ConfigError
+from src.tracking.cache import find_content, md5_of
 from src.tracking.lineage import (
     StageEntry,
-    find_content,
     flatten,
     get_param,
-    md5_of,
     observe_stage,
     read_lock,
     read_model_paths,

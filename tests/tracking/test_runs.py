@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from src.tracking.lineage import md5_of
+from src.tracking.cache import md5_of
 from src.tracking.runs import create_run, fit_key, log_file, log_values
 from src.tracking.session import Place
 from src.tracking.store import Store
