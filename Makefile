@@ -13,6 +13,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export NO_MKDOCS_2_WARNING := 1
+GRID ?= train.estimator=knn,logreg,svm
 # Recipes read these as "$$NAME", so that no letter in them means anything to the shell.
 export NAME URL ENDPOINT DIR GRID TAG MESSAGE A B RUN REF
 
@@ -68,7 +69,6 @@ remote: install ## Keep data elsewhere: make remote URL=s3://bucket/path [ENDPOI
 	@case "$$URL" in *://*:*@*) echo ".dvc/config is committed: no password in URL; see docs/how-to" >&2; exit 2;; esac
 	dvc remote add --force --default storage "$$URL"
 	$(if $(ENDPOINT),dvc remote modify storage endpointurl "$$ENDPOINT")
-	@$(MAKE) --no-print-directory install
 
 cache: install ## Share DVC's cache with other clones: make cache DIR=/data/dvc-cache
 	@test -n "$$DIR" || { echo "which? make cache DIR=/data/dvc-cache" >&2; exit 2; }
@@ -85,7 +85,6 @@ pipeline: install ## Run what changed under one MLflow run: make pipeline [NAME=
 repro: install ## The same by bare `dvc repro`, then bring MLflow up to date: make repro [ARGS=…]
 	@code=0; dvc repro $(ARGS) || code=$$?; python -m src.utils.sync_runs || :; exit $$code
 
-GRID ?= train.estimator=knn,logreg,svm
 experiments: install ## Try settings as DVC experiments, two at a time: make experiments [GRID=train.cv=3,5]
 	dvc exp run --queue --set-param "$$GRID"
 	dvc exp run --run-all --jobs 2

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 TRUSTED_MODULES = ("numpy.", "scipy.", "sklearn.", "src.data.features.")
 # What a model needs to predict, pinned as in requirements.txt.
 MODEL_PACKAGES = ("cloudpickle", "mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
+# Code that the model calls: its row-wise features.
+MODEL_CODE = ("src/__init__.py", "src/errors.py", "src/data/__init__.py", "src/data/features.py")
 N_EXAMPLE_ROWS = 5
 
 
@@ -69,7 +72,11 @@ def log_model(place: Place, path: str, md5: str, tables: Mapping[str, str]) -> N
     root = place.work_root if (place.work_root / "src").is_dir() else place.main_root
     examples = [find_content(place.main_root, place.work_root, *table) for table in tables.items()]
     example = next((pd.read_parquet(table).head(N_EXAMPLE_ROWS) for table in examples if table), None)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as code:
+        for name in MODEL_CODE:
+            target = Path(code) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(root / name, target)
         # Integer columns cannot hold missing values; those of this table do not.
         warnings.filterwarnings("ignore", message="(?s).*integer column", category=UserWarning)
         if example is not None:
@@ -81,7 +88,7 @@ def log_model(place: Place, path: str, md5: str, tables: Mapping[str, str]) -> N
             signature=None if example is None else infer_signature(example, prediction),
             input_example=example,
             pip_requirements=pinned_requirements(root / "requirements.txt"),
-            code_paths=[str(root / "src")],
+            code_paths=[str(Path(code) / "src")],
             serialization_format="skops",
             skops_trusted_types=trusted_types(model),
             tags={"dvc.md5": md5, "dvc.path": path},

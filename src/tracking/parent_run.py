@@ -103,6 +103,8 @@ def _describe(store: Store, snapshot: Snapshot, producers: Mapping[str, "Run | N
             info = producer.info
             if info.end_time:
                 duration = f"{(info.end_time - info.start_time) / 1000:.1f} s"
-            link = f"[{info.run_id[:8]}](#/experiments/{store.experiment_id}/runs/{info.run_id})"
+            # Without the last part the UI opens its view for language models.
+            page = f"#/experiments/{store.experiment_id}/runs/{info.run_id}?workflowType=machine_learning"
+            link = f"[{info.run_id[:8]}]({page})"
         rows.append(f"| {stage} | {outcome} | {duration} | {link} |")
     return "\n".join(rows)

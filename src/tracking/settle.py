@@ -20,7 +20,7 @@ def settle(
         journal: The journal.
         session: A session whose owner has ended, or that its owner is about to close.
         is_newest: Whether no other session came after it in its folder.
-        status: How it ended, if the owner knows.
+        status: How it ended, if the owner knows; a stage that was killed shows as a failure of DVC.
         check: Whether to ask which stages are stale.
     """
     for visit in journal.visits(session.id):
@@ -34,6 +34,8 @@ def settle(
             session.snapshot = take_snapshot(root, session, visits, finished=True, check=check)
         else:
             _note_failures(session.snapshot or Snapshot(), visits)
+    if status == "FAILED" and worst_status(visits) == "KILLED":
+        status = "KILLED"
     if session.status == "RUNNING" or status:
         session.status = status or ("KILLED" if session.closed_by_owner else worst_status(visits))
     session.end_time = session.end_time or now()

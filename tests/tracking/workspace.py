@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from src.tracking.content import MODEL_CODE
 from src.tracking.git import GitState
 from src.tracking.journal import Session, Snapshot, Visit
 from src.tracking.process import ProcessKey, boot_id, own_key
@@ -143,8 +144,9 @@ def write_repository(root: Path) -> None:
     (root / "pictures" / "b.svg").write_text("<svg/>")
     (root / "pictures" / "a c.svg").write_text("<svg>é</svg>")
     (root / "pictures" / "deep" / "é.svg").write_text("")
-    (root / "src").mkdir()
-    (root / "src" / "__init__.py").touch()
+    for name in MODEL_CODE:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
     (root / "requirements.txt").write_text("dvc==3.67.1\nnumpy==2.4.0\nscikit-learn==1.9.1 ; python_version < '4'\n")
     (root / "scores.json").write_text(json.dumps(SCORES))
     (root / "params.yaml").write_text(PARAMS)

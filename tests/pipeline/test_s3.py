@@ -1,0 +1,94 @@
+"""Data, run cache and MLflow's artifacts in S3: a real S3 API on loopback."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from tests.pipeline.clone import Clone
+from tests.pipeline.test_versions import add_origin, make, md5s
+
+SECRET = "s3cret-of-nobody"  # noqa: S105 - of a server that lives for one test
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    for name, value in (("ID", "nobody"), ("SECRET", SECRET)):
+        monkeypatch.setenv(f"AWS_{'ACCESS_KEY_ID' if name == 'ID' else 'SECRET_ACCESS_KEY'}", value)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", url)
+    boto3.client("s3", endpoint_url=url).create_bucket(Bucket="pipeline")
+    yield url
+    server.stop()
+
+
+def keys(endpoint: str, prefix: str) -> list[str]:
+    listed = boto3.client("s3", endpoint_url=endpoint).list_objects_v2(Bucket="pipeline", Prefix=prefix)
+    return [item["Key"] for item in listed.get("Contents", [])]
+
+
+@pytest.mark.slow
+def test_everything_is_kept_in_s3_and_comes_back(clone: Clone, endpoint: str, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    clone = Clone(clone.path)
+    clone.env["MLFLOW_S3_ENDPOINT_URL"] = endpoint
+    add_origin(clone, tmp_path / "origin.git")
+    clone.run("make", "-o", "install", "remote", "URL=s3://pipeline/dvc", f"ENDPOINT={endpoint}")
+    clone.commit("Keep data in S3")
+    # An experiment keeps its artifacts where it was made to.
+    clone.forget_runs()
+    MlflowClient(clone.store).create_experiment("pipeline", artifact_location="s3://pipeline/mlflow")
+    clone.set_param("train.estimator", "svm")
+    clone.launch()
+    clone.commit("Run svm")
+    clone.git("push", "--quiet", "origin", "main")
+    make(clone, "publish", TAG="v1.0.0")
+    published = md5s(clone)
+    assert any("confusion_matrix.png" in key for key in keys(endpoint, "mlflow/"))
+    in_s3 = {key.removeprefix("dvc/files/md5/").replace("/", "") for key in keys(endpoint, "dvc/files/md5/")}
+    assert {md5 for path, md5 in published.items() if not path.endswith(".json")} <= in_s3
+
+    other = Clone(tmp_path / "other")
+    clone.run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(other.path))
+    make(other, "restore", TAG="v1.0.0")
+    assert md5s(other) == published
+    assert other.status() == []
+
+    # What another clone has computed is not computed again.
+    other.edit("dvc.lock", r"(?s)\n  train:\n.*", "\n")
+    other.git("commit", "--quiet", "--all", "--message", "Forget the training")
+    for path in ("models/model.joblib", "reports/confusion_matrix.png"):
+        (other.path / path).unlink()
+    other.launch("--pull")
+    assert other.outcomes() == ["unchanged", "unchanged", "unchanged", "restored", "restored"]
+    assert md5s(other) == published
+
+    for repository in (clone, other):
+        written = [path for path in repository.path.rglob("*") if path.is_file() and not path.is_symlink()]
+        assert not [path for path in written if SECRET.encode() in path.read_bytes()]
+
+
+def test_bucket_that_cannot_be_reached_publishes_nothing(clone: Clone, endpoint: str, tmp_path: Path) -> None:
+    add_origin(clone, tmp_path / "origin.git")
+    clone.run("make", "-o", "install", "remote", "URL=s3://gone/dvc", f"ENDPOINT={endpoint}")
+    clone.commit("Keep data in S3")
+    result = make(clone, "publish", code=2, TAG="v1.0.0")
+    assert "VersionError: `dvc push` failed" in result.stderr
+    assert SECRET not in result.stderr + result.stdout
+    assert clone.git("tag") == ""
+
+
+@pytest.mark.parametrize("url", ["ssh://me:secret@example.org/data", "https://me:secret@example.org/data"])
+def test_password_never_reaches_the_committed_config(clone: Clone, url: str) -> None:
+    before = clone.read(".dvc/config")
+    assert "no password" in clone.run("make", "-o", "install", "remote", f"URL={url}", code=2).stderr
+    assert clone.read(".dvc/config") == before
+    assert json.dumps(url) not in before
