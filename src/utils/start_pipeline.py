@@ -77,8 +77,6 @@ def run_pipeline(config: Config, name: str | None, dvc_arguments: list[str]) -> 
     try:
         session = journal.read_session(session.id) or session
         status: Status = "KILLED" if result.signal else "FAILED" if result.exit_code else "FINISHED"
-        if status == "FAILED" and any(visit.status == "KILLED" for visit in journal.visits(session.id)):
-            status = "KILLED"
         # DVC knows at once that all is well, unless it failed or was asked for a part.
         check = bool(result.exit_code or dvc_arguments)
         settle(journal, session, is_newest=True, status=status, check=check)

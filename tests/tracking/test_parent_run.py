@@ -107,7 +107,9 @@ def test_stage_links_to_the_run_that_produced_what_is_there(
     assert tags["stage.evaluate.run_id"] == "unknown"
     note = tags["mlflow.note.content"].splitlines()
     assert note[0] == "| stage | outcome | duration | run |"
-    link = f"[{visit.run_id[:8]}](#/experiments/{store.experiment_id}/runs/{visit.run_id}?workflowType=machine_learning)"
+    link = (
+        f"[{visit.run_id[:8]}](#/experiments/{store.experiment_id}/runs/{visit.run_id}?workflowType=machine_learning)"
+    )
     assert note[2:] == [
         f"| train | {outcome} | 3.5 s | {link} |" if found else f"| train | {outcome} |  | unknown |",
         "| evaluate | unchanged |  | unknown |",

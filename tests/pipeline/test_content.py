@@ -1,0 +1,96 @@
+"""Tables and the model in the record: described, found by their hash, usable elsewhere."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.clone import Clone
+
+INPUTS = {
+    "data_load": ["data/raw/dataset.parquet"],  # its output, which stands for the source
+    "featurize": ["data/raw/dataset.parquet"],
+    "data_split": ["data/processed/features.parquet"],
+    "train": ["data/processed/train.parquet"],
+    "evaluate": ["data/processed/test.parquet"],
+}
+PREDICT = """
+import sys
+import mlflow.pyfunc, pandas as pd
+model = mlflow.pyfunc.load_model(sys.argv[1])
+assert "src" not in sys.path and not any(path.endswith("/repo") for path in sys.path), sys.path
+print(",".join(map(str, model.predict(pd.read_parquet(sys.argv[2])))))
+"""
+
+
+@pytest.mark.parametrize("stage", INPUTS)
+def test_nested_run_names_the_tables_that_it_read(clone: Clone, stage: str) -> None:
+    import pandas as pd
+
+    from src.tracking.cache import md5_of
+
+    run = clone.nested(clone.parent())[stage]
+    inputs = {item.dataset.name: item for item in run.inputs.dataset_inputs}
+    assert sorted(inputs) == INPUTS[stage]
+    for path, item in inputs.items():
+        table, md5 = pd.read_parquet(clone.path / path), md5_of(clone.path / path)
+        assert item.dataset.digest == md5
+        assert json.loads(item.dataset.profile)["num_rows"] == len(table)
+        columns = json.loads(item.dataset.schema)["mlflow_colspec"]
+        assert [column["name"] for column in columns] == list(table.columns)
+        tags = {tag.key: tag.value for tag in item.tags}
+        assert tags == {"mlflow.data.context": stage, f"dvc.md5.{path}": md5}
+        assert run.data.tags[f"dvc.md5.{path}"] == md5
+
+
+def test_all_runs_of_one_data_version_are_found_by_its_hash(clone: Clone) -> None:
+    md5 = clone.parent().data.tags["dvc.md5.data/raw/dataset.parquet"]
+    found = clone.runs(f"tags.`dvc.md5.data/raw/dataset.parquet` = '{md5}' and tags.`pipeline.kind` = 'stage'")
+    assert {run.info.run_name for run in found} == {"data_load", "featurize"}
+    commit = clone.git("rev-parse", "HEAD~1")
+    assert len(clone.runs(f"tags.`git.commit` = '{commit}'")) == 6
+
+
+def test_logged_model_has_what_it_needs_and_the_metrics_of_the_test(clone: Clone) -> None:
+    from mlflow import MlflowClient
+    from packaging.requirements import Requirement
+
+    parent = clone.parent()
+    nested = clone.nested(parent)
+    (model,) = MlflowClient(clone.store).search_logged_models([parent.info.experiment_id])
+    assert model.source_run_id == nested["train"].info.run_id
+    metrics = {metric.key: (metric.value, metric.run_id) for metric in model.metrics}
+    expected = json.loads(clone.read("reports/metrics.json"))
+    evaluated = nested["evaluate"].info.run_id
+    assert expected
+    assert metrics.items() >= {key: (value, evaluated) for key, value in expected.items()}.items()
+    folder = Path(model.artifact_location.removeprefix("file://"))
+    files = {path.name for path in folder.iterdir()}
+    assert files >= {"MLmodel", "requirements.txt", "input_example.json", "code"}
+    lines = [line for line in clone.read("requirements.txt").splitlines() if line and not line.strip().startswith("#")]
+    needed = (folder / "requirements.txt").read_text().splitlines()
+    assert {str(Requirement(line)) for line in needed} <= {str(Requirement(line)) for line in lines}
+    assert "signature" in (folder / "MLmodel").read_text()
+
+
+def test_logged_model_predicts_raw_rows_where_this_repository_is_not(clone: Clone, tmp_path: Path) -> None:
+    import joblib
+    import pandas as pd
+    from mlflow import MlflowClient
+
+    (model,) = MlflowClient(clone.store).search_logged_models([clone.parent().info.experiment_id])
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copytree(model.artifact_location.removeprefix("file://"), elsewhere / "model")
+    raw = pd.read_parquet(clone.path / "data/raw/dataset.parquet").drop(columns="target")
+    raw.to_parquet(elsewhere / "raw.parquet")
+    expected = joblib.load(clone.path / "models/model.joblib").predict(raw)
+    result = subprocess.run(
+        [sys.executable, "-I", "-c", PREDICT, "model", "raw.parquet"],
+        cwd=elsewhere, env={"HOME": str(elsewhere)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip().split(",") == list(expected)

@@ -1,0 +1,118 @@
+"""What a parent says of each stage, whatever DVC did with it and however DVC was started."""
+
+from tests.pipeline.clone import STAGES, SYNC, Clone
+
+SAME_MODEL = "src/train/train.py"  # train depends on it, and evaluate does not
+FIGURES = "src/report/visualizing.py"  # evaluate alone depends on it
+
+
+def add_comment(clone: Clone, name: str) -> None:
+    """Change the code of a stage so that DVC runs it again, to the same result."""
+    (clone.path / name).write_text(f"{clone.read(name)}\n# another line\n")
+
+
+def producers(clone: Clone) -> list[str]:
+    """List the runs that made what the newest parent shows."""
+    tags = clone.parent().data.tags
+    return [tags[f"stage.{stage}.run_id"] for stage in STAGES]
+
+
+def nested_ids(clone: Clone) -> list[str]:
+    nested = clone.nested(clone.parent())
+    return [nested[stage].info.run_id for stage in STAGES]
+
+
+def test_parent_of_a_pipeline_with_nothing_to_do_tells_the_whole_story(clone: Clone) -> None:
+    from mlflow import MlflowClient
+
+    made_by = nested_ids(clone)
+    clone.launch("--name", "second")
+    second, first = clone.parents()
+    assert (clone.outcomes(first), clone.outcomes(second)) == (["ran"] * 5, ["unchanged"] * 5)
+    assert producers(clone) == made_by
+    assert second.data.params == first.data.params
+    assert second.data.metrics == first.data.metrics
+    md5s = {key: value for key, value in first.data.tags.items() if key.startswith("dvc.md5.")}
+    assert "dvc.md5.models/model.joblib" in md5s
+    assert md5s.items() <= second.data.tags.items()
+    note = second.data.tags["mlflow.note.content"]
+    assert [line.split(" | ")[0] for line in note.splitlines()[2:]] == [f"| {stage}" for stage in STAGES]
+    assert not [run_id for run_id in made_by if f"/runs/{run_id})" not in note]
+    assert note.count(" s |") == 5
+    client = MlflowClient(clone.store)
+    for parent in (first, second):
+        files = {item.path for item in client.list_artifacts(parent.info.run_id)}
+        plots = {item.path for item in client.list_artifacts(parent.info.run_id, "reports")}
+        assert files >= {"dvc.yaml", "dvc.lock", "params.yaml"}
+        assert "reports/confusion_matrix.png" in plots
+
+
+def test_stages_of_bare_dvc_share_a_parent_and_come_back_from_the_run_cache(clone: Clone) -> None:
+    lock, made_by = clone.lock(), nested_ids(clone)
+    clone.set_param("train.estimator", "knn")
+    clone.run("dvc", "repro")
+    parent = clone.parent()
+    nested = clone.nested(parent)
+    assert set(nested) == {"train", "evaluate"}
+    assert {run.info.status for run in [parent, *nested.values()]} == {"FINISHED"}
+    assert clone.outcomes() == ["unchanged"] * 3 + ["ran"] * 2
+    assert producers(clone) == [*made_by[:3], nested["train"].info.run_id, nested["evaluate"].info.run_id]
+    assert parent.data.params["train.estimator"] == "knn"
+
+    clone.git("stash", "push", "--quiet", "params.yaml")
+    clone.launch()
+    assert clone.lock() == lock
+    assert clone.outcomes() == ["unchanged"] * 3 + ["restored"] * 2
+    assert producers(clone) == made_by
+    restored, bare, first = clone.parents()
+    assert clone.nested(restored) == {}
+    assert restored.data.metrics == first.data.metrics
+    assert restored.data.params == first.data.params
+    assert restored.data.metrics.keys() == bare.data.metrics.keys()
+    assert restored.data.params.keys() == bare.data.params.keys()
+
+
+def test_evaluate_that_is_skipped_because_the_model_is_the_same_is_shown_at_once(clone: Clone) -> None:
+    made_by = nested_ids(clone)
+    first = clone.parent()
+    add_comment(clone, SAME_MODEL)
+    clone.run("dvc", "repro")
+    parent = clone.parent()
+    assert set(clone.nested(parent)) == {"train"}
+    assert clone.outcomes() == ["unchanged"] * 3 + ["ran", "unchanged"]
+    assert producers(clone)[4] == made_by[4]
+    assert parent.data.metrics == first.data.metrics
+    assert parent.data.tags["git.dirty"] == "true"
+
+
+def test_part_of_the_pipeline_leaves_the_rest_stale_and_without_metrics(clone: Clone) -> None:
+    clone.set_param("train.estimator", "knn")
+    clone.commit()
+    clone.run("dvc", "repro", "train")
+    assert clone.outcomes() == ["unchanged"] * 3 + ["ran", "unknown"]
+    clone.run(*SYNC)
+    parent = clone.parent()
+    assert clone.outcomes() == ["unchanged"] * 3 + ["ran", "stale"]
+    assert not [key for key in parent.data.metrics if key.startswith("test_")]
+    # DVC deleted reports/cv_metrics.json before train ran; the user changed nothing.
+    assert parent.data.tags["git.dirty"] == "false"
+
+
+def test_failure_under_keep_going_leaves_what_depends_on_it_stale(clone: Clone) -> None:
+    clone.in_stage("train", 'raise RuntimeError("the disk caught fire")')
+    clone.run("dvc", "repro", "-k", code=255)
+    parent = clone.parent()
+    assert parent.info.status == "FAILED"
+    assert clone.outcomes() == ["unchanged"] * 3 + ["failed", "stale"]
+    assert producers(clone)[3:] == [clone.nested(parent)["train"].info.run_id, "unknown"]
+
+
+def test_each_dvc_process_has_a_parent_of_its_own_also_within_one_shell(clone: Clone) -> None:
+    add_comment(clone, FIGURES)
+    again = f"echo '# once more' >> {FIGURES}"
+    clone.run("sh", "-c", f"dvc repro evaluate; {again}; dvc repro; true")
+    third, second, _ = clone.parents()
+    for parent in (third, second):
+        assert parent.info.status == "FINISHED"
+        assert set(clone.nested(parent)) == {"evaluate"}
+        assert clone.outcomes(parent) == ["unchanged"] * 4 + ["ran"]

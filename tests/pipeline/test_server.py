@@ -1,0 +1,138 @@
+"""A tracking server that is down, drops out, or does not answer never costs training."""
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.clone import LAUNCHER, SYNC, Clone, copy_clone, wait_for
+from tests.pipeline.server import Server
+
+WAITING_LINE = (
+    'import pathlib, time; pathlib.Path("in_stage").touch(); '
+    '[time.sleep(0.05) for _ in iter(pathlib.Path("go_on").exists, True)]'
+)
+CANNOT_BE_REACHED = (
+    "cannot be reached; start it or check MLFLOW_TRACKING_URI, then `make sync` fills the record in later."
+)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """Give a server that is not started."""
+    server = Server(tmp_path / "server")
+    yield server
+    server.stop()
+
+
+def warnings(output: str) -> list[str]:
+    return [line for line in output.splitlines() if line.startswith("WARNING")]
+
+
+def warnings_of(stage: str, output: str) -> list[str]:
+    """List what a stage warned of, between its command and the next one."""
+    part = output.partition(f"> python -m src.stages.{stage} ")[2].partition("> python")[0]
+    return warnings(part.partition(f"{stage}: done")[0])
+
+
+@pytest.mark.slow
+def test_server_that_is_down_is_told_at_once_and_hears_of_everything_later(clone: Clone, server: Server) -> None:
+    from mlflow import MlflowClient
+
+    clone.set_param("train.estimator", "knn")
+    (clone.path / "models/model.joblib").unlink()
+    result = clone.launch("--name", "while down", MLFLOW_TRACKING_URI=server.uri)
+    warning = f"WARNING: MLflow store {server.uri} {CANNOT_BE_REACHED}"
+    assert result.stderr.splitlines()[0] == warning
+    # The launcher at its start and at its end, and each stage that ran, once.
+    assert warnings(result.stderr) == [warning] * 4
+    assert clone.status() == []
+
+    server.start()
+    clone.run(*SYNC, MLFLOW_TRACKING_URI=server.uri)
+    parent, first = clone.parents(server.uri)
+    assert (parent.info.run_name, first.info.run_name) == ("while down", "first")
+    assert clone.outcomes(parent) == ["unchanged"] * 3 + ["ran"] * 2
+    assert clone.outcomes(first) == ["ran"] * 5
+    nested = clone.nested(parent, server.uri)
+    assert {run.info.status for run in [parent, *nested.values()]} == {"FINISHED"}
+    assert set(nested) == {"train", "evaluate"}
+    assert parent.data.tags["stage.train.run_id"] == nested["train"].info.run_id
+    local = clone.parent()
+    assert local.info.run_name == "first"
+    assert first.data.metrics == local.data.metrics
+    # Artifacts and the model went through the server, which stores them at its own place.
+    assert parent.info.artifact_uri.startswith("mlflow-artifacts:")
+    (artifacts,) = (server.folder / "artifacts").glob(f"*/{parent.info.run_id}")
+    assert (artifacts / "artifacts/reports/confusion_matrix.png").stat().st_size
+    client = MlflowClient(server.uri)
+    models = client.search_logged_models([parent.info.experiment_id])
+    assert {model.source_run_id for model in models} >= {nested["train"].info.run_id}
+    assert len(list((server.folder / "artifacts").rglob("MLmodel"))) == 2
+
+
+@pytest.mark.slow
+def test_server_that_drops_out_costs_one_warning_a_stage(clone: Clone, server: Server) -> None:
+    server.start()
+    clone.in_stage("evaluate", WAITING_LINE)
+    process = clone.start(*LAUNCHER, MLFLOW_TRACKING_URI=server.uri)
+    wait_for((clone.path / "in_stage").exists)
+    server.stop()
+    (clone.path / "go_on").touch()
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert len(warnings_of("evaluate", output)) == 1
+    assert len(warnings(output)) == 2
+    assert CANNOT_BE_REACHED in output
+    assert clone.status() == []
+
+    server.start()
+    assert clone.parent(server.uri).info.status == "RUNNING"
+    clone.run(*SYNC, MLFLOW_TRACKING_URI=server.uri)
+    parent = next(run for run in clone.parents(server.uri) if run.info.run_name != "first")
+    assert (parent.info.status, clone.outcomes(parent)) == ("FINISHED", ["unchanged"] * 4 + ["ran"])
+    (evaluated,) = clone.nested(parent, server.uri).values()
+    assert evaluated.info.status == "FINISHED"
+    assert parent.data.tags["stage.evaluate.run_id"] == evaluated.info.run_id
+
+
+@pytest.mark.slow
+def test_address_that_does_not_answer_costs_a_stage_ten_seconds_at_most(clone: Clone) -> None:
+    def seconds(**env: str) -> tuple[float, str]:
+        began = time.monotonic()
+        result = clone.stage("evaluate", **env)
+        return time.monotonic() - began, result.stderr
+
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with_silence, output = seconds(MLFLOW_TRACKING_URI=uri)
+    clone.set_param("tracking.enabled", False)
+    without_tracking, _ = seconds()
+    assert warnings(output) == [f"WARNING: MLflow store {uri} {CANNOT_BE_REACHED}"]
+    # What remains is the import of MLflow, which is no wait.
+    assert with_silence - without_tracking < 10 + 3
+
+
+@pytest.mark.slow
+def test_two_clones_at_once_keep_their_stages_apart(
+    clone: Clone, template: Path, tmp_path: Path, server: Server
+) -> None:
+    server.start()
+    other = copy_clone(template, tmp_path / "other")
+    for each in (clone, other):
+        each.edit("src/report/visualizing.py", r"\Z", "\n# another line\n")
+    processes = [each.start("dvc", "repro", MLFLOW_TRACKING_URI=server.uri) for each in (clone, other)]
+    for process in processes:
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, output
+    parents = clone.parents(server.uri)
+    assert len(parents) == 2
+    assert len({parent.data.tags["pipeline.session"] for parent in parents}) == 2
+    for parent in parents:
+        (evaluated,) = clone.nested(parent, server.uri).values()
+        assert clone.outcomes(parent) == ["unchanged"] * 4 + ["ran"]
+        assert parent.data.tags["stage.evaluate.run_id"] == evaluated.info.run_id
