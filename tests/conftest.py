@@ -1,9 +1,16 @@
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 FOREIGN = ("MLFLOW_", "DVC_", "PIPELINE_", "GIT_")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _deaf_to_nothing() -> None:
+    """Hear Ctrl-C as in a terminal: what a shell starts in the background ignores it, and so would its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
