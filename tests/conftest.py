@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-FOREIGN = ("MLFLOW_", "DVC_", "PIPELINE_", "GIT_")
+FOREIGN = ("MLFLOW_", "DVC_", "PIPELINE_", "GIT_", "MAKE", "MFLAGS")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -38,7 +38,8 @@ class Clone:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.env = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_"))}
+        foreign = ("MLFLOW_", "DVC_", "MAKE")
+        self.env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         self.env |= IDENTITY | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
     def run(self, *command: str, code: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:

@@ -37,7 +37,7 @@ def test_parent_of_a_pipeline_with_nothing_to_do_tells_the_whole_story(clone: Cl
     assert md5s.items() <= second.data.tags.items()
     note = second.data.tags["mlflow.note.content"]
     assert [line.split(" | ")[0] for line in note.splitlines()[2:]] == [f"| {stage}" for stage in STAGES]
-    assert not [run_id for run_id in made_by if f"/runs/{run_id})" not in note]
+    assert not [run_id for run_id in made_by if f"/runs/{run_id}?" not in note]
     assert note.count(" s |") == 5
     client = MlflowClient(clone.store)
     for parent in (first, second):

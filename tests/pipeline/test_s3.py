@@ -67,6 +67,7 @@ def test_everything_is_kept_in_s3_and_comes_back(clone: Clone, endpoint: str, tm
     other.git("commit", "--quiet", "--all", "--message", "Forget the training")
     for path in ("models/model.joblib", "reports/confusion_matrix.png"):
         (other.path / path).unlink()
+    other.run("dvc", "fetch", "--run-cache")
     other.launch("--pull")
     assert other.outcomes() == ["unchanged", "unchanged", "unchanged", "restored", "restored"]
     assert md5s(other) == published
