@@ -1,6 +1,7 @@
 """Data, run cache and MLflow's artifacts in S3: a real S3 API on loopback."""
 
 import json
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from moto.server import ThreadedMotoServer
 from tests.pipeline.clone import Clone
 from tests.pipeline.test_versions import add_origin, make, md5s
 
-SECRET = "s3cret-of-nobody"  # noqa: S105 - of a server that lives for one test
+SECRET = secrets.token_hex(16)
 
 
 @pytest.fixture
