@@ -127,7 +127,7 @@ test: dev-install ## Run all tests, with coverage
 	pytest --cov -n 2 $(TESTS)
 
 test-quick: dev-install ## Run all tests but the slow ones
-	pytest -m "not slow" $(TESTS)
+	pytest -n 2 -m "not slow" $(TESTS)
 
 lint: dev-install ## Check style; changes nothing
 	ruff check
