@@ -9,6 +9,7 @@ from filelock import FileLock
 
 from src.errors import TrackingError
 from src.tracking import names
+from src.tracking.content import attach_metrics
 from src.tracking.experiments import match_experiments
 from src.tracking.journal import Journal, Session
 from src.tracking.lineage import read_lock
@@ -88,8 +89,26 @@ def project(journal: Journal, store: Store, session: Session, known: set[str] | 
             close_stage_run(store, place, visit)
             journal.write_visit(session.id, visit)
     log_parent(store, place, session)
+    _attach_known_scores(store, journal, session)
     session.complete = True
     journal.write_session(session)
+
+
+def _attach_known_scores(store: Store, journal: Journal, session: Session) -> None:
+    """Give a model that was logged anew the scores of a stage that DVC skipped, since it had scored the same file."""
+    visits = journal.visits(session.id)
+    ran = {visit.stage for visit in visits}
+    for visit in visits:
+        for path in visit.models if visit.entry and visit.status == "FINISHED" else ():
+            md5 = visit.entry.outs.get(path) if visit.entry else None
+            if md5 is None:
+                continue
+            query = f"tags.`{names.KIND}` = 'stage' and tags.`{names.MD5}{path}` = '{md5}' and status = 'FINISHED'"
+            entries = session.snapshot.entries if session.snapshot else {}
+            for run in store.client.search_runs([store.experiment_id], query, order_by=["start_time ASC"]):
+                stage = run.data.tags.get(names.STAGE, "")
+                if stage not in ran and run.data.tags.get(names.ENTRY) == entries.get(stage):
+                    attach_metrics(store, run.info.run_id, md5, run.data.metrics)
 
 
 def _has_ended(session: Session) -> bool:

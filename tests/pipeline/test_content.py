@@ -94,3 +94,18 @@ def test_logged_model_predicts_raw_rows_where_this_repository_is_not(clone: Clon
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip().split(",") == list(expected)
+
+
+def test_model_that_is_the_same_again_keeps_the_scores_of_a_skipped_evaluation(clone: Clone) -> None:
+    from mlflow import MlflowClient
+
+    # The search finds the same best model, so DVC skips the stage that scores it.
+    clone.edit("src/train/train.py", r"\Z", "\n# another line\n")
+    clone.launch()
+    parent = clone.parent()
+    assert clone.outcomes(parent) == ["unchanged", "unchanged", "unchanged", "ran", "unchanged"]
+    client = MlflowClient(clone.store)
+    models = client.search_logged_models([parent.info.experiment_id])
+    assert len(models) == 2
+    for model in models:
+        assert {"test_accuracy", "test_f1_macro"} <= {metric.key for metric in model.metrics or []}
