@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from src.atomic import atomic_path
 from src.errors import DataError
-from src.utils.command import run_command
+from src.utils.command import command
 from src.versions.models import load_model
 
 logger = logging.getLogger(__name__)
@@ -141,6 +142,7 @@ class _Writer:
         self._is_first = False
 
 
+@command
 def main() -> None:
     """Predict, from the command line."""
     parser = argparse.ArgumentParser(prog="python -m src.predict", description=__doc__)
@@ -152,4 +154,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    sys.exit(main())

@@ -83,7 +83,7 @@ def test_failed_write_leaves_the_old_content_and_no_partial_file(tmp_path: Path,
 
 def test_failed_first_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
-        write(tmp_path / "table.txt", 3)  # type: ignore[arg-type]
+        write(tmp_path / "table.txt", 3)  # type: ignore[arg-type] - what is refused
     assert list(tmp_path.iterdir()) == []
 
 

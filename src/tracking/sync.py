@@ -98,17 +98,20 @@ def _attach_known_scores(store: Store, journal: Journal, session: Session) -> No
     """Give a model that was logged anew the scores of a stage that DVC skipped, since it had scored the same file."""
     visits = journal.visits(session.id)
     ran = {visit.stage for visit in visits}
-    for visit in visits:
-        for path in visit.models if visit.entry and visit.status == "FINISHED" else ():
-            md5 = visit.entry.outs.get(path) if visit.entry else None
-            if md5 is None:
-                continue
-            query = f"tags.`{names.KIND}` = 'stage' and tags.`{names.MD5}{path}` = '{md5}' and status = 'FINISHED'"
-            entries = session.snapshot.entries if session.snapshot else {}
-            for run in store.client.search_runs([store.experiment_id], query, order_by=["start_time ASC"]):
-                stage = run.data.tags.get(names.STAGE, "")
-                if stage not in ran and run.data.tags.get(names.ENTRY) == entries.get(stage):
-                    attach_metrics(store, run.info.run_id, md5, run.data.metrics)
+    entries = session.snapshot.entries if session.snapshot else {}
+    written = [
+        (path, visit.entry.outs[path])
+        for visit in visits
+        if visit.entry and visit.status == "FINISHED"
+        for path in visit.models
+        if visit.entry.outs.get(path)
+    ]
+    for path, md5 in written:
+        query = f"tags.`{names.KIND}` = 'stage' and tags.`{names.MD5}{path}` = '{md5}' and status = 'FINISHED'"
+        for run in store.client.search_runs([store.experiment_id], query, order_by=["start_time ASC"]):
+            stage = run.data.tags.get(names.STAGE, "")
+            if md5 and stage not in ran and run.data.tags.get(names.ENTRY) == entries.get(stage):
+                attach_metrics(store, run.info.run_id, md5, run.data.metrics)
 
 
 def _has_ended(session: Session) -> bool:

@@ -7,14 +7,14 @@ import time
 from pathlib import Path
 
 from src.config.load import load_config
-from src.errors import PipelineError
 from src.tracking.lineage import read_stages
+from src.utils.command import command
 from src.utils.logs import setup_logging
 from src.utils.mlflow_run_decorator import StageFunction, Terminated
 
 logger = logging.getLogger(__name__)
 
-EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
+EXIT_TERMINATED = 143
 
 
 def run_stage(stage: StageFunction) -> None:
@@ -28,10 +28,13 @@ def run_stage(stage: StageFunction) -> None:
     """
     parser = argparse.ArgumentParser(prog=f"python -m src.stages.{stage.__name__}", description=stage.__doc__)
     parser.add_argument("--config", type=Path, required=True, help="the settings, usually params.yaml")
-    arguments = parser.parse_args()
-    setup_logging("INFO")
+    sys.exit(_run(stage, parser.parse_args().config))
+
+
+@command
+def _run(stage: StageFunction, config_path: Path) -> int:
     try:
-        config = load_config(arguments.config)
+        config = load_config(config_path)
         setup_logging(config.base.log_level)
         names = list(read_stages(Path()))
         number = names.index(stage.__name__) + 1 if stage.__name__ in names else "-"
@@ -40,11 +43,6 @@ def run_stage(stage: StageFunction) -> None:
         started = time.perf_counter()
         stage(config)
         logger.info("%s: done in %.1f s", place, time.perf_counter() - started)
-    except (PipelineError, OSError) as error:
-        # An OSError is the machine's: a full disk, a file without permission.
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        sys.exit(EXIT_USER_ERROR)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
     except Terminated:
-        sys.exit(EXIT_TERMINATED)
+        return EXIT_TERMINATED
+    return 0

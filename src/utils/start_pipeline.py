@@ -12,7 +12,7 @@ from pathlib import Path
 
 from src.config.load import load_config
 from src.config.schema import Config
-from src.errors import PipelineError, TrackingError
+from src.errors import TrackingError
 from src.tracking import names
 from src.tracking.journal import Journal, Session, now
 from src.tracking.names import Status
@@ -24,13 +24,14 @@ from src.tracking.settle import settle
 from src.tracking.store import QUIET, explain, open_store, store_uri
 from src.tracking.sync import project
 from src.utils.child import run_dvc
+from src.utils.command import command
 from src.utils.logs import setup_logging
-from src.utils.run_stage import EXIT_USER_ERROR
 from src.utils.summary import summarize
 
 logger = logging.getLogger(__name__)
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Run the launcher; gives the exit code of DVC, or 128 + signal after an interruption."""
     parser = argparse.ArgumentParser(prog="start_pipeline", description=__doc__, allow_abbrev=False)
@@ -38,20 +39,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--open", action="store_true", help="only open the parent run and print its id")
     parser.add_argument("--config", type=Path, default=Path("params.yaml"), help="the settings")
     options, dvc_arguments = parser.parse_known_args(arguments)
-    setup_logging("INFO")
-    try:
-        config = load_config(options.config)
-        setup_logging(config.base.log_level)
-        os.environ |= {**QUIET, "DVC_NO_ANALYTICS": "true"}
-        if options.open:
-            sys.stdout.write(f"{open_parent(config, options.name)}\n")
-            return 0
-        if not config.tracking.enabled:
-            return run_dvc(["repro", *dvc_arguments], dict(os.environ)).exit_code
-        return run_pipeline(config, options.name, dvc_arguments)
-    except PipelineError as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        return EXIT_USER_ERROR
+    config = load_config(options.config)
+    setup_logging(config.base.log_level)
+    os.environ |= {**QUIET, "DVC_NO_ANALYTICS": "true"}
+    if options.open:
+        sys.stdout.write(f"{open_parent(config, options.name)}\n")
+        return 0
+    if not config.tracking.enabled:
+        return run_dvc(["repro", *dvc_arguments], dict(os.environ)).exit_code
+    return run_pipeline(config, options.name, dvc_arguments)
 
 
 def run_pipeline(config: Config, name: str | None, dvc_arguments: list[str]) -> int:

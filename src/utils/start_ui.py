@@ -8,15 +8,14 @@ import sys
 from pathlib import Path
 
 from src.config.load import load_config
-from src.errors import PipelineError
 from src.tracking.store import open_store
 from src.tracking.sync import sync
-from src.utils.logs import setup_logging
-from src.utils.run_stage import EXIT_USER_ERROR
+from src.utils.command import command
 
 logger = logging.getLogger(__name__)
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Complete the record, print the link, and become the server of the UI.
 
@@ -26,14 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=Path("params.yaml"), help="the settings")
     parser.add_argument("--port", type=int, help="port on loopback; by default a free one")
     options = parser.parse_args(arguments)
-    setup_logging("INFO")
-    try:
-        name = load_config(options.config).tracking.experiment_name
-        sync(Path.cwd(), name)
-        store = open_store(Path.cwd(), name)
-    except PipelineError as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        return EXIT_USER_ERROR
+    name = load_config(options.config).tracking.experiment_name
+    sync(Path.cwd(), name)
+    store = open_store(Path.cwd(), name)
     # The UI opens on its view for language models; this is the one for runs and metrics.
     view = f"#/experiments/{store.experiment_id}?workflowType=machine_learning"
     if store.uri.startswith(("http://", "https://")):

@@ -6,30 +6,25 @@ import sys
 from pathlib import Path
 
 from src.config.load import load_config
-from src.errors import PipelineError
 from src.tracking.sync import sync
+from src.utils.command import command
 from src.utils.logs import setup_logging
-from src.utils.run_stage import EXIT_USER_ERROR
 
 logger = logging.getLogger(__name__)
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Complete in MLflow what the journal, git and DVC know; gives 0, or 2 if the store fails."""
     parser = argparse.ArgumentParser(prog="sync_runs", description=__doc__)
     parser.add_argument("--config", type=Path, default=Path("params.yaml"), help="the settings")
     options = parser.parse_args(arguments)
-    setup_logging("INFO")
-    try:
-        config = load_config(options.config)
-        setup_logging(config.base.log_level)
-        if not config.tracking.enabled:
-            logger.info("tracking.enabled is false in params.yaml: nothing is recorded")
-            return 0
-        n_synced, n_ended = sync(Path.cwd(), config.tracking.experiment_name)
-    except PipelineError as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        return EXIT_USER_ERROR
+    config = load_config(options.config)
+    setup_logging(config.base.log_level)
+    if not config.tracking.enabled:
+        logger.info("tracking.enabled is false in params.yaml: nothing is recorded")
+        return 0
+    n_synced, n_ended = sync(Path.cwd(), config.tracking.experiment_name)
     logger.info("MLflow is up to date: %d of %d sessions needed work", n_synced, n_ended)
     return 0
 

@@ -11,7 +11,7 @@ from src.config.load import load_config
 from src.errors import TrackingError
 from src.tracking.experiments import experiment_files
 from src.tracking.store import open_store
-from src.utils.command import run_command
+from src.utils.command import command
 from src.versions.commands import find_commit, show_and_run
 from src.versions.record import find_parent
 
@@ -57,6 +57,7 @@ def _link(root: Path, experiment_name: str, commits: list[str]) -> str:
     return f"{address}/#/compare-runs?runs={quote(json.dumps(known))}&experiments=%5B%22{store.experiment_id}%22%5D"
 
 
+@command
 def main() -> None:
     """Compare, from the command line."""
     parser = argparse.ArgumentParser(prog="compare", description=__doc__)
@@ -68,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    sys.exit(main())

@@ -19,7 +19,7 @@ from src.tracking import names
 from src.tracking.experiments import experiment_files
 from src.tracking.snapshot import flat_params
 from src.tracking.store import Store, open_store
-from src.utils.command import run_command
+from src.utils.command import command
 from src.versions.commands import find_commit, git
 from src.versions.record import find_parent
 from src.versions.references import find_run, record_of_commit
@@ -149,6 +149,7 @@ def tell(lineage: Lineage) -> str:
     return "\n".join(lines) + "\n"
 
 
+@command
 def main() -> None:
     """Trace, from the command line."""
     parser = argparse.ArgumentParser(prog="lineage", description=__doc__)
@@ -160,4 +161,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    sys.exit(main())

@@ -6,6 +6,7 @@ push that breaks leaves nothing half-published.
 
 import argparse
 import logging
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from src.tracking.cache import cache_dir, md5_of
 from src.tracking.lineage import read_lock, read_stages
 from src.tracking.process import cpu_model
 from src.tracking.snapshot import read_metrics
-from src.utils.command import run_command
+from src.utils.command import command
 from src.versions.commands import SEMANTIC_VERSION, ask_dvc, find_commit, git, refuse_changes, show_and_run
 from src.versions.record import tag_parent
 
@@ -137,6 +138,7 @@ def _alone(root: Path) -> Iterator[None]:
         raise VersionError("another `make publish` runs in this repository; wait for it.") from None
 
 
+@command
 def main() -> None:
     """Publish, from the command line."""
     parser = argparse.ArgumentParser(prog="publish", description=__doc__)
@@ -149,4 +151,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    sys.exit(main())

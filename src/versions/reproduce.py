@@ -15,7 +15,7 @@ from src.config.load import load_config
 from src.tracking import names
 from src.tracking.cache import cache_dir
 from src.tracking.process import cpu_model
-from src.utils.command import run_command
+from src.utils.command import command
 from src.versions.commands import git, show_and_run
 from src.versions.comparison import Difference, compare_with_record
 from src.versions.references import Record, find_record
@@ -82,6 +82,7 @@ def is_reproduced(record: Record, differences: list[Difference]) -> bool:
     return all(difference.is_close is not False for difference in differences)
 
 
+@command
 def main() -> int:
     """Reproduce, from the command line; gives 0 if everything is equal, else 1."""
     parser = argparse.ArgumentParser(prog="reproduce", description=__doc__)
@@ -96,4 +97,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    sys.exit(main())

@@ -2,13 +2,14 @@
 
 import argparse
 import logging
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 from src.errors import VersionError
 from src.tracking.cache import md5_of
 from src.tracking.lineage import read_lock
-from src.utils.command import run_command
+from src.utils.command import command
 from src.versions.commands import ask_dvc, find_commit, git, refuse_changes, show_and_run
 from src.versions.publish import cached_files
 
@@ -101,6 +102,7 @@ def find_damaged(root: Path) -> list[str]:
     ]
 
 
+@command
 def main() -> None:
     """Restore, from the command line."""
     parser = argparse.ArgumentParser(prog="restore", description=__doc__)
@@ -109,4 +111,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    sys.exit(main())

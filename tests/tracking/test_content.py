@@ -22,7 +22,7 @@ from src.tracking.session import Place
 from src.tracking.store import Store, open_store
 
 
-class Homemade(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class Homemade(ClassifierMixin, BaseEstimator):  # type: ignore[misc] - scikit-learn ships no types
     """An estimator of a module that is not known to be harmless."""
 
 

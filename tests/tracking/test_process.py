@@ -89,7 +89,7 @@ def test_nothing_is_known_of_a_process_of_another_host() -> None:
 @pytest.mark.parametrize("change", [{"pid": 1}, {"started": 1.5}, {"boot": "another"}, {"host": "another"}])
 def test_digest_tells_processes_apart(change: dict[str, object]) -> None:
     assert own_key().digest == own_key().digest
-    assert replace(own_key(), **change).digest != own_key().digest  # type: ignore[arg-type]
+    assert replace(own_key(), **change).digest != own_key().digest  # type: ignore[arg-type] - fields of several types
 
 
 def test_digest_can_be_part_of_a_file_name() -> None:
