@@ -1,6 +1,7 @@
 """Row-wise features: the same code at training and at prediction."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,6 +37,22 @@ def add_features(X: pd.DataFrame, features: Mapping[str, Mapping[str, Sequence[s
             raise FeatureError(f"feature {name!r} has the name of a column of the table; choose another name.")
         featurized[name] = _ratio(X, name, *declaration["ratio"])
     return featurized
+
+
+def prepare_rows(
+    X: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]], features: Mapping[str, Mapping[str, Any]]
+) -> pd.DataFrame:
+    """Bring raw rows to the kinds of their columns, and append the declared features.
+
+    Args:
+        X: Raw columns, shape (n_rows, n_columns); not changed.
+        columns: What each column is, as `infer_columns` gives it; other columns of X pass untouched.
+        features: Declared features, as `add_features` takes them.
+
+    Returns:
+        Shape (n_rows, n_columns + n_features).
+    """
+    return add_features(X, features)
 
 
 def _ratio(X: pd.DataFrame, name: str, numerator: str, denominator: str) -> pd.Series:

@@ -49,3 +49,10 @@ def write_metrics(metrics: Mapping[str, float], path: Path) -> None:
     with atomic_path(path) as partial:
         partial.write_text(json.dumps(metrics, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
     logger.info("wrote %d metrics to %s", len(metrics), path)
+
+
+def write_scores(scores: pd.DataFrame, path: Path) -> None:
+    """Write a table of scores as CSV."""
+    with atomic_path(path) as partial:
+        scores.to_csv(partial, index=False, lineterminator="\n")
+    logger.info("wrote %d candidates to %s", len(scores), path)

@@ -5,11 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from src.config.schema import DvcSource, SklearnSource
+from src.config.sources import DvcSource, SklearnSource, Source
 from src.errors import DataError
 
 
-def load_source(source: SklearnSource | DvcSource, target_column: str) -> tuple[pd.DataFrame, dict[str, str]]:
+def load_source(source: Source, target_column: str) -> tuple[pd.DataFrame, dict[str, str]]:
     """Load the table that the settings name.
 
     Args:
@@ -24,6 +24,7 @@ def load_source(source: SklearnSource | DvcSource, target_column: str) -> tuple[
     """
     if isinstance(source, SklearnSource):
         return _load_sklearn(source.name, target_column), {"source.name": f"sklearn.datasets.load_{source.name}"}
+    assert isinstance(source, DvcSource)
     return _load_dvc(source)
 
 
@@ -44,10 +45,11 @@ def _load_sklearn(name: str, target_column: str) -> pd.DataFrame:
 
     bunch: Any = getattr(datasets, f"load_{name}")(as_frame=True)
     table: pd.DataFrame = bunch.data.rename(columns=clean_column_name)
-    class_names = [str(class_name) for class_name in bunch.target_names]
     if target_column in table.columns:
         raise DataError(f"base.target_column = {target_column!r} is a feature of {name}; choose another name.")
-    table[target_column] = bunch.target.map(dict(enumerate(class_names)))
+    table[target_column] = bunch.target
+    if "target_names" in bunch:
+        table[target_column] = bunch.target.map({code: str(name) for code, name in enumerate(bunch.target_names)})
     return table
 
 

@@ -3,20 +3,18 @@
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
+from src.config.schema import Base, DataSplit
 from src.data.target import check_class_counts, split_target
 from src.errors import DataError
 
 
-def split_table(
-    table: pd.DataFrame, target_column: str, test_size: float, random_state: int
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def split_table(table: pd.DataFrame, base: Base, settings: DataSplit) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Divide rows so that both parts keep the ratio of the classes.
 
     Args:
         table: Featurized rows with their target, shape (n_rows, n_columns).
-        target_column: Column whose classes are kept in ratio.
-        test_size: Share of rows in the test part, in (0, 1).
-        random_state: Seed.
+        base: The section `base`.
+        settings: The section `data_split`.
 
     Returns:
         Train and test rows in the order of the table; no row is in both.
@@ -24,7 +22,11 @@ def split_table(
     Raises:
         DataError: A class has fewer than two rows, or a part has no room for every class.
     """
-    _, y = split_target(table, target_column)
+    target_column, test_size, random_state = base.target_column, settings.test_size, base.random_state
+    _, y = split_target(table, target_column, base.task)
+    if settings.split.kind == "random":
+        train, test = train_test_split(table, test_size=test_size, random_state=random_state)
+        return train.sort_index(), test.sort_index()
     check_class_counts(y, at_least=2, reason="a stratified split")
     try:
         train, test = train_test_split(table, test_size=test_size, random_state=random_state, stratify=y)

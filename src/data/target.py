@@ -6,15 +6,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from src.config.training import Task
 from src.errors import DataError
 
 
-def split_target(table: pd.DataFrame, target_column: str) -> tuple[pd.DataFrame, NDArray[Any]]:
+def split_target(table: pd.DataFrame, target_column: str, task: Task) -> tuple[pd.DataFrame, NDArray[Any]]:
     """Separate the features from the target.
 
     Args:
         table: Shape (n_rows, n_features + 1).
         target_column: Name of the column to predict.
+        task: Whether it holds classes or numbers.
 
     Returns:
         X, shape (n_rows, n_features), and y, shape (n_rows,), class labels.
@@ -29,6 +31,8 @@ def split_target(table: pd.DataFrame, target_column: str) -> tuple[pd.DataFrame,
     n_missing = int(target.isna().sum())
     if n_missing:
         raise DataError(f"target {target_column!r} lacks a value in {n_missing} of {len(table)} rows; drop these rows.")
+    if task == "regression":
+        return table.drop(columns=target_column), target.to_numpy()
     n_classes = target.nunique()
     if n_classes < 2:
         found = f"only the class {target.iloc[0]!r}" if n_classes else "no rows"

@@ -1,8 +1,10 @@
-"""Stage `data_split`: from the features to `train.parquet` and `test.parquet`."""
+"""Stage `data_split`: from the features to `train.parquet` and `test.parquet`, and the traps found in them."""
 
 from src.config.schema import Config
 from src.data.files import read_table, write_table
+from src.data.schema import read_columns
 from src.data.split import split_table
+from src.data.traps import act_on_traps, find_traps, write_traps
 from src.tracking.recorder import StageRecord
 from src.utils.mlflow_run_decorator import mlflow_run
 from src.utils.run_stage import run_stage
@@ -10,13 +12,20 @@ from src.utils.run_stage import run_stage
 
 @mlflow_run
 def data_split(config: Config) -> StageRecord:
-    """Divide the rows into train and test, stratified and seeded."""
-    settings = config.data_split
+    """Divide the rows into train and test, and look for what would spoil the model or its score."""
+    settings, base = config.data_split, config.base
     table = read_table(config.featurize.features_path, made_by="featurize")
-    train, test = split_table(table, config.base.target_column, settings.test_size, config.base.random_state)
+    columns = read_columns(config.data_load.schema_path)
+    train, test = split_table(table, base, settings)
+    traps = find_traps(train, test, columns, config)
+    act_on_traps(traps, settings.traps)
     write_table(train, settings.train_path)
     write_table(test, settings.test_path)
-    return StageRecord(metrics={"n_train_rows": len(train), "n_test_rows": len(test)})
+    write_traps(traps, settings.traps_path)
+    return StageRecord(
+        metrics={"n_train_rows": len(train), "n_test_rows": len(test), "n_traps": len(traps)},
+        tags={f"trap.{trap.kind}": trap.message for trap in traps},
+    )
 
 
 if __name__ == "__main__":

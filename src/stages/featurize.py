@@ -1,8 +1,9 @@
 """Stage `featurize`: from `data/raw/dataset.parquet` to `data/processed/features.parquet`."""
 
 from src.config.schema import Config
-from src.data.features import add_features
+from src.data.features import prepare_rows
 from src.data.files import read_table, write_table
+from src.data.schema import read_columns
 from src.data.target import split_target
 from src.tracking.recorder import StageRecord
 from src.utils.mlflow_run_decorator import mlflow_run
@@ -12,12 +13,13 @@ from src.utils.run_stage import run_stage
 @mlflow_run
 def featurize(config: Config) -> StageRecord:
     """Add the declared row-wise features."""
-    target_column = config.base.target_column
+    base = config.base
     table = read_table(config.data_load.dataset_path, made_by="data_load")
-    X, _ = split_target(table, target_column)
-    featurized = add_features(X, config.featurize.model_dump()["features"])
+    columns = read_columns(config.data_load.schema_path)
+    X, y = split_target(table, base.target_column, base.task)
+    featurized = prepare_rows(X, columns, config.features)
     n_features = featurized.shape[1]
-    featurized[target_column] = table[target_column]
+    featurized[base.target_column] = y
     write_table(featurized, config.featurize.features_path)
     return StageRecord(metrics={"n_features": n_features})
 

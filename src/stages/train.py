@@ -1,11 +1,11 @@
-"""Stage `train`: from `train.parquet` to `models/model.joblib`."""
+"""Stage `train`: from `train.parquet` to `models/model.joblib` and the scores of the search."""
 
 import logging
 
 from src.config.schema import Config
-from src.data.files import read_table, write_metrics
+from src.data.files import read_table, write_metrics, write_scores
 from src.data.models import write_model
-from src.data.target import split_target
+from src.data.schema import read_columns
 from src.tracking.recorder import StageRecord
 from src.train.train import fit_model
 from src.utils.mlflow_run_decorator import mlflow_run
@@ -16,15 +16,17 @@ logger = logging.getLogger(__name__)
 
 @mlflow_run
 def train(config: Config) -> StageRecord:
-    """Search the estimator's grid by cross-validation and save the best model."""
+    """Search the estimators' grids by cross-validation and save the best model."""
+    settings = config.train
     table = read_table(config.data_split.train_path, made_by="data_split")
-    X_train, y_train = split_target(table, config.base.target_column)
-    features = config.featurize.model_dump()["features"]
-    fit = fit_model(X_train, y_train, features, config.train, config.base.random_state)
-    logger.info("chose %s of %s", fit.best_params, config.train.estimator)
-    write_model(fit.model, config.train.model_path)
-    write_metrics(fit.cv_metrics, config.train.cv_metrics_path)
-    return StageRecord(tags={f"best.{name}": str(value) for name, value in fit.best_params.items()})
+    columns = read_columns(config.data_load.schema_path)
+    fit = fit_model(table, columns, config)
+    logger.info("chose %s with %s", fit.estimator, fit.best_params)
+    write_model(fit.model, settings.model_path)
+    write_metrics(fit.cv_metrics, settings.cv_metrics_path)
+    write_scores(fit.cv_results, settings.cv_results_path)
+    best = {"estimator": fit.estimator, **{name: str(value) for name, value in fit.best_params.items()}}
+    return StageRecord(tags={f"best.{name}": value for name, value in best.items()})
 
 
 if __name__ == "__main__":

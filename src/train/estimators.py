@@ -3,7 +3,7 @@
 from typing import Any
 
 from sklearn.base import ClassifierMixin
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
@@ -21,6 +21,7 @@ def make_estimator(name: str, random_state: int) -> ClassifierMixin:
     estimators: dict[str, Any] = {
         "knn": lambda: KNeighborsClassifier(),
         "logreg": lambda: LogisticRegression(random_state=random_state),
+        "ridge": lambda: Ridge(random_state=random_state),
         "svm": lambda: SVC(random_state=random_state),
     }
     estimator: ClassifierMixin = estimators[name]()

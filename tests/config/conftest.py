@@ -12,20 +12,43 @@ from src.errors import ConfigError
 
 # Settings of the tests' own, so that a user's choice in params.yaml breaks none of them.
 VALID: dict[str, Any] = {
-    "base": {"random_state": 42, "target_column": "target", "log_level": "INFO"},
-    "data_load": {"source": {"kind": "sklearn", "name": "iris"}, "dataset_path": "data/raw/dataset.parquet"},
+    "base": {"task": "classification", "target_column": "target", "random_state": 42, "log_level": "INFO"},
+    "data_load": {
+        "source": {"kind": "sklearn", "name": "iris"},
+        "external_path": "data/external",
+        "columns": {},
+        "missing_target": "error",
+        "dataset_path": "data/raw/dataset.parquet",
+        "schema_path": "data/schema.json",
+    },
     "featurize": {"features": {"a_to_b": {"ratio": ["a", "b"]}}, "features_path": "data/features.parquet"},
-    "data_split": {"test_size": 0.2, "train_path": "data/train.parquet", "test_path": "data/test.parquet"},
+    "data_split": {
+        "split": {"kind": "stratified"},
+        "test_size": 0.2,
+        "traps": dict.fromkeys(["leak", "duplicates", "constant", "identifier", "rare_class"], "warn"),
+        "train_path": "data/train.parquet",
+        "test_path": "data/test.parquet",
+        "traps_path": "reports/traps.json",
+    },
     "train": {
         "estimator": "logreg",
+        "preprocess": {"impute": "median", "scale": "standard", "max_categories": 20},
+        "class_weight": "none",
         "cv": 5,
         "scoring": "f1_macro",
+        "search": {"kind": "grid"},
         "n_jobs": 1,
         "param_grid": {"knn": {"n_neighbors": [3]}, "logreg": {"C": [0.1, 1.0]}},
         "model_path": "models/model.joblib",
         "cv_metrics_path": "reports/cv_metrics.json",
+        "cv_results_path": "reports/cv_results.csv",
     },
-    "evaluate": {"metrics_path": "reports/metrics.json", "confusion_matrix_path": "reports/confusion_matrix.png"},
+    "evaluate": {
+        "n_bootstrap": 100,
+        "metrics_path": "reports/metrics.json",
+        "plots_dir": "reports/plots",
+        "model_card_path": "reports/model_card.md",
+    },
     "tracking": {"enabled": True, "experiment_name": "pipeline"},
 }
 ABSENT = object()

@@ -1,0 +1,63 @@
+"""Settings of where rows come from, and of how a file of rows is written."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from src.config.section import ColumnName, PublicUrl, Section
+
+
+class SklearnSource(Section):
+    """A table that comes with scikit-learn."""
+
+    kind: Literal["sklearn"]
+    name: Literal["breast_cancer", "diabetes", "digits", "iris", "wine"]
+
+
+class TableFile(Section):
+    """How a file of rows is written; Parquet ignores all but `dates`.
+
+    Attributes:
+        separator: Between the fields of a CSV; `auto` is a tab for `.tsv`, else a comma.
+        encoding: Of the text, as Python names it.
+        decimal: Decimal mark of numbers.
+        na_values: Texts that mean a missing value. The text `None` is a category.
+        dates: Columns that hold dates as text.
+    """
+
+    separator: Annotated[str, Field(min_length=1)] = "auto"
+    encoding: str = "utf-8"
+    decimal: Literal[".", ","] = "."
+    na_values: list[str] = Field(default=["", "#N/A", "N/A", "NA", "NULL", "NaN", "nan", "null"])
+    dates: list[ColumnName] = Field(default=[])
+
+
+class FileSource(TableFile):
+    """The user's own file or folder of Parquet parts, at `data_load.external_path`."""
+
+    kind: Literal["file"]
+
+
+class UrlSource(TableFile):
+    """A file that `dvc import-url` brought to `data_load.external_path`."""
+
+    kind: Literal["url"]
+    url: PublicUrl
+
+
+class DvcSource(TableFile):
+    """A version of a table in this or another DVC repository.
+
+    Attributes:
+        path: Path of the file in that repository.
+        repo: Git URL or local path; `.` is this repository.
+        rev: Tag, branch or commit.
+    """
+
+    kind: Literal["dvc"]
+    path: Annotated[str, Field(min_length=1)]
+    repo: PublicUrl
+    rev: Annotated[str, Field(min_length=1)]
+
+
+Source = Annotated[SklearnSource | FileSource | UrlSource | DvcSource, Field(discriminator="kind")]
