@@ -118,13 +118,13 @@ def check(drawn: tuple[pd.DataFrame, str], suffix: str, *, is_dummy: bool) -> No
         assert message.strip()
 
 
-DRAWN = (tables(), st.sampled_from([".csv", ".parquet"]))
+DRAWN = {"drawn": tables(), "suffix": st.sampled_from([".csv", ".parquet"]), "is_dummy": st.booleans()}
 COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": True, "database": None}
 
 
 @pytest.mark.usefixtures("_quiet")
 @settings(max_examples=25, **COMMON)
-@given(*DRAWN, is_dummy=st.booleans())
+@given(**DRAWN)
 def test_any_table_works_or_is_refused_in_words(drawn: tuple[pd.DataFrame, str], suffix: str, is_dummy: bool) -> None:
     check(drawn, suffix, is_dummy=is_dummy)
 
@@ -132,6 +132,6 @@ def test_any_table_works_or_is_refused_in_words(drawn: tuple[pd.DataFrame, str],
 @pytest.mark.slow
 @pytest.mark.usefixtures("_quiet")
 @settings(max_examples=400, **COMMON)
-@given(*DRAWN, is_dummy=st.booleans())
+@given(**DRAWN)
 def test_many_tables_work_or_are_refused_in_words(drawn: tuple[pd.DataFrame, str], suffix: str, is_dummy: bool) -> None:
     check(drawn, suffix, is_dummy=is_dummy)
