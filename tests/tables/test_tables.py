@@ -11,7 +11,6 @@ from tests.tables.running import run_stages
 from tests.tables.tables import MAKERS, N_FEW_ROWS, NAMES, make_table, read_params
 
 
-
 @pytest.mark.parametrize("name", NAMES)
 def test_table_gives_a_model_and_a_report_by_its_settings_alone(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
