@@ -30,6 +30,9 @@ from src.warm.launch import warm_server
 
 logger = logging.getLogger(__name__)
 
+# Arguments of `dvc repro` that leave no stage out.
+WHOLE = {"-f", "--force", "-q", "--quiet", "-v", "--verbose"}
+
 
 @command
 def main(arguments: list[str] | None = None) -> int:
@@ -76,7 +79,7 @@ def run_pipeline(config: Config, name: str | None, dvc_arguments: list[str]) -> 
         session = journal.read_session(session.id) or session
         status: Status = "KILLED" if result.signal else "FAILED" if result.exit_code else "FINISHED"
         # DVC knows at once that all is well, unless it failed or was asked for a part.
-        check = bool(result.exit_code or dvc_arguments)
+        check = bool(result.exit_code or set(dvc_arguments) - WHOLE)
         try:
             settle(journal, session, is_newest=True, status=status, check=check)
             session = record_parent(server, "close", session, config.tracking.experiment_name)

@@ -2,6 +2,7 @@
 
 import atexit
 import ctypes
+import gc
 import os
 import random
 import runpy
@@ -11,14 +12,14 @@ import threading
 import types
 from typing import Any, NoReturn
 
-from src.warm.preload import Imported
+from src.warm.preload import Code, set_pools
 
 PR_SET_PDEATHSIG = 1
 # Loaded in the server already: a fork should not have to look for a library.
 _libc = ctypes.CDLL(None)
 
 
-def become(request: dict[str, Any], files: list[int], *, server: int, client: int, imported: Imported) -> NoReturn:
+def become(request: dict[str, Any], files: list[int], *, server: int, client: int, code: Code) -> NoReturn:
     """Run a command as a process of its own would, and end as it would.
 
     Args:
@@ -26,7 +27,7 @@ def become(request: dict[str, Any], files: list[int], *, server: int, client: in
         files: Its stdin, stdout and stderr.
         server: The server; if it dies, so does this process.
         client: The process that DVC started, and for which this one stands.
-        imported: What is imported.
+        code: The code of this project when the server imported it.
     """
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != server:
@@ -37,7 +38,7 @@ def become(request: dict[str, Any], files: list[int], *, server: int, client: in
         os.dup2(file, number, inheritable=True)
         os.close(file)
     try:
-        _take_over(request, client, imported)
+        _take_over(request, client, code)
         runpy._run_module_as_main(request["module"])  # type: ignore[attr-defined]  # what `python -m` calls
     except SystemExit as end:
         status = _exit_code(end)
@@ -48,7 +49,7 @@ def become(request: dict[str, Any], files: list[int], *, server: int, client: in
     _end(status)
 
 
-def _take_over(request: dict[str, Any], client: int, imported: Imported) -> None:
+def _take_over(request: dict[str, Any], client: int, code: Code) -> None:
     os.chdir(request["cwd"])
     os.umask(request["umask"])
     os.environ.clear()
@@ -59,8 +60,9 @@ def _take_over(request: dict[str, Any], client: int, imported: Imported) -> None
     sys.orig_argv = [sys.executable, "-m", module, *arguments]
     if sys.stdout is not None and not sys.stdout.write_through:  # type: ignore[union-attr]  # a TextIOWrapper
         sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]  # as above
-    imported.release()
-    imported.refresh()
+    gc.enable()
+    set_pools()
+    code.forget_if_changed()
     sys.modules["__main__"] = types.ModuleType("__main__")
     # It runs under the name __main__, as ever.
     sys.modules.pop(module, None)

@@ -1,7 +1,6 @@
 """The warm server: it imports, waits, and forks. One thread, no pool, no store, no file of the user open."""
 
 import contextlib
-import gc
 import json
 import os
 import select
@@ -12,12 +11,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, NoReturn
 
 from src.warm.client import HELLO, LENGTH, NO, STATUS, YES, peer_of, process_settings
 from src.warm.fork import become
-from src.warm.preload import Imported, preload
+from src.warm.preload import TRACKING, Code, is_threaded, load, preloading, steps
 
 # A client that has been greeted has its request at hand.
 REQUEST_SECONDS = 5.0
@@ -49,42 +47,57 @@ class Server:
     def __init__(self, listener: socket.socket, owner: int) -> None:
         self._listener = listener
         self._owner = owner
+        self._ending = os.pidfd_open(owner)
+        self._is_over = False
+        # Before anything is imported: what changes meanwhile is imported anew.
+        self._code = Code()
         self._settings = process_settings()
         self._jobs: list[Job] = []
 
     def serve(self, *, with_tracking: bool) -> None:
-        """Import, then serve, until the owner ends."""
-        ending = os.pidfd_open(self._owner)
-        imported = preload(with_tracking=with_tracking, go_on=lambda: not _readable(ending))
-        if len(list(Path("/proc/self/task").iterdir())) > 1:
-            # Some library began a thread, which no fork would have: the stages run by themselves.
-            return
-        # What is here stays: a collection in a fork would copy every page that it looks at.
-        gc.collect()
-        gc.freeze()
-        while not _readable(ending):
-            waiting: dict[int, Callable[[], None]] = {ending: lambda: None}
-            waiting[self._listener.fileno()] = partial(self._accept, imported)
-            for job in self._jobs:
-                waiting[job.ending] = partial(self._finish, job)
-                waiting[job.client.fileno()] = partial(self._hear, job)
-            poller = select.poll()
-            for number in waiting:
-                poller.register(number, select.POLLIN)
-            (number, _), *_ = poller.poll()
-            waiting[number]()
+        """Import, and serve meanwhile and then, until the owner ends."""
+        names = steps(with_tracking=with_tracking)
+        for name in names:
+            with preloading():
+                load(name)
+            # Without MLflow a fork would have to import it, and this process does already.
+            if name not in TRACKING or name == TRACKING[-1]:
+                while self._step(0):
+                    pass
+            if self._is_over:
+                return
+        while not self._is_over:
+            self._step(None)
 
-    def _accept(self, imported: Imported) -> None:
+    def _step(self, milliseconds: int | None) -> bool:
+        """Wait for one thing to happen, and do what it asks for; gives False if nothing did."""
+        waiting: dict[int, Callable[[], None]] = {self._ending: self._stop, self._listener.fileno(): self._accept}
+        for job in self._jobs:
+            waiting[job.ending] = partial(self._finish, job)
+            waiting[job.client.fileno()] = partial(self._hear, job)
+        poller = select.poll()
+        for number in waiting:
+            poller.register(number, select.POLLIN)
+        for number, _ in poller.poll(milliseconds)[:1]:
+            waiting[number]()
+            return not self._is_over
+        return False
+
+    def _stop(self) -> None:
+        self._is_over = True
+
+    def _accept(self) -> None:
         client, _ = self._listener.accept()
         files: list[int] = []
         try:
             pid, user = peer_of(client)
-            if user == os.getuid() and self._owner in ancestors(pid):
+            # A thread that some library has started would be missing in the fork.
+            if user == os.getuid() and self._owner in ancestors(pid) and not is_threaded():
                 client.settimeout(REQUEST_SECONDS)
                 client.sendall(HELLO)
                 request, files = _receive(client)
                 if request["settings"] == self._settings and len(files) == 3:
-                    self._jobs.append(self._fork(client, pid, request, files, imported))
+                    self._jobs.append(self._fork(client, pid, request, files))
                     client.settimeout(None)
                     client.sendall(YES)
                     return
@@ -98,9 +111,7 @@ class Server:
         if all(job.client is not client for job in self._jobs):
             client.close()
 
-    def _fork(
-        self, client: socket.socket, client_pid: int, request: dict[str, Any], files: list[int], imported: Imported
-    ) -> Job:
+    def _fork(self, client: socket.socket, client_pid: int, request: dict[str, Any], files: list[int]) -> Job:
         server = os.getpid()
         pid = os.fork()
         if pid == 0:
@@ -109,7 +120,7 @@ class Server:
                 job.client.close()
             client.close()
             self._listener.close()
-            become(request, files, server=server, client=client_pid, imported=imported)
+            become(request, files, server=server, client=client_pid, code=self._code)
         return Job(pid, os.pidfd_open(pid), client)
 
     def _hear(self, job: Job) -> None:
@@ -158,12 +169,6 @@ def _receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
             os.close(file)
         raise
     return request, files
-
-
-def _readable(number: int) -> bool:
-    poller = select.poll()
-    poller.register(number, select.POLLIN)
-    return bool(poller.poll(0))
 
 
 def main(arguments: list[str]) -> NoReturn:
