@@ -1,8 +1,6 @@
 """YAML files, read as DVC reads them."""
 
-import copy
 import re
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +47,6 @@ for _kind, (_pattern, _first) in _YAML_1_2.items():
 _Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _Yaml12Loader.construct_int)
 
 
-# One run of a stage reads params.yaml, dvc.yaml and dvc.lock twenty times, 10 ms each.
-@lru_cache(maxsize=16)
-def _parse(text: str) -> Any:
-    # An explicit SafeLoader subclass: it builds plain values only.
-    return yaml.load(text, Loader=_Yaml12Loader)  # noqa: S506
-
-
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
@@ -63,7 +54,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: The file is missing, empty, not YAML or not a mapping.
     """
     try:
-        content = copy.deepcopy(_parse(path.read_text(encoding="utf-8")))
+        # An explicit SafeLoader subclass: it builds plain values only.
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Yaml12Loader)  # noqa: S506
     except FileNotFoundError:
         raise ConfigError(f"{path} is missing; run this in the root of the repository.") from None
     except (OSError, UnicodeDecodeError) as error:

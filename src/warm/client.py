@@ -65,6 +65,7 @@ def run_warm(folder: str, module: str, arguments: list[str], *, forward: bool = 
     """
     request = {
         "settings": process_settings(),
+        "executable": sys.executable,
         "module": module,
         "arguments": arguments,
         "environ": dict(os.environ),
@@ -97,7 +98,7 @@ def process_settings() -> dict[str, Any]:
 
     limits = [name for name in dir(resource) if name.startswith("RLIMIT_")]
     settings = {
-        "python": [sys.executable, sys.flags, sys.warnoptions, sys._xoptions],
+        "python": [sys.prefix, os.path.realpath(sys.executable), sys.flags, sys.warnoptions, sys._xoptions],
         "code": str(Path(src.__path__[0]).resolve()),
         "user": [os.getresuid(), os.getresgid(), os.getgroups()],
         "limits": {name: resource.getrlimit(getattr(resource, name)) for name in limits},

@@ -57,6 +57,7 @@ def _take_over(request: dict[str, Any], client: int, code: Code) -> None:
     module, arguments = request["module"], request["arguments"]
     sys.path[0] = request["cwd"]
     sys.argv = [module, *arguments]
+    sys.executable = request["executable"]
     sys.orig_argv = [sys.executable, "-m", module, *arguments]
     if sys.stdout is not None and not sys.stdout.write_through:  # type: ignore[union-attr]  # a TextIOWrapper
         sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]  # as above
