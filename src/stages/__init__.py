@@ -4,6 +4,6 @@
 its command hands itself over to a warm fork if there is one.
 """
 
-from src.warm.client import hand_over
+from src.warm.handover import hand_over
 
 hand_over()

@@ -16,7 +16,6 @@ from src.tracking.parent_run import ensure_parent
 from src.tracking.store import explain, open_store, store_uri
 from src.tracking.sync import project
 from src.utils.command import command
-from src.warm.client import run_warm
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +33,11 @@ def record_parent(server: str, action: str, session: Session, experiment_name: s
         The session as the journal has it now. A store that fails costs a warning only.
     """
     arguments = [action, session.id, experiment_name]
-    status = None if server == COLD else run_warm(server, "src.utils.parent", arguments)
+    status = None
+    if server != COLD:
+        from src.warm.client import run_warm
+
+        status = run_warm(server, "src.utils.parent", arguments)
     if status is None or os.WIFSIGNALED(status):
         main(arguments)
     elif os.waitstatus_to_exitcode(status) == 128 + signal.SIGINT:

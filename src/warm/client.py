@@ -1,6 +1,6 @@
-"""A command hands itself over to a fork of the warm server, and ends as the fork ends.
+"""Run a command in a fork of the warm server, and end as it ends.
 
-Imports little: it stands before everything that a stage imports.
+Imports little: a stage's command begins with it.
 """
 
 import json
@@ -14,38 +14,18 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import NoReturn
 
-from src.tracking import names
+from src.warm.settings import process_settings, umask
 
 SOCKET = "socket"
 HELLO, YES, NO = b"?", b"+", b"-"
 LENGTH, STATUS = struct.Struct("!I"), struct.Struct("!i")
 # The server says hello when it has imported everything, which takes 4 s, and longer on a busy machine.
 PATIENCE_SECONDS = 60.0
-# These differ from stage to stage and nothing reads them at import. Whatever else differs
-# may have been read by the server already: such a stage runs as a process of its own.
-FREE_VARIABLES = ("DVC_", "PIPELINE_", names.MLFLOW_RUN_ID, "_", "OLDPWD", "PWD", "SHLVL")
 # What others send to a process. The rest a process sends to itself.
 FORWARDED = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
 FORWARDED |= {signal.SIGCONT, signal.SIGTSTP, signal.SIGWINCH, signal.SIGALRM}
-
-
-def hand_over() -> None:
-    """Run the command of this process in a warm fork, if there is one, and exit as it did.
-
-    Returns where `PIPELINE_WARM` names no server, where this is not `python -m MODULE`
-    without options, or where the server refuses: then the command goes on by itself.
-    """
-    folder = os.environ.get(names.PIPELINE_WARM, names.COLD)
-    # While runpy imports the packages above a module, this is what sys.argv begins with.
-    if folder == names.COLD or sys.argv[:1] != ["-m"] or sys.orig_argv[1:2] != ["-m"]:
-        return
-    if _inherits_files():
-        return
-    status = run_warm(folder, sys.orig_argv[2], sys.orig_argv[3:], forward=True)
-    if status is not None:
-        _end_as(status)
 
 
 def run_warm(folder: str, module: str, arguments: list[str], *, forward: bool = False) -> int | None:
@@ -70,7 +50,7 @@ def run_warm(folder: str, module: str, arguments: list[str], *, forward: bool = 
         "arguments": arguments,
         "environ": dict(os.environ),
         "cwd": str(Path.cwd()),
-        "umask": _umask(),
+        "umask": umask(),
     }
     try:
         with _connect(folder) as connection:
@@ -87,54 +67,6 @@ def run_warm(folder: str, module: str, arguments: list[str], *, forward: bool = 
     except OSError:
         # No server, not ours, or it ended before it began.
         return None
-
-
-def process_settings() -> dict[str, Any]:
-    """Describe what a fork has of the server and cannot take over from its client.
-
-    Where they differ in it, a fork would not be the process that the client would be.
-    """
-    import src
-
-    limits = [name for name in dir(resource) if name.startswith("RLIMIT_")]
-    settings = {
-        "python": [sys.prefix, os.path.realpath(sys.executable), sys.flags, sys.warnoptions, sys._xoptions],
-        "code": str(Path(src.__path__[0]).resolve()),
-        "user": [os.getresuid(), os.getresgid(), os.getgroups()],
-        "limits": {name: resource.getrlimit(getattr(resource, name)) for name in limits},
-        "cpus": sorted(os.sched_getaffinity(0)),
-        "nice": os.getpriority(os.PRIO_PROCESS, 0),
-        "ignored": sorted(n for n in signal.valid_signals() if signal.getsignal(n) == signal.SIG_IGN),
-        "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
-        "environ": {name: value for name, value in os.environ.items() if not _is_free(name)},
-    }
-    # As it arrives: JSON has no tuples.
-    as_received: dict[str, Any] = json.loads(json.dumps(settings))
-    return as_received
-
-
-def _is_free(name: str) -> bool:
-    return any(name.startswith(free) if free.endswith("_") and free != "_" else name == free for free in FREE_VARIABLES)
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
-
-
-def _inherits_files() -> bool:
-    """Tell whether whoever started this process gave it files besides the standard three, which must be open."""
-    numbers = {int(path.name) for path in Path("/proc/self/fd").iterdir()}
-    inherited = set()
-    for number in numbers:
-        try:
-            if os.get_inheritable(number):
-                inherited.add(number)
-        except OSError:
-            # The listing's own.
-            continue
-    return inherited != {0, 1, 2}
 
 
 def _connect(folder: str) -> socket.socket:
@@ -197,7 +129,8 @@ def _receive_status(connection: socket.socket) -> int:
     return int(signal.SIGKILL)
 
 
-def _end_as(status: int) -> None:
+def end_as(status: int) -> NoReturn:
+    """End this process as another has ended: with its exit code, or by its signal."""
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
         # One core is enough.

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from src.tracking import names
-from src.warm.client import SOCKET
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +60,8 @@ def is_possible() -> bool:
 
 def _start(folder: str, *, with_tracking: bool) -> "subprocess.Popen[bytes]":
     """Start a server on a socket that exists already: whoever comes early waits."""
+    from src.warm.client import SOCKET
+
     directory = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     try:
         with socket.socket(socket.AF_UNIX) as listener:

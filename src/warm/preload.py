@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import src
 from src.tracking.store import QUIET
+from src.warm.settings import CODE
 
 # The order is that in which a run of the pipeline needs them. Of what a stage imports by
 # itself only the stage is named; the rest is imported by a library when it is first used.
@@ -120,7 +120,7 @@ class Code:
     @staticmethod
     def _read() -> dict[str, tuple[int, int, int]]:
         stamps = {}
-        for path in Path(src.__path__[0]).rglob("*.py"):
+        for path in CODE.rglob("*.py"):
             with suppress(FileNotFoundError):
                 facts = path.stat()
                 stamps[str(path)] = (facts.st_mtime_ns, facts.st_size, facts.st_ino)

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
 
-from src.warm.client import HELLO, LENGTH, NO, STATUS, YES, peer_of, process_settings
+from src.warm.client import HELLO, LENGTH, NO, STATUS, YES, peer_of
 from src.warm.fork import become
 from src.warm.preload import TRACKING, Code, is_threaded, load, preloading, steps
+from src.warm.settings import process_settings
 
 # A client that has been greeted has its request at hand.
 REQUEST_SECONDS = 5.0
