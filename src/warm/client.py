@@ -6,12 +6,15 @@ Imports little: a stage's command begins with it.
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import stat
 import struct
 import sys
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -19,7 +22,7 @@ from typing import NoReturn
 from src.warm.settings import process_settings, umask
 
 SOCKET = "socket"
-HELLO, YES, NO = b"?", b"+", b"-"
+HELLO, GO, YES, NO = b"?", b"!", b"+", b"-"
 LENGTH, STATUS = struct.Struct("!I"), struct.Struct("!i")
 # The server says hello when it has imported everything, which takes 4 s, and longer on a busy machine.
 PATIENCE_SECONDS = 60.0
@@ -60,10 +63,17 @@ def run_warm(folder: str, module: str, arguments: list[str], *, forward: bool = 
             content = json.dumps(request).encode()
             socket.send_fds(connection, [LENGTH.pack(len(content))], [0, 1, 2])
             connection.sendall(content)
-            if connection.recv(1) != YES:
-                return None
-            connection.settimeout(None)
-            return _attend(connection) if forward else _receive_status(connection)
+            with _forwarding(connection) if forward else nullcontext(list[int]()) as heard:
+                connection.sendall(GO)
+                status = None
+                if _receive(connection, 1, PATIENCE_SECONDS) == YES:
+                    # From here on the command has begun: it is not to be run again.
+                    status = _receive_status(connection)
+            if status is None:
+                # Nobody else got them.
+                for number in heard:
+                    os.kill(os.getpid(), number)
+            return status
     except OSError:
         # No server, not ours, or it ended before it began.
         return None
@@ -100,33 +110,54 @@ def peer_of(connection: socket.socket) -> tuple[int, int]:
     return pid, user
 
 
-def _attend(connection: socket.socket) -> int:
-    """Pass on signals until the fork has ended."""
+@contextmanager
+def _forwarding(connection: socket.socket) -> Iterator[list[int]]:
+    """Send the number of each signal to the server, as it comes.
 
-    def forward(number: int, _: FrameType | None) -> None:
-        stops = number == signal.SIGTSTP
-        # A server that is gone has taken the fork with it.
-        with suppress(OSError):
-            connection.send(bytes([signal.SIGSTOP if stops else number]))
-        if stops:
+    Python writes it by itself: a handler would wait for the call that this process waits in.
+
+    Yields:
+        The numbers so far.
+    """
+    heard: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        heard.append(number)
+        if number == signal.SIGTSTP:
             os.kill(os.getpid(), signal.SIGSTOP)
 
-    previous = {
-        number: signal.signal(number, forward) for number in FORWARDED if signal.getsignal(number) != signal.SIG_IGN
-    }
+    wanted = [number for number in FORWARDED if signal.getsignal(number) != signal.SIG_IGN]
+    connection.setblocking(False)
+    signal.set_wakeup_fd(connection.fileno())
+    previous = {number: signal.signal(number, note) for number in wanted}
     try:
-        return _receive_status(connection)
+        yield heard
     finally:
+        signal.set_wakeup_fd(-1)
         for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 def _receive_status(connection: socket.socket) -> int:
-    with suppress(ConnectionError):
-        received = connection.recv(STATUS.size, socket.MSG_WAITALL)
-        if len(received) == STATUS.size:
-            return int(STATUS.unpack(received)[0])
+    with suppress(OSError):
+        status = _receive(connection, STATUS.size, None)
+        if len(status) == STATUS.size:
+            return int(STATUS.unpack(status)[0])
     return int(signal.SIGKILL)
+
+
+def _receive(connection: socket.socket, size: int, patience: float | None) -> bytes:
+    """Receive so many bytes, or fewer if the other end is gone or the patience is."""
+    end = None if patience is None else time.monotonic() + patience
+    received = b""
+    while len(received) < size and (end is None or time.monotonic() < end):
+        # Not for ever: a handler of Python waits for the call to return.
+        if select.select([connection], [], [], 1)[0]:
+            part = connection.recv(size - len(received))
+            if not part:
+                break
+            received += part
+    return received
 
 
 def end_as(status: int) -> NoReturn:

@@ -64,7 +64,8 @@ def _take_over(request: dict[str, Any], client: int, code: Code) -> None:
     gc.enable()
     set_pools()
     code.forget_if_changed()
-    sys.modules["__main__"] = types.ModuleType("__main__")
+    sys.modules["__main__"] = main = types.ModuleType("__main__")
+    main.__annotations__ = {}
     # It runs under the name __main__, as ever.
     sys.modules.pop(module, None)
     random.seed()
@@ -86,8 +87,8 @@ def _exit_code(end: SystemExit) -> int:
 
 def _fail(error: BaseException) -> int:
     """Report as Python does what nobody caught; the traceback begins where that of `python -m` does."""
-    here = error.__traceback__
-    sys.excepthook(type(error), error, here.tb_next if here else None)
+    error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+    sys.excepthook(type(error), error, error.__traceback__)
     if isinstance(error, KeyboardInterrupt):
         _end(None)
     return 1

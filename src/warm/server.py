@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
 
-from src.warm.client import HELLO, LENGTH, NO, STATUS, YES, peer_of
+from src.warm.client import GO, HELLO, LENGTH, NO, STATUS, YES, peer_of
 from src.warm.fork import become
 from src.warm.preload import TRACKING, Code, is_threaded, load, preloading, steps
 from src.warm.settings import process_settings
@@ -97,7 +97,7 @@ class Server:
                 client.settimeout(REQUEST_SECONDS)
                 client.sendall(HELLO)
                 request, files = _receive(client)
-                if request["settings"] == self._settings and len(files) == 3:
+                if request["settings"] == self._settings and len(files) == 3 and client.recv(1) == GO:
                     self._jobs.append(self._fork(client, pid, request, files))
                     client.settimeout(None)
                     client.sendall(YES)
@@ -130,7 +130,9 @@ class Server:
             heard = job.client.recv(1)
         except OSError:
             heard = b""
-        os.kill(job.pid, heard[0] if heard else signal.SIGKILL)
+        number = heard[0] if heard else signal.SIGKILL
+        # In a session of its own no terminal would stop it.
+        os.kill(job.pid, signal.SIGSTOP if number == signal.SIGTSTP else number)
         if not heard:
             self._finish(job)
 
