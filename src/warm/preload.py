@@ -18,6 +18,7 @@ TRACKING = (
     "mlflow",
     "mlflow.store.tracking.sqlalchemy_workspace_store",
     "mlflow.store.db.trace_analytics_backfill_75868b020152",
+    "mlflow.store.db.trace_analytics_schema_75868b020152",
     "mlflow.tracing.processor.base_mlflow",
     "mlflow.tracing.processor.otel",
     "sqlalchemy.dialects.sqlite",
@@ -27,7 +28,9 @@ TRACKING = (
 )
 TABLES = (
     "pyarrow.parquet",
+    "pyarrow.dataset",
     "pyarrow.pandas_compat",
+    "pyarrow.vendored.version",
     "pandas.core.arrays.arrow.extension_types",
     "src.stages.data_load",
     "src.stages.featurize",
@@ -37,7 +40,10 @@ TABLES = (
 MODELS = (
     "src.stages.train",
     "pandas.core.methods.to_dict",
-    "narwhals.stable.v2",
+    "narwhals.stable.v2._namespace",
+    "narwhals._interchange.dataframe",
+    "narwhals._pandas_like.namespace",
+    "narwhals._pandas_like.group_by",
     "encodings.cp437",
     "src.stages.evaluate",
     "PIL.PngImagePlugin",
