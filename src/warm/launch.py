@@ -14,6 +14,9 @@ from src.tracking import names
 
 logger = logging.getLogger(__name__)
 
+# It ends at once, unless whoever started this process taught it to ignore SIGTERM.
+PATIENCE_SECONDS = 2.0
+
 
 @contextmanager
 def warm_server(*, with_tracking: bool) -> Iterator[str]:
@@ -41,8 +44,12 @@ def warm_server(*, with_tracking: bool) -> Iterator[str]:
     finally:
         if process:
             # Its forks end with it.
-            process.kill()
-            process.wait()
+            process.terminate()
+            try:
+                process.wait(PATIENCE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
 

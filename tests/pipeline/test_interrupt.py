@@ -77,7 +77,7 @@ def test_killed_hard_in_a_stage_is_recorded_by_the_launcher(clone: Clone, stage:
 
 def test_launcher_that_is_killed_hard_leaves_no_warm_process_and_no_folder(clone: Clone, tmp_path: Path) -> None:
     clone.in_stage("featurize", SLOW_LINE)
-    process = clone.start(*LAUNCHER, TMPDIR=str(tmp_path))
+    process = clone.start(*LAUNCHER, TMPDIR=str(tmp_path), PIPELINE_WARM="")
     wait_for((clone.path / "in_stage").exists)
     processes = family(process.pid)
     (server,) = [each for each in processes if "src.warm.server" in command_of(each)][:1]
