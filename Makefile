@@ -15,7 +15,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export NO_MKDOCS_2_WARNING := 1
 GRID ?= train.estimator=knn,logreg,svm
 # Recipes read these as "$$NAME", so that no letter in them means anything to the shell.
-export NAME URL ENDPOINT DIR GRID TAG MESSAGE A B RUN REF
+export NAME URL ENDPOINT DIR GRID TAG MESSAGE A B RUN REF RUNS
 
 UV := $(BIN)/uv
 # uv installs in a quarter of pip's time, but does not read pip's configuration: where
@@ -122,12 +122,15 @@ lineage: install ## Tell where a run, model, tag or file came from: make lineage
 
 # --- the code -------------------------------------------------------------------
 
-.PHONY: clean test test-quick lint format typecheck docs docs-serve lock
+.PHONY: clean test test-quick bench lint format typecheck docs docs-serve lock
 test: dev-install ## Run all tests, with coverage
 	pytest --cov -n 2 $(TESTS)
 
 test-quick: dev-install ## Run all tests but the slow ones
 	pytest -n 2 -m "not slow" $(TESTS)
+
+bench: dev-install ## Measure the pipeline beside its floor: make bench [ONLY="iris 1M"] [RUNS=5]
+	python -m benchmarks.bench --runs "$${RUNS:-5}" $(if $(ONLY),--only $(ONLY))
 
 lint: dev-install ## Check style; changes nothing
 	ruff check
@@ -148,7 +151,7 @@ docs-serve: dev-install ## Show the documentation while it is written
 
 clean: ## Delete caches of tools and the built site; never data, models or runs
 	rm -rf site htmlcov .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Without a host or an address: each user's own registry is asked.
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --no-annotate --no-emit-index-url \

@@ -1,1 +1,1 @@
-"""What it costs, beside the floor."""
+"""What the pipeline costs, beside the floor: one process, the same functions, no DVC."""

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.config.yaml_file import read_yaml
 from src.tracking.cache import md5_of
+from src.tracking.yaml_cache import read_yaml
 
 
 @dataclass(frozen=True)

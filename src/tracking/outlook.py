@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from src.config.yaml_file import read_yaml
 from src.tracking.journal import Visit
 from src.tracking.lineage import StageDefinition, StageEntry, get_param, observe_stage
 from src.tracking.names import Outcome
+from src.tracking.yaml_cache import read_yaml
 
 
 def foresee_outcomes(

@@ -70,11 +70,28 @@ def began_at(key: ProcessKey) -> float:
     return key.started
 
 
+_stands_for: int | None = None
+
+
+def stand_for(pid: int) -> None:
+    """Count this process as another from now on.
+
+    A fork of the warm server works for the command that DVC has started: that one has
+    DVC above it, is found by whoever stops it, and lives exactly as long.
+    """
+    global _stands_for
+    _stands_for = pid
+
+
 def own_key() -> ProcessKey:
-    """Make the key of this process."""
-    key = process_key(os.getpid())
+    """Make the key of this process, or of the one that it stands for."""
+    key = process_key(_own_pid())
     assert key is not None, "this process lives"  # noqa: S101 - psutil always finds its own process
     return key
+
+
+def _own_pid() -> int:
+    return _stands_for or os.getpid()
 
 
 @cache
@@ -99,7 +116,7 @@ def find_dvc_driver(work_root: Path) -> psutil.Process | None:
     try:
         locked = json.loads((work_root / ".dvc" / "tmp" / "rwlock").read_text())
         holders = {holder["pid"] for holder in locked["write"].values()}
-        return next((parent for parent in psutil.Process().parents() if parent.pid in holders), None)
+        return next((parent for parent in psutil.Process(_own_pid()).parents() if parent.pid in holders), None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, psutil.Error):
         return None
 

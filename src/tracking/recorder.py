@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from src.config.yaml_file import read_yaml
 from src.tracking import names
 from src.tracking.journal import Journal, Session, Visit, now
 from src.tracking.lineage import get_param, observe_stage, read_model_paths, read_stages
@@ -16,6 +15,7 @@ from src.tracking.session import Place, find_session
 from src.tracking.snapshot import flat_params, read_metrics, take_snapshot, worst_status
 from src.tracking.stage_run import close_stage_run, open_stage_run
 from src.tracking.store import Store, explain, open_store, store_uri
+from src.tracking.yaml_cache import read_yaml
 
 logger = logging.getLogger(__name__)
 

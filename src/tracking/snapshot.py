@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from src.config.yaml_file import read_yaml
 from src.tracking.journal import Session, Snapshot, Visit
 from src.tracking.lineage import StageDefinition, StageEntry, flatten, read_lock, read_stages
 from src.tracking.names import Outcome, Status
 from src.tracking.outlook import find_disagreements, foresee_outcomes
+from src.tracking.yaml_cache import read_yaml
 
 UP_TO_DATE = ("ran", "restored", "unchanged")
 

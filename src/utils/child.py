@@ -74,10 +74,10 @@ def _stop(process: "subprocess.Popen[bytes]", number: int) -> None:
         dvc = psutil.Process(process.pid)
         # Suspended, it starts no stage between the look and the signal.
         dvc.suspend()
-        family = dvc.children(recursive=True)
+        family = _family(dvc)
         for stage in _stages(dvc):
             _quietly(stage.terminate)
-        if not family:
+        if not dvc.children():
             dvc.terminate()
         dvc.resume()
     except psutil.NoSuchProcess:
@@ -85,7 +85,7 @@ def _stop(process: "subprocess.Popen[bytes]", number: int) -> None:
     if not _ends(process, PATIENCE_SECONDS):
         # It went on with another stage, as with --keep-going.
         _quietly(dvc.suspend)
-        family += [child for child in dvc.children(recursive=True) if child not in family]
+        family += [member for member in _family(dvc) if member not in family]
         process.kill()
         process.wait()
     _, alive = psutil.wait_procs(family, timeout=1)
@@ -94,6 +94,12 @@ def _stop(process: "subprocess.Popen[bytes]", number: int) -> None:
         for left in alive:
             _quietly(functools.partial(end, left))
     psutil.wait_procs(alive, timeout=5)
+
+
+def _family(dvc: psutil.Process) -> list[psutil.Process]:
+    """Find all that runs for DVC: below it, and below the warm server, which is another child of this process."""
+    servers = [child for child in psutil.Process().children() if child != dvc]
+    return [member for root in (dvc, *servers) for member in root.children(recursive=True)]
 
 
 def _stages(dvc: psutil.Process) -> list[psutil.Process]:

@@ -14,21 +14,24 @@ from src.config.load import load_config
 from src.config.schema import Config
 from src.errors import TrackingError
 from src.tracking import names
-from src.tracking.journal import Journal, Session, now
+from src.tracking.journal import Journal, now
 from src.tracking.names import Status
-from src.tracking.parent_run import ensure_parent
 from src.tracking.process import own_key
 from src.tracking.runs import create_run
 from src.tracking.session import Place, begin_session
 from src.tracking.settle import settle
 from src.tracking.store import QUIET, explain, open_store, store_uri
-from src.tracking.sync import project
 from src.utils.child import run_dvc
 from src.utils.command import command
 from src.utils.logs import setup_logging
+from src.utils.parent import record_parent
 from src.utils.summary import summarize
+from src.warm.launch import warm_server
 
 logger = logging.getLogger(__name__)
+
+# Arguments of `dvc repro` that leave no stage out.
+WHOLE = {"-f", "--force", "-q", "--quiet", "-v", "--verbose"}
 
 
 @command
@@ -46,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.write(f"{open_parent(config, options.name)}\n")
         return 0
     if not config.tracking.enabled:
-        return run_dvc(["repro", *dvc_arguments], dict(os.environ)).exit_code
+        with warm_server(with_tracking=False) as server:
+            return run_dvc(["repro", *dvc_arguments], {**os.environ, names.PIPELINE_WARM: server}).exit_code
     return run_pipeline(config, options.name, dvc_arguments)
 
 
@@ -61,26 +65,28 @@ def run_pipeline(config: Config, name: str | None, dvc_arguments: list[str]) -> 
     Returns:
         The exit code of DVC, or 128 + signal after an interruption.
     """
-    place = Place(Path.cwd(), Path.cwd())
-    journal = Journal(place.main_root)
-    session = begin_session(place, f"launch-{own_key().digest}-{now()}", own_key(), name=name, closed_by_owner=True)
-    session = _open(config, journal, session)
-    environ = {**os.environ, names.PIPELINE_SESSION: session.id}
-    environ.pop(names.MLFLOW_RUN_ID, None)
-    if session.run_id:
-        environ[names.MLFLOW_RUN_ID] = session.run_id
-    result = run_dvc(["repro", *dvc_arguments], environ)
-    try:
+    with warm_server(with_tracking=True) as server:
+        place = Place(Path.cwd(), Path.cwd())
+        journal = Journal(place.main_root)
+        session = begin_session(place, f"launch-{own_key().digest}-{now()}", own_key(), name=name, closed_by_owner=True)
+        journal.write_session(session)
+        session = record_parent(server, "open", session, config.tracking.experiment_name)
+        environ = {**os.environ, names.PIPELINE_SESSION: session.id, names.PIPELINE_WARM: server}
+        environ.pop(names.MLFLOW_RUN_ID, None)
+        if session.run_id:
+            environ[names.MLFLOW_RUN_ID] = session.run_id
+        result = run_dvc(["repro", *dvc_arguments], environ)
         session = journal.read_session(session.id) or session
         status: Status = "KILLED" if result.signal else "FAILED" if result.exit_code else "FINISHED"
         # DVC knows at once that all is well, unless it failed or was asked for a part.
-        check = bool(result.exit_code or dvc_arguments)
-        settle(journal, session, is_newest=True, status=status, check=check)
-        project(journal, open_store(place.main_root, config.tracking.experiment_name), session)
-    # Whatever goes wrong with the record, DVC's exit code stands.
-    except Exception as error:
-        logger.warning("%s", explain(error, store_uri(place.main_root)))
-        logger.debug("tracking failed", exc_info=True)
+        check = bool(result.exit_code or set(dvc_arguments) - WHOLE)
+        try:
+            settle(journal, session, is_newest=True, status=status, check=check)
+            session = record_parent(server, "close", session, config.tracking.experiment_name)
+        # Whatever goes wrong with the record, DVC's exit code stands.
+        except Exception as error:
+            logger.warning("%s", explain(error, store_uri(place.main_root)))
+            logger.debug("tracking failed", exc_info=True)
     sys.stdout.write(summarize(config, session, journal.visits(session.id)))
     return result.exit_code
 
@@ -101,19 +107,6 @@ def open_parent(config: Config, name: str | None) -> str:
     session.id, session.run_id = f"run-{run_id}", run_id
     journal.write_session(session)
     return run_id
-
-
-def _open(config: Config, journal: Journal, session: Session) -> Session:
-    """Write the session down, and open its parent run if the store can be reached."""
-    journal.write_session(session)
-    try:
-        store = open_store(journal.root, config.tracking.experiment_name)
-        return ensure_parent(store, journal, session)
-    # As above: no record is worth a training.
-    except Exception as error:
-        logger.warning("%s", explain(error, store_uri(journal.root)))
-        logger.debug("tracking failed", exc_info=True)
-        return session
 
 
 if __name__ == "__main__":

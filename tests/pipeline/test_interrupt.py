@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+from pathlib import Path
 
 import psutil
 import pytest
@@ -72,6 +73,26 @@ def test_killed_hard_in_a_stage_is_recorded_by_the_launcher(clone: Clone, stage:
     parent = clone.parent()
     assert parent.info.status == "KILLED"
     assert {name: run.info.status for name, run in clone.nested(parent).items()} == {stage: "KILLED"}
+
+
+def test_launcher_that_is_killed_hard_leaves_no_warm_process_and_no_folder(clone: Clone, tmp_path: Path) -> None:
+    clone.in_stage("featurize", SLOW_LINE)
+    process = clone.start(*LAUNCHER, TMPDIR=str(tmp_path), PIPELINE_WARM="")
+    wait_for((clone.path / "in_stage").exists)
+    processes = family(process.pid)
+    (server,) = [each for each in processes if "src.warm.server" in command_of(each)][:1]
+    assert len(server.children()) == 1
+    warm = [server, *server.children()]
+    process.kill()
+    end(process)
+    assert_nothing_is_left(warm)
+    # DVC itself, which nobody told, sees its stage fail.
+    assert_nothing_is_left(processes)
+    assert list(tmp_path.glob("pipeline-warm-*")) == []
+    clone.run(*SYNC)
+    parent = clone.parent()
+    assert parent.info.status == "KILLED"
+    assert clone.nested(parent)["featurize"].info.status == "KILLED"
 
 
 def test_pipeline_completes_after_an_interruption(clone: Clone) -> None:

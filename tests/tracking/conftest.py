@@ -6,20 +6,22 @@ import pytest
 
 from src.tracking.session import Place
 from src.tracking.store import Store, open_store
+from tests.pipeline.conftest import build_once
 from tests.tracking.workspace import write_repository
 
 
 @pytest.fixture(scope="session")
 def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder with an empty store and a small repository; making them costs 4 s."""
-    path = tmp_path_factory.getbasetemp() / "tracking-templates"
-    if not path.exists():
+
+    def build(path: Path) -> None:
         from mlflow import MlflowClient
 
-        (path / "repository").mkdir(parents=True)
+        (path / "repository").mkdir()
         write_repository(path / "repository")
         MlflowClient(f"sqlite:///{path / 'mlflow.db'}").search_experiments()
-    return path
+
+    return build_once(tmp_path_factory, "tracking-templates", build)
 
 
 @pytest.fixture

@@ -30,6 +30,8 @@ def fake_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDvc:
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(path))
+        # Else it would also run where the warm server would.
+        monkeypatch.setenv("PIPELINE_WARM", "0")
 
     return install
 

@@ -1,0 +1,23 @@
+"""Tables to measure with: numbers, and a class that can be learned from some of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+N_COLUMNS = 20
+
+
+def write_table(path: Path, n_rows: int) -> None:
+    """Write a table of `N_COLUMNS` numbers and a `target` of two classes as Parquet.
+
+    Args:
+        path: The file.
+        n_rows: Rows.
+    """
+    rng = np.random.default_rng(42)
+    table = pd.DataFrame(rng.normal(size=(n_rows, N_COLUMNS)), columns=[f"x{n:02d}" for n in range(N_COLUMNS)])
+    score = table["x00"] + table["x01"] * table["x02"] + rng.normal(size=n_rows)
+    table["target"] = np.where(score > 0, "yes", "no")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_parquet(path, index=False)

@@ -1,0 +1,111 @@
+"""A fork of the warm server becomes the process that its client would have been."""
+
+import atexit
+import ctypes
+import gc
+import os
+import random
+import runpy
+import signal
+import sys
+import threading
+import types
+from typing import Any, NoReturn
+
+from src.warm.preload import Code, set_pools
+
+PR_SET_PDEATHSIG = 1
+# Loaded in the server already: a fork should not have to look for a library.
+_libc = ctypes.CDLL(None)
+
+
+def become(request: dict[str, Any], files: list[int], *, server: int, client: int, code: Code) -> NoReturn:
+    """Run a command as a process of its own would, and end as it would.
+
+    Args:
+        request: What the client is: module, arguments, environment, folder, umask.
+        files: Its stdin, stdout and stderr.
+        server: The server; if it dies, so does this process.
+        client: The process that DVC started, and for which this one stands.
+        code: The code of this project when the server imported it.
+    """
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != server:
+        os._exit(1)
+    # Ctrl-C reaches the client, which passes it on: once, also in a terminal.
+    os.setsid()
+    for number, file in enumerate(files):
+        os.dup2(file, number, inheritable=True)
+        os.close(file)
+    try:
+        _take_over(request, client, code)
+        runpy._run_module_as_main(request["module"])  # type: ignore[attr-defined]  # what `python -m` calls
+    except SystemExit as end:
+        status = _exit_code(end)
+    except BaseException as error:
+        status = _fail(error)
+    else:
+        status = 0
+    _end(status)
+
+
+def _take_over(request: dict[str, Any], client: int, code: Code) -> None:
+    os.chdir(request["cwd"])
+    os.umask(request["umask"])
+    os.environ.clear()
+    os.environ.update(request["environ"])
+    module, arguments = request["module"], request["arguments"]
+    sys.path[0] = request["cwd"]
+    sys.argv = [module, *arguments]
+    sys.executable = request["executable"]
+    sys.orig_argv = [sys.executable, "-m", module, *arguments]
+    if sys.stdout is not None and not sys.stdout.write_through:  # type: ignore[union-attr]  # a TextIOWrapper
+        sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]  # as above
+    gc.enable()
+    set_pools()
+    code.forget_if_changed()
+    sys.modules["__main__"] = main = types.ModuleType("__main__")
+    main.__annotations__ = {}
+    # It runs under the name __main__, as ever.
+    sys.modules.pop(module, None)
+    random.seed()
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed()
+    from src.tracking.process import stand_for
+
+    stand_for(client)
+
+
+def _exit_code(end: SystemExit) -> int:
+    if end.code is None:
+        return 0
+    if isinstance(end.code, int):
+        return end.code & 0xFF
+    sys.stderr.write(f"{end.code}\n")
+    return 1
+
+
+def _fail(error: BaseException) -> int:
+    """Report as Python does what nobody caught; the traceback begins where that of `python -m` does."""
+    error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+    sys.excepthook(type(error), error, error.__traceback__)
+    if isinstance(error, KeyboardInterrupt):
+        _end(None)
+    return 1
+
+
+def _end(status: int | None) -> NoReturn:
+    """Do what Python does at its end, but for tidying up memory, which takes it the half of a second."""
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, and joblib hooks into it
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        status = 120 if status == 0 else status
+    if status is None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    os._exit(1 if status is None else status)

@@ -1,0 +1,191 @@
+"""The warm server: it imports, waits, and forks. One thread, no pool, no store, no file of the user open."""
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NoReturn
+
+from src.warm.client import GO, HELLO, LENGTH, NO, STATUS, YES, peer_of
+from src.warm.fork import become
+from src.warm.preload import TRACKING, Code, is_threaded, load, preloading, steps
+from src.warm.settings import process_settings
+
+# A client that has been greeted has its request at hand.
+REQUEST_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A fork at work.
+
+    Attributes:
+        pid: Its number.
+        ending: Becomes readable when it ends.
+        client: The connection to its client.
+    """
+
+    pid: int
+    ending: int
+    client: socket.socket
+
+
+class Server:
+    """Serve forks to the processes below one process, until that ends.
+
+    Args:
+        listener: Where clients connect.
+        owner: The process.
+    """
+
+    def __init__(self, listener: socket.socket, owner: int) -> None:
+        self._listener = listener
+        self._owner = owner
+        self._ending = os.pidfd_open(owner)
+        self._is_over = False
+        # Before anything is imported: what changes meanwhile is imported anew.
+        self._code = Code()
+        self._settings = process_settings()
+        self._jobs: list[Job] = []
+
+    def serve(self, *, with_tracking: bool) -> None:
+        """Import, and serve meanwhile and then, until the owner ends."""
+        names = steps(with_tracking=with_tracking)
+        for name in names:
+            with preloading():
+                load(name)
+            # Without MLflow a fork would have to import it, and this process does already.
+            if name not in TRACKING or name == TRACKING[-1]:
+                while self._step(0):
+                    pass
+            if self._is_over:
+                return
+        while not self._is_over:
+            self._step(None)
+
+    def _step(self, milliseconds: int | None) -> bool:
+        """Wait for one thing to happen, and do what it asks for; gives False if nothing did."""
+        waiting: dict[int, Callable[[], None]] = {self._ending: self._stop, self._listener.fileno(): self._accept}
+        for job in self._jobs:
+            waiting[job.ending] = partial(self._finish, job)
+            waiting[job.client.fileno()] = partial(self._hear, job)
+        poller = select.poll()
+        for number in waiting:
+            poller.register(number, select.POLLIN)
+        for number, _ in poller.poll(milliseconds)[:1]:
+            waiting[number]()
+            return not self._is_over
+        return False
+
+    def _stop(self) -> None:
+        self._is_over = True
+
+    def _accept(self) -> None:
+        client, _ = self._listener.accept()
+        files: list[int] = []
+        try:
+            pid, user = peer_of(client)
+            # A thread that some library has started would be missing in the fork.
+            if user == os.getuid() and self._owner in ancestors(pid) and not is_threaded():
+                client.settimeout(REQUEST_SECONDS)
+                client.sendall(HELLO)
+                request, files = _receive(client)
+                if request["settings"] == self._settings and len(files) == 3 and client.recv(1) == GO:
+                    self._jobs.append(self._fork(client, pid, request, files))
+                    client.settimeout(None)
+                    client.sendall(YES)
+                    return
+                client.sendall(NO)
+        except (OSError, ValueError, KeyError):
+            # The client is gone, or is none of ours: it goes on by itself.
+            pass
+        finally:
+            for file in files:
+                os.close(file)
+        if all(job.client is not client for job in self._jobs):
+            client.close()
+
+    def _fork(self, client: socket.socket, client_pid: int, request: dict[str, Any], files: list[int]) -> Job:
+        server = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            for job in self._jobs:
+                os.close(job.ending)
+                job.client.close()
+            client.close()
+            self._listener.close()
+            become(request, files, server=server, client=client_pid, code=self._code)
+        return Job(pid, os.pidfd_open(pid), client)
+
+    def _hear(self, job: Job) -> None:
+        """Pass on a signal; a client that is gone takes its fork with it."""
+        try:
+            heard = job.client.recv(1)
+        except OSError:
+            heard = b""
+        number = heard[0] if heard else signal.SIGKILL
+        # In a session of its own no terminal would stop it.
+        os.kill(job.pid, signal.SIGSTOP if number == signal.SIGTSTP else number)
+        if not heard:
+            self._finish(job)
+
+    def _finish(self, job: Job) -> None:
+        _, status = os.waitpid(job.pid, 0)
+        self._jobs.remove(job)
+        with contextlib.suppress(OSError):
+            job.client.sendall(STATUS.pack(status))
+        os.close(job.ending)
+        job.client.close()
+
+
+def ancestors(pid: int) -> set[int]:
+    """Find the processes above a process, itself included."""
+    found: set[int] = set()
+    while pid and pid not in found:
+        found.add(pid)
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - pathlib is slower
+            pid = int(file.read().rpartition(")")[2].split()[1])
+    return found
+
+
+def _receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    head, files, _, _ = socket.recv_fds(client, LENGTH.size, 3)
+    try:
+        left = LENGTH.unpack(head)[0] if len(head) == LENGTH.size else 0
+        parts = []
+        while left:
+            part = client.recv(left)
+            if not part:
+                raise ConnectionError("the client is gone")
+            parts.append(part)
+            left -= len(part)
+        request: dict[str, Any] = json.loads(b"".join(parts))
+    except (OSError, ValueError):
+        for file in files:
+            os.close(file)
+        raise
+    return request, files
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Serve; the arguments are the listening socket, the owner, the folder to delete at the end, and what to import."""
+    listener, owner, folder, tracking = arguments
+    code = 1
+    try:
+        Server(socket.socket(fileno=int(listener)), int(owner)).serve(with_tracking=tracking == "tracking")
+        code = 0
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        # Whatever the imports have registered is for the forks; they end with this process.
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

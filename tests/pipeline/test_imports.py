@@ -1,0 +1,57 @@
+"""Nothing is loaded that is not used: every module that a stage imports beyond the standard library."""
+
+import json
+import sys
+
+import pytest
+
+from tests.pipeline.clone import STAGES, Clone
+
+RUN = """
+import json, runpy, sys
+before, sys.argv = set(sys.modules), ["stage", "--config", "params.yaml"]
+try:
+    runpy.run_module(f"src.stages.{STAGE}", run_name="__main__")
+except SystemExit as end:
+    assert not end.code
+loaded = {name.partition(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names) - {"src"}
+print(json.dumps(sorted(name for name in loaded if not name.startswith("_"))))
+"""
+SETTINGS = {"annotated_types", "pydantic", "pydantic_core", "typing_extensions", "typing_inspection", "yaml"}
+RECORD = {"filelock", "psutil"}
+# cloudpickle is looked for by pyarrow, cython_runtime is a part of each of its modules.
+TABLES = {"cloudpickle", "cython_runtime", "dateutil", "numpy", "pandas", "pyarrow", "six"}
+LEARNING = {"joblib", "narwhals", "rich", "scipy", "sklearn", "threadpoolctl", "charset_normalizer"}
+FIGURES = {"PIL", "cycler", "fontTools", "kiwisolver", "matplotlib", "mpl_toolkits", "packaging", "pyparsing"}
+ALWAYS = SETTINGS | RECORD | TABLES
+
+NEEDED = {
+    # The tables of scikit-learn are its source.
+    "data_load": ALWAYS | LEARNING,
+    "featurize": ALWAYS,
+    "data_split": ALWAYS | LEARNING,
+    "train": ALWAYS | LEARNING,
+    "evaluate": ALWAYS | LEARNING | FIGURES,
+}
+# The model is logged by one stage.
+HEAVY = {"dvc", "matplotlib", "skops", "sklearn"}
+HEAVY_FOR_RECORD = {"train": {"skops"}}
+
+
+def loaded_by(clone: Clone, stage: str) -> set[str]:
+    output = clone.run(sys.executable, "-c", RUN.replace("{STAGE}", stage), PYTHONPATH=".").stdout
+    loaded: list[str] = json.loads(output.splitlines()[-1])
+    return set(loaded)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_imports_what_it_uses_and_nothing_else(clone: Clone, stage: str) -> None:
+    clone.set_param("tracking.enabled", False)
+    assert loaded_by(clone, stage) == NEEDED[stage]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_record_of_a_stage_brings_mlflow_and_no_library_of_another_stage(clone: Clone, stage: str) -> None:
+    loaded = loaded_by(clone, stage)
+    assert "mlflow" in loaded
+    assert loaded & HEAVY == NEEDED[stage] & HEAVY | HEAVY_FOR_RECORD.get(stage, set())

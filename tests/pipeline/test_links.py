@@ -1,0 +1,34 @@
+"""Outputs that are links into DVC's cache: nothing large is copied, and no stage writes into the cache."""
+
+from pathlib import Path
+
+import pytest
+
+from src.tracking.cache import md5_of
+from tests.pipeline.clone import Clone
+
+TABLE = "data/processed/train.parquet"
+
+
+def cached(clone: Clone) -> dict[str, str | None]:
+    """Hash what the cache holds, by the name that should be its hash."""
+    files = [path for path in (clone.path / ".dvc/cache/files/md5").rglob("*") if path.is_file()]
+    return {path.parent.name + path.name: md5_of(path) for path in files}
+
+
+@pytest.mark.slow
+def test_stages_run_again_over_outputs_that_are_links(clone: Clone) -> None:
+    lock = clone.lock()
+    clone.run("dvc", "config", "--local", "cache.type", "reflink,hardlink,copy")
+    clone.launch("-f")
+    output = clone.path / TABLE
+    # One file system that can clone files makes no links; it copies nothing all the same.
+    assert output.stat().st_nlink == 2 or "reflink" in clone.run("dvc", "doctor").stdout.partition("Supports:")[2]
+    clone.set_param("data_split.test_size", 0.3)
+    clone.launch()
+    clone.launch("-f")
+    assert {name for name, md5 in cached(clone).items() if name != md5} == set()
+    clone.git("checkout", "--quiet", "params.yaml")
+    clone.launch()
+    assert clone.lock() == lock
+    assert md5_of(Path(output)) in cached(clone)
