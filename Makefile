@@ -25,6 +25,17 @@ define install_locked
 	  || $(BIN)/python -m pip install --quiet --no-deps $(1)
 endef
 
+# Variables are taken as they were typed: a $ in them means nothing to make either.
+$(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),\
+  $(eval override $(name) := $$(value $(name)))))
+
+# The same bytes on each x86-64: no instructions that only some of them have, see docs/how-to/versions.md.
+ifdef PORTABLE
+export OPENBLAS_CORETYPE := Nehalem
+export NPY_DISABLE_CPU_FEATURES := X86_V3 X86_V4 AVX512_ICL AVX512_SPR
+export GLIBC_TUNABLES := glibc.cpu.hwcaps=-AVX,-AVX2,-FMA,-FMA4,-AVX512F
+endif
+
 .PHONY: help
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -112,11 +123,11 @@ compare: install ## Show what differs between two versions: make compare A=v1.0.
 	@test -n "$$A" -a -n "$$B" || { echo "which? make compare A=v1.0.0 B=v1.1.0" >&2; exit 2; }
 	@python -m src.versions.compare -- "$$A" "$$B"
 
-reproduce: install ## Make a run, tag or commit again and compare to the byte: make reproduce RUN=v1.0.0
+reproduce: install ## Make a run, tag or commit again and compare to the byte: make reproduce RUN=v1.0.0 [PORTABLE=1]
 	@test -n "$$RUN" || { echo "which? make reproduce RUN=v1.0.0" >&2; exit 2; }
 	@python -m src.versions.reproduce --run="$$RUN"
 
-lineage: install ## Tell where a run, model, tag or file came from: make lineage REF=v1.0.0
+lineage: install ## Tell where a run, model, tag or file came from: make lineage REF=v1.0.0 [JSON=1]
 	@test -n "$$REF" || { echo "which? make lineage REF=v1.0.0" >&2; exit 2; }
 	@python -m src.versions.lineage $(if $(JSON),--json) -- "$$REF"
 

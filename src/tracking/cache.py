@@ -19,6 +19,9 @@ def cache_dir(root: Path) -> Path:
         except (configparser.Error, UnicodeDecodeError):
             continue
         if folder := config.get("cache", "dir", fallback=""):
+            # DVC puts quotes around a name with a comma, a quote or a # in it.
+            quote = next((mark for mark in ("'''", '"""', '"', "'") if folder.startswith(mark)), "")
+            folder = folder.removeprefix(quote).removesuffix(quote)
             # DVC takes it relative to the file that names it.
             return root / ".dvc" / folder
     return root / ".dvc" / "cache"

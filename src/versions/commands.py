@@ -38,7 +38,7 @@ def git(root: Path, *arguments: str) -> str:
     return result.stdout.strip()
 
 
-def show_and_run(root: Path, *command: str, output: TextIO | None = None) -> None:
+def show_and_run(root: Path, *command: str, output: TextIO | int | None = None) -> None:
     """Show a command as a user would type it, and run it.
 
     Args:

@@ -1,6 +1,7 @@
 """What was made again, beside what is recorded: to the byte, and else by how much."""
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
+from src.errors import VersionError
 from src.tracking.cache import find_content
 from src.tracking.lineage import read_lock, read_stages
 from src.tracking.snapshot import read_metrics
+from src.versions.objects import fetch
 from src.versions.references import Record
 
 
@@ -36,13 +39,13 @@ def compare_with_record(clone: Path, cache_owner: Path, record: Record, toleranc
 
     Args:
         clone: Where the pipeline was run again.
-        cache_owner: Root whose DVC cache may still hold what is recorded.
+        cache_owner: Root whose DVC cache may still hold what is recorded, or can fetch it.
         record: What is recorded.
         tolerance: Relative, for numbers.
     """
     made = {path: md5 for entry in read_lock(clone).values() for path, md5 in entry.outs.items()}
     differences = [
-        _describe_output(clone, cache_owner, path, md5, tolerance)
+        _describe_output(clone, cache_owner, record, path, tolerance)
         for path, md5 in record.md5s.items()
         if made.get(path) != md5
     ]
@@ -60,12 +63,18 @@ def compare_with_record(clone: Path, cache_owner: Path, record: Record, toleranc
     return differences
 
 
-def _describe_output(clone: Path, cache_owner: Path, path: str, md5: str, tolerance: float) -> Difference:
+def _describe_output(clone: Path, cache_owner: Path, record: Record, path: str, tolerance: float) -> Difference:
     if not (clone / path).exists():
         return Difference(path, "was not made", True, False)
-    content = find_content(cache_owner, cache_owner, path, md5)
-    if content is None or not path.endswith(".parquet"):
+    if not path.endswith(".parquet"):
         return Difference(path, "differs", True, None)
+    content = find_content(cache_owner, cache_owner, path, record.md5s[path])
+    if content is None:
+        with suppress(VersionError):
+            fetch(cache_owner, record.commit, [path])
+        content = find_content(cache_owner, cache_owner, path, record.md5s[path])
+    if content is None:
+        return Difference(path, "differs, and the recorded one is in neither cache nor remote", True, False)
     words, close = compare_tables(pd.read_parquet(content), pd.read_parquet(clone / path), tolerance)
     return Difference(path, words, True, close)
 
@@ -94,7 +103,8 @@ def compare_tables(recorded: pd.DataFrame, made: pd.DataFrame, tolerance: float)
             continue
         if is_numeric_dtype(first) and is_numeric_dtype(second):
             pair = first.to_numpy(float), second.to_numpy(float)
-            by = f", by at most {np.nanmax(np.abs(pair[0] - pair[1])):.3g}"
+            gaps = np.abs(pair[0] - pair[1])[differs]
+            by = ", which one of them lacks" if np.isnan(gaps).all() else f", by at most {np.nanmax(gaps):.3g}"
             all_close &= bool(np.allclose(*pair, rtol=tolerance, atol=tolerance, equal_nan=True))
         else:
             by, all_close = "", False

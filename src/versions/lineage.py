@@ -1,6 +1,7 @@
 """Where a version came from: `python -m src.versions.lineage REFERENCE [--json]`.
 
 REFERENCE is an MLflow run id, a logged model (`m-…`), a git tag, a commit, or the MD5 of a file.
+What MLflow does not know of a file, git does: `dvc.lock` of each commit names it.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from src.tracking.snapshot import flat_params
 from src.tracking.store import Store, open_store
 from src.utils.command import command
 from src.versions.commands import find_commit, git
+from src.versions.history import FoundFile, find_file
 from src.versions.record import find_parent
 from src.versions.references import find_run, record_of_commit
 
@@ -50,29 +53,45 @@ def trace(root: Path, reference: str, experiment_name: str) -> Lineage:
     model = re.fullmatch(r"(?:models:/)?(m-[0-9a-f]{32})", reference)
     if not model and not re.fullmatch("[0-9a-f]{32}", reference):
         return _trace_commit(root, store, reference)
-    if store is None:
-        raise VersionError(f"only MLflow can tell what {reference} is, and its store cannot be used.")
-    return _trace_run(root, store, _find_run(store, model[1] if model else reference))
+    run = _find_run(store, model[1] if model else reference) if store else None
+    # git knows each file that was ever committed, whatever became of the runs.
+    found = None if model else find_file(root, reference)
+    if store and run:
+        lineage = _trace_run(root, store, run)
+    elif found:
+        lineage = _trace_file(root, store, found)
+    else:
+        where = f"MLflow store {store.label}" if store else "MLflow, whose store cannot be used,"
+        raise VersionError(f"{reference} is no run or model of {where} and no file of a commit of this clone.")
+    if found:
+        # Not the later tags that hold the commit and another file.
+        lineage = {"file": {"path": found.path, "md5": reference}, **lineage}
+        lineage["git"]["tags"] = found.tags
+    return lineage
 
 
-def _find_run(store: Store, reference: str) -> "Run":
+def _trace_file(root: Path, store: Store | None, found: FoundFile) -> Lineage:
+    try:
+        return _trace_commit(root, store, found.commit)
+    except VersionError:
+        # A table may have been added before the pipeline ran.
+        return {"git": {"commit": found.commit}}
+
+
+def _find_run(store: Store, reference: str) -> "Run | None":
     from mlflow.exceptions import MlflowException
 
     if reference.startswith("m-"):
         try:
             return find_run(store, store.client.get_logged_model(reference).source_run_id or "")
-        except MlflowException as error:
-            raise VersionError(f"MLflow store {store.label} has no model {reference}.") from error
-    try:
+        except (MlflowException, VersionError):
+            return None
+    # An MD5 looks like a run id.
+    with suppress(VersionError):
         return find_run(store, reference)
-    except VersionError:
-        # An MD5 looks like a run id.
-        pass
     query = f"tags.`{names.KIND}` = 'parent'"
-    for run in store.client.search_runs([store.experiment_id], query, order_by=["start_time ASC"], max_results=50_000):
-        if reference in run.data.tags.values():
-            return run
-    raise VersionError(f"{reference} is no run of MLflow store {store.label}, and no file of one of its runs.")
+    runs = store.client.search_runs([store.experiment_id], query, order_by=["start_time ASC"], max_results=50_000)
+    return next((run for run in runs if reference in run.data.tags.values()), None)
 
 
 def _trace_run(root: Path, store: Store, run: "Run") -> Lineage:

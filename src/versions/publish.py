@@ -6,6 +6,8 @@ push that breaks leaves nothing half-published.
 
 import argparse
 import logging
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,12 +18,12 @@ from filelock import FileLock, Timeout
 from src.config.load import load_config
 from src.config.yaml_file import read_yaml
 from src.errors import VersionError
-from src.tracking.cache import cache_dir, md5_of
-from src.tracking.lineage import read_lock, read_stages
+from src.tracking.lineage import read_stages
 from src.tracking.process import cpu_model
 from src.tracking.snapshot import read_metrics
 from src.utils.command import command
 from src.versions.commands import SEMANTIC_VERSION, ask_dvc, find_commit, git, refuse_changes, show_and_run
+from src.versions.objects import is_sound, list_files, objects_of
 from src.versions.record import tag_parent
 
 logger = logging.getLogger(__name__)
@@ -49,7 +51,9 @@ def publish(root: Path, tag: str, message: str | None, experiment_name: str | No
             text = message or f"Version {tag}"
             git(root, "tag", "--annotate", "--message", describe(root, text), tag)
             for model in models:
-                show_and_run(root, "gto", "register", model, "HEAD", "--version", tag, "--message", text)
+                # What it prints says to push by hand.
+                command = ("gto", "register", model, "HEAD", "--version", tag, "--message", text)
+                show_and_run(root, *command, output=subprocess.DEVNULL)
             push_tags(root, tags)
     if experiment_name:
         tag_parent(root, experiment_name, tag)
@@ -72,21 +76,12 @@ def check_publishable(root: Path, tag: str) -> None:
     stale = ask_dvc(root, "status")
     if stale:
         raise VersionError(f"{', '.join(sorted(stale))}: stale or not in the cache; run `make pipeline`, then publish.")
-    damaged = [path for path, content in cached_files(root) if md5_of(content) != content.parent.name + content.name]
+    damaged = [path for path, md5 in list_files(root, "HEAD").items() if not all(map(is_sound, objects_of(root, md5)))]
     if damaged:
         raise VersionError(
             f"{', '.join(damaged)}: damaged in DVC's cache; delete the file's object there and run "
             "`dvc repro --force` on its stage, then publish."
         )
-
-
-def cached_files(root: Path) -> Iterator[tuple[str, Path]]:
-    """Yield each output that is a file, and its object in DVC's cache."""
-    in_git = {path for stage in read_stages(root).values() for path in stage.metrics}
-    for entry in read_lock(root).values():
-        for path, md5 in entry.outs.items():
-            if md5 and not md5.endswith(".dir") and path not in in_git:
-                yield path, cache_dir(root) / "files" / "md5" / md5[:2] / md5[2:]
 
 
 def find_models(root: Path) -> list[str]:
@@ -118,6 +113,11 @@ def push_tags(root: Path, tags: Sequence[str]) -> None:
 
 @contextmanager
 def _all_or_no_tags(root: Path, tags: list[str]) -> Iterator[list[str]]:
+    def stop(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    # As Ctrl-C: a terminal that is closed must leave no tag either, or nobody could publish it again.
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield tags
     except BaseException:
@@ -125,6 +125,9 @@ def _all_or_no_tags(root: Path, tags: list[str]) -> Iterator[list[str]]:
             if git(root, "tag", "--list", tag):
                 git(root, "tag", "--delete", tag)
         raise
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -16,8 +16,9 @@ from src.tracking import names
 from src.tracking.cache import cache_dir
 from src.tracking.process import cpu_model
 from src.utils.command import command
-from src.versions.commands import git, show_and_run
+from src.versions.commands import show_and_run
 from src.versions.comparison import Difference, compare_with_record
+from src.versions.objects import fetch, list_added, list_missing
 from src.versions.references import Record, find_record
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ def reproduce(root: Path, record: Record) -> list[Difference]:
     """Run a recorded version again, from the source, in a temporary clone.
 
     Args:
-        root: Root of the repository; only read.
+        root: Root of the repository; only read, but for tables that its cache lacked.
         record: What to make again.
 
     Returns:
@@ -44,20 +45,24 @@ def reproduce(root: Path, record: Record) -> list[Difference]:
         # Shared, so that commits which no branch holds can be checked out: DVC's experiments.
         show_and_run(root, "git", "clone", "--quiet", "--shared", "--no-checkout", str(root), str(clone))
         show_and_run(clone, "git", "checkout", "--quiet", "--detach", record.commit)
-        fetch_sources(root, clone)
+        fetch_sources(root, clone, record.commit)
         os.environ |= {names.MLFLOW_TRACKING_URI: f"sqlite:///{folder}/mlflow.db", "DVC_NO_ANALYTICS": "true"}
         os.environ.pop(names.MLFLOW_RUN_ID, None)
         show_and_run(clone, "dvc", "repro", "--force", "--no-run-cache")
         return compare_with_record(clone, root, record, RELATIVE_TOLERANCE)
 
 
-def fetch_sources(root: Path, clone: Path) -> None:
-    """Bring tables that the pipeline reads and does not make from the cache of `root`."""
+def fetch_sources(root: Path, clone: Path, commit: str) -> None:
+    """Bring tables that the pipeline reads and does not make, from the cache of `root` or else its remote."""
     # As a remote: the clone's own cache stays empty of everything that the pipeline makes.
     show_and_run(clone, "dvc", "remote", "add", "--local", "--default", "cache-of-origin", str(cache_dir(root)))
-    tracked = git(clone, "ls-files", "*.dvc").splitlines()
-    if tracked:
-        show_and_run(clone, "dvc", "pull", *tracked)
+    added = list_added(root, commit)
+    if not added:
+        return
+    if not set(list_missing(root, commit)).isdisjoint(path.removesuffix(".dvc") for path in added):
+        logger.info("the cache lacks a table that was added: fetching")
+        fetch(root, commit, added)
+    show_and_run(clone, "dvc", "pull", *added)
 
 
 def tell(record: Record, differences: list[Difference]) -> str:

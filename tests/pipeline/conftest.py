@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import pytest
 from filelock import FileLock
 
 from tests.pipeline.clone import IDENTITY, Clone, copy_clone
+from tests.pipeline.versions import add_origin, make, md5s
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,6 +51,51 @@ def fresh(tmp_path: Path) -> Clone:
     """Give a repository as it is cloned: no data, no cache, no store."""
     _fresh_clone(tmp_path / "repo")
     return Clone(tmp_path / "repo")
+
+
+@pytest.fixture
+def origin(clone: Clone, tmp_path: Path) -> Clone:
+    """Give a repository with a git remote, and with nothing published yet."""
+    add_origin(clone, tmp_path / "origin.git")
+    return clone
+
+
+@pytest.fixture(scope="session")
+def two_versions(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Publish v1.0.0, change the estimator, publish v1.1.0."""
+
+    def build(path: Path) -> None:
+        clone = copy_clone(template, path / "repo")
+        add_origin(clone, path / "origin.git")
+        for tag, estimator in (("v1.0.0", "logreg"), ("v1.1.0", "svm")):
+            if tag == "v1.1.0":
+                clone.edit("params.yaml", "estimator: logreg", f"estimator: {estimator}")
+                clone.commit(f"Try {estimator}")
+                clone.launch("--name", estimator)
+                clone.commit(f"Run {estimator}")
+                clone.git("push", "--quiet", "origin", "main")
+            make(clone, "publish", TAG=tag)
+            (path / f"{tag}.json").write_text(json.dumps(md5s(clone)))
+
+    return build_once(tmp_path_factory, "versions", build)
+
+
+@pytest.fixture
+def published(two_versions: Path, tmp_path: Path) -> Clone:
+    """Give the repository in which both versions were published, with remotes of its own."""
+    clone = copy_clone(two_versions / "repo", tmp_path / "repo")
+    for name in ("origin.git", "dvc-storage"):
+        shutil.copytree(two_versions / name, tmp_path / name, symlinks=True)
+    clone.git("remote", "set-url", "origin", str(tmp_path / "origin.git"))
+    return clone
+
+
+@pytest.fixture
+def elsewhere(published: Clone, tmp_path: Path) -> Clone:
+    """Give a fresh clone of it: code, and nothing in DVC's cache."""
+    path = tmp_path / "elsewhere"
+    published.run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(path))
+    return Clone(path)
 
 
 def _fresh_clone(path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from tests.pipeline.clone import Clone
-from tests.pipeline.test_versions import add_origin, make, md5s
+from tests.pipeline.versions import add_origin, make, md5s
 
 SECRET = secrets.token_hex(16)
 

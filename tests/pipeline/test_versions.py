@@ -3,109 +3,15 @@
 import json
 import re
 import shutil
-import subprocess
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tests.pipeline.clone import Clone, copy_clone
-from tests.pipeline.conftest import build_once
-
-MAKE = ("make", "-o", "install")
-
-
-def add_origin(clone: Clone, path: Path) -> None:
-    clone.run("git", "init", "--quiet", "--bare", "--initial-branch", "main", str(path))
-    clone.git("remote", "add", "origin", str(path))
-    clone.git("push", "--quiet", "origin", "main")
-
-
-def make(clone: Clone, target: str, code: int = 0, **variables: str) -> "subprocess.CompletedProcess[str]":
-    # make gives 2 for any failure of a recipe.
-    return clone.run(*MAKE, target, *(f"{name}={value}" for name, value in variables.items()), code=2 if code else 0)
-
-
-def md5s(clone: Clone) -> dict[str, str]:
-    """Give the MD5 of each output as it is in the workspace, told by a program that is not ours."""
-    outputs = [
-        path
-        for folder in ("data/raw", "data/processed", "models", "reports")
-        for path in (clone.path / folder).glob("*.*")
-    ]
-    lines = clone.run("md5sum", *(str(path.relative_to(clone.path)) for path in sorted(outputs))).stdout.splitlines()
-    return {line.split()[1]: line.split()[0] for line in lines}
-
-
-def refs(clone: Clone) -> list[str]:
-    return [line.split()[1] for line in clone.git("ls-remote", "--tags", "--refs", "origin").splitlines()]
-
-
-def objects(clone: Clone, path: str) -> list[Path]:
-    """Find an output's object in the cache, and in the remote if it is there."""
-    md5 = md5s(clone)[path]
-    folders = (clone.path / ".dvc" / "cache", clone.path.parent / "dvc-storage")
-    found = [folder / "files" / "md5" / md5[:2] / md5[2:] for folder in folders]
-    return [path for path in found if path.exists()]
-
-
-def flip_a_byte(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.chmod(0o644)
-    path.write_bytes(content)
-
-
-@pytest.fixture
-def origin(clone: Clone, tmp_path: Path) -> Clone:
-    """Give a repository with a git remote, and with nothing published yet."""
-    add_origin(clone, tmp_path / "origin.git")
-    return clone
-
-
-@pytest.fixture(scope="session")
-def two_versions(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Publish v1.0.0, change the estimator, publish v1.1.0."""
-
-    def build(path: Path) -> None:
-        clone = copy_clone(template, path / "repo")
-        add_origin(clone, path / "origin.git")
-        for tag, estimator in (("v1.0.0", "logreg"), ("v1.1.0", "svm")):
-            if tag == "v1.1.0":
-                clone.edit("params.yaml", "estimator: logreg", f"estimator: {estimator}")
-                clone.commit(f"Try {estimator}")
-                clone.launch("--name", estimator)
-                clone.commit(f"Run {estimator}")
-                clone.git("push", "--quiet", "origin", "main")
-            make(clone, "publish", TAG=tag)
-            (path / f"{tag}.json").write_text(json.dumps(md5s(clone)))
-
-    return build_once(tmp_path_factory, "versions", build)
-
-
-@pytest.fixture
-def published(two_versions: Path, tmp_path: Path) -> Clone:
-    """Give the repository in which both versions were published, with remotes of its own."""
-    clone = copy_clone(two_versions / "repo", tmp_path / "repo")
-    for name in ("origin.git", "dvc-storage"):
-        shutil.copytree(two_versions / name, tmp_path / name, symlinks=True)
-    clone.git("remote", "set-url", "origin", str(tmp_path / "origin.git"))
-    return clone
-
-
-@pytest.fixture
-def elsewhere(published: Clone, tmp_path: Path) -> Clone:
-    """Give a fresh clone of it: code, and nothing in DVC's cache."""
-    path = tmp_path / "elsewhere"
-    published.run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(path))
-    return Clone(path)
-
-
-def recorded(two_versions: Path, tag: str) -> dict[str, str]:
-    content: dict[str, str] = json.loads((two_versions / f"{tag}.json").read_text())
-    return content
-
+from tests.pipeline.clone import Clone, copy_clone, signal_group, wait_for
+from tests.pipeline.versions import MAKE, add_origin, flip_a_byte, make, md5s, objects, recorded, refs
 
 # --- publish ---
 
@@ -142,6 +48,7 @@ def test_publishing_commits_nothing(published: Clone) -> None:
         ("v1.0.0 final", "no semantic version"),
         ('v1.0.0"; touch hacked; "', "no semantic version"),
         ("v1.0.0'`touch hacked`", "no semantic version"),
+        ("v1.0.0$(shell touch hacked)", "no semantic version"),
         ("v1.1.0", "exists already"),
         ("v2.0.0", "published already, as v1.1.0"),
     ],
@@ -192,6 +99,22 @@ def test_push_that_breaks_leaves_no_tag_and_can_be_repeated(origin: Clone, tmp_p
     assert len(refs(origin)) == len(origin.git("tag").splitlines()) == 2
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_publish_that_is_killed_while_it_pushes_leaves_no_tag(
+    origin: Clone, tmp_path: Path, number: signal.Signals
+) -> None:
+    hook = tmp_path / "origin.git" / "hooks" / "update"
+    hook.write_text(f"#!/bin/sh\ntouch '{tmp_path / 'pushing'}'; sleep 60\n")
+    hook.chmod(0o755)
+    process = origin.start(*MAKE, "publish", "TAG=v1.0.0")
+    wait_for((tmp_path / "pushing").exists, 120)
+    assert origin.git("tag").splitlines() == ["model@v1.0.0", "v1.0.0"]
+    signal_group(process, number)
+    process.communicate(timeout=60)
+    wait_for(lambda: origin.git("tag") == "")
+    assert refs(origin) == []
+
+
 def test_remote_that_cannot_be_reached_leaves_no_tag(origin: Clone) -> None:
     # A file where a folder should be, so that root cannot write either.
     (origin.path.parent / "dvc-storage").write_text("")
@@ -209,11 +132,26 @@ def test_two_at_once_publish_once(origin: Clone) -> None:
     assert len(refs(origin)) == 2
 
 
+def test_two_clones_at_once_publish_one_version_and_the_other_keeps_no_tag(origin: Clone, tmp_path: Path) -> None:
+    other = Clone(tmp_path / "other")
+    origin.run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(other.path))
+    shutil.copytree(origin.path / ".dvc" / "cache", other.path / ".dvc" / "cache")
+    other.run("dvc", "checkout", "--quiet")
+    clones = (origin, other)
+    processes = [clone.start(*MAKE, "publish", "TAG=v1.0.0") for clone in clones]
+    outputs = [process.communicate(timeout=240)[0] for process in processes]
+    codes = [process.returncode for process in processes]
+    assert sorted(codes) == [0, 2], outputs
+    assert "`git push` failed" in outputs[codes.index(2)]
+    assert sorted(len(clone.git("tag").split()) for clone in clones) == [0, 2]
+    assert len(refs(origin)) == 2
+
+
 def test_clone_without_a_git_remote_keeps_its_tag(clone: Clone) -> None:
-    result = make(clone, "publish", TAG="v1.0.0-rc.1", MESSAGE='It\'s "new"; $$(touch hacked)')
+    result = make(clone, "publish", TAG="v1.0.0-rc.1", MESSAGE='It\'s "new"; $(touch hacked) for 5$')
     assert "there is no git remote" in result.stderr
     text = clone.git("tag", "--list", "--format=%(contents:subject)", "v1.0.0-rc.1")
-    assert text == 'It\'s "new"; $(touch hacked)'
+    assert text == 'It\'s "new"; $(touch hacked) for 5$'
     assert not (clone.path / "hacked").exists()
 
 
@@ -244,6 +182,7 @@ def test_versions_come_back_in_a_fresh_clone_to_the_byte(
         ("v9.9.9", "'v9.9.9' is no tag"),
         ("-v1.0.0", "'-v1.0.0' is no tag"),
         ("v1.0.0; touch hacked", "is no tag"),
+        ("$(shell touch hacked)", "is no tag"),
         ("v*", "'v*' is no tag"),
         ("main", "'main' is no tag"),
         ("empty", "empty holds no dvc.lock"),
@@ -254,6 +193,9 @@ def test_tag_that_is_none_or_holds_nothing_is_refused(published: Clone, tag: str
     published.git("tag", "empty", published.git("commit-tree", "-m", "Nothing", tree))
     before = published.git("rev-parse", "HEAD")
     assert reason in make(published, "restore", code=2, TAG=tag).stderr
+    if tag == "empty":
+        for target in ("reproduce", "lineage"):
+            assert reason in make(published, target, code=2, RUN=tag, REF=tag).stderr
     assert published.git("rev-parse", "HEAD") == before
     assert not (published.path / "hacked").exists()
 
@@ -300,12 +242,50 @@ def test_object_lost_or_damaged_everywhere_is_named_and_all_is_as_before(
     assert md5s(published) == recorded(two_versions, "v1.1.0")
 
 
+def test_version_is_restored_from_the_remote_that_it_names_when_that_of_today_lacks_it(
+    published: Clone, elsewhere: Clone, two_versions: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "new remote").mkdir()
+    make(published, "remote", URL=str(tmp_path / "new remote"))
+    published.commit("Keep data elsewhere")
+    published.git("push", "--quiet", "origin", "main")
+    elsewhere.git("pull", "--quiet")
+    result = make(elsewhere, "restore", TAG="v1.0.0")
+    assert "Trying the remote of that version" in result.stderr
+    assert md5s(elsewhere) == recorded(two_versions, "v1.0.0")
+
+
 def test_remote_that_is_gone_leaves_the_fresh_clone_as_it_was(elsewhere: Clone) -> None:
     shutil.rmtree(elsewhere.path.parent / "dvc-storage")
     result = make(elsewhere, "restore", code=2, TAG="v1.0.0")
-    assert "VersionError: `dvc pull` failed" in result.stderr
+    assert re.search(r"VersionError: DVC's remote \S+/dvc-storage is not there", result.stderr)
     assert elsewhere.git("branch", "--show-current") == "main"
     assert elsewhere.git("status", "--porcelain") == ""
+
+
+# --- folders with names that mean something to a shell ---
+
+
+NAME = 'it\'s a "$(touch hacked)"; `touch hacked` #x'
+
+
+@pytest.mark.slow
+def test_repository_remote_and_cache_may_have_any_name(clone: Clone, tmp_path: Path) -> None:
+    odd = tmp_path / NAME
+    odd.mkdir()
+    here = copy_clone(clone.path, odd / "repo")
+    add_origin(here, odd / "origin.git")
+    make(here, "remote", URL=str(odd / "remote"))
+    here.commit("Keep data there")
+    here.git("push", "--quiet", "origin", "main")
+    make(here, "publish", TAG="v1.0.0")
+    there = Clone(odd / "there")
+    here.run("git", "clone", "--quiet", str(odd / "origin.git"), str(there.path))
+    make(there, "cache", DIR=str(odd / "cache"))
+    make(there, "restore", TAG="v1.0.0")
+    assert md5s(there) == md5s(here)
+    assert (there.path / "models/model.joblib").resolve().is_relative_to(odd / "cache")
+    assert list(tmp_path.rglob("hacked")) == []
 
 
 # --- compare and trace ---
@@ -345,47 +325,50 @@ def test_lineage_of_a_tag_needs_no_mlflow(published: Clone) -> None:
     assert lineage["source"]["data_load.source.name"] == "iris"
 
 
-@pytest.mark.parametrize("reference", ["v9.9.9", "--json", "0" * 32, "m-" + "0" * 32, "$(touch hacked)"])
+@pytest.mark.parametrize("knows_runs", [True, False])
+def test_file_that_was_fetched_is_traced_to_its_commit_and_tags(
+    published: Clone, elsewhere: Clone, two_versions: Path, knows_runs: bool
+) -> None:
+    clone = published if knows_runs else elsewhere
+    for tag, estimator in (("v1.0.0", "logreg"), ("v1.1.0", "svm")):
+        md5 = recorded(two_versions, tag)["models/model.joblib"]
+        lineage = json.loads(make(clone, "lineage", REF=md5, JSON="1").stdout)
+        assert lineage["file"] == {"path": "models/model.joblib", "md5": md5}
+        assert bool(lineage["run"]) == knows_runs
+        assert lineage["git"]["tags"] == [f"model@{tag}", tag]
+        assert lineage["params"]["train.estimator"] == estimator
+        assert lineage["files"]["models/model.joblib"] == md5
+        # Not the commit that put another model in its place, of which git's search tells as well.
+        assert clone.git("merge-base", "--is-ancestor", lineage["git"]["commit"], tag) == ""
+    # What both versions hold.
+    raw = recorded(two_versions, "v1.0.0")["data/raw/dataset.parquet"]
+    tags = json.loads(make(clone, "lineage", REF=raw, JSON="1").stdout)["git"]["tags"]
+    assert tags == ["model@v1.0.0", "model@v1.1.0", "v1.0.0", "v1.1.0"]
+
+
+def test_table_that_a_user_added_is_traced_before_any_pipeline_ran(published: Clone) -> None:
+    published.git("checkout", "--quiet", "--orphan", "empty")
+    published.git("rm", "--quiet", "-r", "--cached", "dvc.lock")
+    (published.path / "dvc.lock").unlink()
+    (published.path / "data/external/mine.csv").write_text("a,b\n1,2\n")
+    published.run("dvc", "add", "data/external/mine.csv")
+    published.git("add", "data/external/mine.csv.dvc")
+    published.commit("Add my table")
+    md5 = published.run("md5sum", "data/external/mine.csv").stdout.split()[0]
+    lineage = json.loads(make(published, "lineage", REF=md5, JSON="1").stdout)
+    assert lineage == {
+        "file": {"path": "data/external/mine.csv", "md5": md5},
+        "git": {"commit": published.git("rev-parse", "HEAD"), "tags": []},
+    }
+
+
+@pytest.mark.parametrize(
+    "reference", ["v9.9.9", "--json", "0" * 32, "m-" + "0" * 32, "$(touch hacked)", "$(shell touch hacked)"]
+)
 def test_lineage_of_nothing_is_refused(published: Clone, reference: str) -> None:
-    result = make(published, "lineage", code=2, REF=reference.replace("$", "$$"))
+    result = make(published, "lineage", code=2, REF=reference)
     assert "VersionError: " in result.stderr
     assert not (published.path / "hacked").exists()
-
-
-# --- make again ---
-
-
-@pytest.mark.slow
-def test_published_version_is_reproduced_to_the_byte(published: Clone) -> None:
-    before = (md5s(published), published.git("status", "--porcelain"), len(published.runs()))
-    result = make(published, "reproduce", RUN="v1.0.0")
-    assert result.stdout == "reproduced: 8 of 8 outputs equal to the byte\n"
-    assert (md5s(published), published.git("status", "--porcelain"), len(published.runs())) == before
-
-
-@pytest.mark.slow
-def test_run_is_not_reproduced_when_its_code_was_changed_on_purpose(published: Clone) -> None:
-    (parent,) = published.runs("tags.`git.tag` = 'v1.1.0'")
-    published.edit("src/data/features.py", "ratio = above / below", "ratio = above / below + 1e-3")
-    published.commit("Change a feature behind the pipeline's back")
-    published.git("tag", "v6.6.6")
-    result = make(published, "reproduce", code=1, RUN="v6.6.6")
-    assert result.stdout.startswith("NOT reproduced: ")
-    assert re.search(
-        r"data/processed/features.parquet: sepal_length_to_sepal_width in 150 of 150 rows, by at most 0.001",
-        result.stdout,
-    )
-    # The run itself was made before.
-    assert make(published, "reproduce", RUN=parent.info.run_id).stdout.startswith("reproduced: 8 of 8")
-
-
-def test_run_of_uncommitted_code_or_of_nothing_is_refused(published: Clone) -> None:
-    published.set_param("train.cv", 3)
-    published.launch()
-    run_id = published.parent().info.run_id
-    assert "changes that are not committed" in make(published, "reproduce", code=2, RUN=run_id).stderr
-    assert "has no run" in make(published, "reproduce", code=2, RUN="0" * 32).stderr
-    assert "'-x' is no tag" in make(published, "reproduce", code=2, RUN="-x").stderr
 
 
 # --- predict ---

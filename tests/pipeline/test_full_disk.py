@@ -1,0 +1,73 @@
+"""Versions on a disk that is full: a real file system of a few MB, mounted where nobody else sees it."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.clone import Clone
+from tests.pipeline.versions import recorded
+
+# A mount of its own name space: it is gone with the process, whatever happens in it.
+ALONE = ("unshare", "--map-root-user", "--mount", "sh", "-euc")
+RESTORE = "code=0; make -o install restore TAG=v1.0.0 || code=$?"
+# git would write its index anew even to tell the status.
+TELL = """
+    echo "code $code, branch $(git branch --show-current)"
+    git --no-optional-locks status --porcelain
+    find . -name "*.tmp" -not -path "./.dvc/*"
+"""
+
+
+def can_mount(path: Path) -> bool:
+    path.mkdir()
+    command = [*ALONE, f"mount -t tmpfs tmpfs '{path}'"]
+    try:
+        return not subprocess.run(command, check=False, capture_output=True).returncode
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("before", "free_kb", "reason"),
+    [
+        ("true", 60, "fetching from DVC's remote failed, see above"),
+        ("true", 700, "restoring needs at least 1 MB besides the data"),
+        # The data fits into the cache, and not into the workspace.
+        (
+            "git checkout --quiet v1.0.0 && dvc fetch --quiet && git checkout --quiet main",
+            1070,
+            "`dvc checkout` failed",
+        ),
+    ],
+)
+def test_restore_on_a_full_disk_leaves_all_as_it_was_and_works_once_there_is_room(
+    elsewhere: Clone, two_versions: Path, tmp_path: Path, before: str, free_kb: int, reason: str
+) -> None:
+    small = tmp_path / "small"
+    if not can_mount(small):
+        pytest.skip("this system lets nobody but root mount a file system")
+    script = f"""
+        mount -t tmpfs -o size=20m tmpfs '{small}'; cd '{small}'
+        git clone --quiet '{tmp_path / "origin.git"}' .
+        {before}
+        head -c $(($(df -k --output=avail . | tail -n 1) - {free_kb}))K /dev/zero >.git/filler
+        {RESTORE}
+        {TELL}
+        rm .git/filler
+        {RESTORE}
+        {TELL}
+        dvc status
+        md5sum data/*/*.parquet models/* reports/*.*
+    """
+    result = elsewhere.run(*ALONE, script)
+    first, _, second = result.stdout.partition("code 0")
+    assert first == "code 2, branch main\n"
+    assert second.startswith(", branch \nData and pipelines are up to date.\n")
+    assert f"VersionError: {reason}" in result.stderr
+    assert re.search(r"No space left on device|with \d\d? kB free on the disk", result.stderr)
+    assert "Traceback" not in result.stderr
+    restored = {line.split()[1]: line.split()[0] for line in second.splitlines()[2:]}
+    assert restored == recorded(two_versions, "v1.0.0")

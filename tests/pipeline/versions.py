@@ -1,0 +1,55 @@
+"""What tests of versions do and ask, by `make` and by programs that are not ours."""
+
+import json
+import subprocess
+from pathlib import Path
+
+from tests.pipeline.clone import Clone
+
+MAKE = ("make", "-o", "install")
+
+
+def add_origin(clone: Clone, path: Path) -> None:
+    clone.run("git", "init", "--quiet", "--bare", "--initial-branch", "main", str(path))
+    clone.git("remote", "add", "origin", str(path))
+    clone.git("push", "--quiet", "origin", "main")
+
+
+def make(clone: Clone, target: str, code: int = 0, **variables: str) -> "subprocess.CompletedProcess[str]":
+    # make gives 2 for any failure of a recipe.
+    return clone.run(*MAKE, target, *(f"{name}={value}" for name, value in variables.items()), code=2 if code else 0)
+
+
+def md5s(clone: Clone) -> dict[str, str]:
+    """Give the MD5 of each output as it is in the workspace, told by a program that is not ours."""
+    outputs = [
+        path
+        for folder in ("data/raw", "data/processed", "models", "reports")
+        for path in (clone.path / folder).glob("*.*")
+    ]
+    lines = clone.run("md5sum", *(str(path.relative_to(clone.path)) for path in sorted(outputs))).stdout.splitlines()
+    return {line.split()[1]: line.split()[0] for line in lines}
+
+
+def refs(clone: Clone) -> list[str]:
+    return [line.split()[1] for line in clone.git("ls-remote", "--tags", "--refs", "origin").splitlines()]
+
+
+def objects(clone: Clone, path: str) -> list[Path]:
+    """Find an output's object in the cache, and in the remote if it is there."""
+    md5 = md5s(clone)[path]
+    folders = (clone.path / ".dvc" / "cache", clone.path.parent / "dvc-storage")
+    found = [folder / "files" / "md5" / md5[:2] / md5[2:] for folder in folders]
+    return [path for path in found if path.exists()]
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+
+
+def recorded(two_versions: Path, tag: str) -> dict[str, str]:
+    content: dict[str, str] = json.loads((two_versions / f"{tag}.json").read_text())
+    return content
