@@ -14,12 +14,12 @@ from src.utils.run_stage import run_stage
 def featurize(config: Config) -> StageRecord:
     """Add the declared row-wise features."""
     base = config.base
-    table = read_table(config.data_load.dataset_path, made_by="data_load")
     columns = read_columns(config.data_load.schema_path)
-    X, y = split_target(table, base.target_column, base.task)
+    table = read_table(config.data_load.dataset_path, made_by="data_load")
+    X, _ = split_target(table, base.target_column, base.task)
     featurized = prepare_rows(X, columns, config.features)
     n_features = featurized.shape[1]
-    featurized[base.target_column] = y
+    featurized[base.target_column] = table[base.target_column]
     write_table(featurized, config.featurize.features_path)
     return StageRecord(metrics={"n_features": n_features})
 
