@@ -22,7 +22,7 @@ LAYERS = [
     {"data", "tracking"},
     {"train", "report", "utils"},
     {"stages", "versions"},
-    {"predict"},
+    {"new_data", "predict"},
 ]
 STAGES = ["data_load", "featurize", "data_split", "train", "evaluate"]
 # They record or report what a stage does, and cannot change what it writes.

@@ -149,7 +149,7 @@ def _date_part(rows: _Rows, of: Mapping[str, str]) -> Numbers:
 
 def _text_length(rows: _Rows, of: str) -> Numbers:
     text, _ = to_text(rows.column(of))
-    return text.str.len().to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.asarray(text.str.len(), dtype=np.float64)
 
 
 def _bins(rows: _Rows, of: Mapping[str, Any]) -> Numbers:

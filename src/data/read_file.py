@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import mmap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
@@ -64,10 +65,8 @@ def read_file(path: Path, how: TableFile, as_text: Iterable[str] = (), name: str
 def _read(path: Path, how: TableFile, as_text: set[str], name: str) -> pa.Table:
     if path.is_dir():
         return _read_parts(path, name)
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    compression = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSIONS else ""
-    kind = suffixes[-1] if suffixes else ""
-    if kind in PARQUET_SUFFIXES and not compression:
+    opener, kind = opener_of(path)
+    if kind in PARQUET_SUFFIXES and opener is open_plain:
         # Not the whole file at once, but each part of it.
         with pq.ParquetFile(path) as file:
             return file.read()
@@ -76,14 +75,19 @@ def _read(path: Path, how: TableFile, as_text: set[str], name: str) -> pa.Table:
         raise DataError(
             f"{name}: what kind of table is it? Its name must end in {known}, a text also in {', '.join(COMPRESSIONS)}."
         )
-    return _Text(path, how, "\t" if kind == ".tsv" else ",", COMPRESSIONS.get(compression, open_plain)).read(
-        as_text, name
-    )
+    return _Text(path, how, "\t" if kind == ".tsv" else ",", opener).read(as_text, name)
 
 
 def open_plain(path: Path) -> IO[bytes]:
     """Open a file that is not compressed."""
     return path.open("rb")
+
+
+def opener_of(path: Path) -> tuple[Callable[[Path], Any], str]:
+    """Tell by its name how a file is opened, and what kind of table is in it: `.csv` of `a.csv.gz`."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    compression = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSIONS else ""
+    return COMPRESSIONS.get(compression, open_plain), suffixes[-1] if suffixes else ""
 
 
 def _read_parts(folder: Path, name: str) -> pa.Table:
@@ -119,6 +123,8 @@ class _Text:
         self.how = how
         self.separator = separator if how.separator == "auto" else how.separator
         self.open = opener
+        # Only within quotes; to look for one takes a tenth of the time that parsing with care does.
+        self.may_hold_newlines = opener is not open_plain or _holds_quotes(path)
 
     def read(self, as_text: set[str], name: str) -> pa.Table:
         """Read all, with the types that the text allows."""
@@ -130,6 +136,8 @@ class _Text:
             # One thread counts the rows: now the error tells which it was.
             self._parse(dict.fromkeys(as_text, pa.string()), use_threads=False)
             raise
+        # A name that is not of the encoding is found when it is read.
+        rows.column_names  # noqa: B018
         # "12:30" is no number and no date; the text is kept as it was.
         retold = [field.name for field in rows.schema if pa.types.is_time(field.type)]
         if retold:
@@ -146,7 +154,7 @@ class _Text:
                 read_options=pa_csv.ReadOptions(
                     encoding=self.how.encoding, block_size=BLOCK_BYTES, use_threads=use_threads
                 ),
-                parse_options=pa_csv.ParseOptions(delimiter=self.separator, newlines_in_values=True),
+                parse_options=pa_csv.ParseOptions(delimiter=self.separator, newlines_in_values=self.may_hold_newlines),
                 convert_options=pa_csv.ConvertOptions(
                     column_types=types,
                     # An empty field is missing, whatever else is.
@@ -155,6 +163,14 @@ class _Text:
                     decimal_point=self.how.decimal,
                 ),
             )
+
+
+def _holds_quotes(path: Path) -> bool:
+    with path.open("rb") as file:
+        if not path.stat().st_size:
+            return False
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(b'"') >= 0
 
 
 def _wrong_encoding(name: str, how: TableFile, what: str) -> str:

@@ -103,8 +103,7 @@ def write_columns(columns: Columns, config: Config) -> None:
 
 def _source(config: Config) -> dict[str, Any]:
     """Tell one source from another: all settings but the revision, of which there are many to one table."""
-    source = config.data_load.source.model_dump(mode="json", exclude={"rev"})
-    here = {"target_column": config.base.target_column}
+    source: dict[str, Any] = config.data_load.source.model_dump(mode="json", exclude={"rev"}, exclude_defaults=True)
     if source["kind"] in ("file", "url"):
-        here["external_path"] = config.data_load.external_path.as_posix()
-    return source | here
+        source["external_path"] = config.data_load.external_path.as_posix()
+    return {**source, "target_column": config.base.target_column}

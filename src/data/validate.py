@@ -1,10 +1,12 @@
 """A table held to the kinds of its columns and to what is declared of them: all faults in one report."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from src.config.schema import Config
 from src.data.kinds import N_EXAMPLES, TEXT_KINDS, convert, describe_wrong, text_of
 from src.data.schema import Columns
 from src.errors import DataError
@@ -14,7 +16,7 @@ MEANINGS = {"min": "below", "max": "above", "values": "none of", "order": "not i
 
 
 def hold_to_columns(
-    table: pd.DataFrame, columns: Columns, declared: Columns, recorded: Columns, target_column: str
+    table: pd.DataFrame, columns: Columns, declared: Columns, recorded: Columns, config: Config
 ) -> pd.DataFrame:
     """Bring each column to its kind, and check all that is declared.
 
@@ -23,7 +25,7 @@ def hold_to_columns(
         columns: What each column but the target is.
         declared: What `params.yaml` declares of columns.
         recorded: What an earlier version of the table had; empty if there was none.
-        target_column: Name of the column to predict.
+        config: All settings; where the kinds are recorded, and the column to predict.
 
     Returns:
         The same rows and columns; dtypes as `src.data.kinds` tells.
@@ -31,6 +33,7 @@ def hold_to_columns(
     Raises:
         DataError: With every fault, each with the number of rows and examples.
     """
+    target_column = config.base.target_column
     faults = list(_other_columns(table, declared, recorded, target_column))
     changed: dict[str, pd.Series] = {}
     for name in map(str, table.columns):
@@ -39,15 +42,13 @@ def hold_to_columns(
             continue
         column, wrong = convert(table[name], known)
         if wrong is not None:
-            faults.append(
-                f"column {name!r} {describe_wrong(table[name], wrong, known['kind'])}{_remedy(known, recorded, name)}"
-            )
+            faults.append(f"column {name!r} {describe_wrong(table[name], wrong, known['kind'])}{_hint(known)}")
         if name in declared:
             faults += _check(name, column if wrong is None else column[~wrong], known)
         if name != target_column:
             changed[name] = column
     if faults:
-        raise DataError(_report(faults))
+        raise DataError(_report(faults, config.data_load.schema_path if recorded else None))
     # In the order of the table; the columns themselves are not copied.
     return pd.DataFrame({name: changed.get(name, table[name]) for name in table.columns}, copy=False)
 
@@ -67,10 +68,10 @@ def _other_columns(table: pd.DataFrame, declared: Columns, recorded: Columns, ta
             yield f"column {name!r} was not in the table when the kinds were inferred"
 
 
-def _remedy(known: Mapping[str, Any], recorded: Columns, name: str) -> str:
+def _hint(known: Mapping[str, Any]) -> str:
     if known["kind"] == "date" and "format" not in known:
-        return f" (neither ISO 8601, as 2024-01-31; then declare data_load.columns.{name} with its format, as %d.%m.%Y)"
-    return ", as it was when the kinds were inferred" if name in recorded and known is not None else ""
+        return " (a date is ISO 8601, as 2024-01-31, or declared with its format, as %d.%m.%Y)"
+    return ""
 
 
 def _check(name: str, column: pd.Series, declared: Mapping[str, Any]) -> Iterator[str]:
@@ -109,11 +110,10 @@ def _in_kind(values: Iterable[Any], declared: Mapping[str, Any]) -> list[Any]:
     return convert(pd.Series(list(values)), declared)[0].tolist()
 
 
-def _report(faults: list[str]) -> str:
-    remedy = (
-        "mend the table; or declare the columns in data_load.columns of params.yaml; "
-        "or delete data_load.schema_path to infer the kinds anew"
-    )
+def _report(faults: list[str], schema_path: Path | None) -> str:
+    remedy = "mend the table, or declare the column in data_load.columns of params.yaml"
+    if schema_path:
+        remedy += f", or delete {schema_path}, to which this table was held, and all kinds are inferred anew"
     if len(faults) == 1:
         return f"{faults[0]}; {remedy}."
     more = [f"and {len(faults) - MAX_FAULTS} more"] if len(faults) > MAX_FAULTS else []

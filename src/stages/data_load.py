@@ -21,7 +21,7 @@ def data_load(config: Config) -> StageRecord:
     table, origin = load_source(settings, target_column, read_as_text(known))
     table, n_dropped = settle_target(table, target_column, config.base.task, settings.missing_target)
     columns = infer_columns(table.drop(columns=target_column), known)
-    table = hold_to_columns(table, columns, declared, recorded, target_column)
+    table = hold_to_columns(table, columns, declared, recorded, config)
     write_table(table, settings.dataset_path)
     write_columns(columns, config)
     n_rows, n_columns = table.shape
