@@ -8,7 +8,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 
-from src.data.kinds import conform, convert, to_text
+from src.data.conform import conform
+from src.data.kinds import convert, to_text
 from src.errors import FeatureError
 
 Numbers = NDArray[np.floating[Any]]
@@ -119,7 +120,8 @@ class _Rows:
 def _ratio(rows: _Rows, of: Sequence[str]) -> Numbers:
     above, below = rows.number(of[0]), rows.number(of[1])
     with np.errstate(all="ignore"):
-        return rows.checked(above / below, (above, below), f"dividing by column {of[1]!r}")
+        ratio = above / below
+    return rows.checked(ratio, (above, below), f"dividing by column {of[1]!r}")
 
 
 def _difference(rows: _Rows, of: Sequence[str]) -> Numbers:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from pandas.api.types import (
     is_bool_dtype,
     is_complex_dtype,
@@ -27,15 +28,12 @@ from pandas.api.types import (
     is_timedelta64_dtype,
 )
 
-from src.errors import DataError
-
 TEXT = pd.StringDtype(na_value=np.nan)
 DATE = np.dtype("datetime64[us]")
 TEXT_KINDS = ("category", "ordinal", "high_cardinality")
 TRUE, FALSE = ("1", "t", "true", "y", "yes"), ("0", "f", "false", "n", "no")
 # What counts as missing where text is read as something else.
 MISSING = ("", "nan")
-N_EXAMPLES = 3
 
 # Of each row, whether its value is not of the kind; None if all are.
 Wrong = pd.Series | None
@@ -61,48 +59,6 @@ def convert(column: pd.Series, declared: Mapping[str, Any]) -> tuple[pd.Series, 
         "boolean": _to_boolean,
     }
     return converters.get(kind, to_text)(column)
-
-
-def conform(X: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Bring raw rows to the kinds of their columns.
-
-    Args:
-        X: Shape (n_rows, n_columns); not changed.
-        columns: What each column is; other columns of X pass untouched.
-
-    Returns:
-        The same rows and columns; a level that an ordinal does not know is missing.
-
-    Raises:
-        DataError: A column is absent or twice there, or holds what is not of its kind.
-    """
-    if not X.columns.is_unique:
-        twice = X.columns[X.columns.duplicated()].unique()
-        raise DataError(f"column {', '.join(map(repr, twice))} is there more than once; name each column once.")
-    needed = [name for name, declared in columns.items() if declared["kind"] != "ignore"]
-    if absent := [name for name in needed if name not in X.columns]:
-        raise DataError(f"the rows lack column {', '.join(map(repr, absent))}; these are needed: {', '.join(needed)}.")
-    changed = {}
-    for name in needed:
-        raw, declared = X[name], columns[name]
-        column, wrong = convert(raw, declared)
-        if wrong is not None:
-            raise DataError(f"column {name!r} {describe_wrong(raw, wrong, declared['kind'])}.")
-        if declared["kind"] == "ordinal" and not (known := column.isin(declared["order"])).all():
-            column = column.where(known)
-        if column is not raw:
-            changed[name] = column
-    if not changed:
-        return X.copy(deep=False)
-    return pd.DataFrame({name: changed.get(name, X[name]) for name in X.columns}, index=X.index, copy=False)
-
-
-def describe_wrong(column: pd.Series, wrong: pd.Series, kind: str) -> str:
-    """Tell which values are not of a kind: `holds 2 of 3 values that are no number, as 'x' in row 1`."""
-    positions = np.flatnonzero(wrong.to_numpy())
-    examples = [f"{_shown(column.iloc[position])} in row {position + 1}" for position in positions[:N_EXAMPLES]]
-    article = "no finite number" if kind == "number" else f"no {kind}"
-    return f"holds {len(positions)} of {len(column)} values that are {article}, as {', '.join(examples)}"
 
 
 def to_text(column: pd.Series) -> tuple[pd.Series, Wrong]:
@@ -145,10 +101,23 @@ def _to_number(column: pd.Series) -> tuple[pd.Series, Wrong]:
             values = column.to_numpy(dtype=np.float64, na_value=np.nan)
             number = pd.Series(values, index=column.index, name=column.name)
         wrong = np.isinf(number)
+    elif (parsed := _parse_numbers(column)) is not None:
+        number, wrong = parsed, np.isinf(parsed)
     else:
         number = pd.to_numeric(column.astype(object), errors="coerce").astype(np.float64)
         wrong = (number.isna() & ~_is_missing(column)) | np.isinf(number)
     return number, wrong if wrong.any() else None
+
+
+def _parse_numbers(column: pd.Series) -> pd.Series | None:
+    """Parse text that is all numbers, ten times as fast as what looks at each value; None if it is not."""
+    if column.dtype != TEXT:
+        return None
+    try:
+        numbers = pa.array(column).cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        return None
+    return pd.Series(numbers, index=column.index, name=column.name)
 
 
 def _to_boolean(column: pd.Series) -> tuple[pd.Series, Wrong]:
@@ -189,7 +158,3 @@ def _is_missing(column: pd.Series) -> pd.Series:
     if holds_text(column) and not missing.all():
         missing |= to_text(column)[0].str.strip().str.lower().isin(MISSING)
     return missing
-
-
-def _shown(value: Any) -> str:
-    return repr(value.item() if isinstance(value, np.generic) else value)[:60]

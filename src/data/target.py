@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
 
 from src.config.training import Task
-from src.data.kinds import convert, describe_wrong, holds_text, to_text
+from src.data.conform import describe_wrong
+from src.data.kinds import convert, holds_text, to_text
 from src.errors import DataError
 
 logger = logging.getLogger(__name__)

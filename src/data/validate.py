@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from src.config.schema import Config
-from src.data.kinds import N_EXAMPLES, TEXT_KINDS, convert, describe_wrong, text_of
+from src.data.conform import N_EXAMPLES, describe_wrong
+from src.data.kinds import TEXT_KINDS, convert, text_of
 from src.data.schema import Columns
 from src.errors import DataError
 
