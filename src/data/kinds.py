@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pandas.api.types import (
+    infer_dtype,
     is_bool_dtype,
     is_complex_dtype,
     is_datetime64_any_dtype,
@@ -65,13 +66,12 @@ def to_text(column: pd.Series) -> tuple[pd.Series, Wrong]:
     """Write values as text; the number 1.0 is `1`, as in the file where nothing is missing."""
     if column.dtype == TEXT:
         return column, None
-    if isinstance(column.dtype, pd.StringDtype):
+    if isinstance(column.dtype, pd.StringDtype) or infer_dtype(column) == "string":
         return column.astype(TEXT), None
-    try:
-        codes, levels = pd.factorize(column)
-    except TypeError:
-        # Lists and the like: each is text of its own.
-        return column.map(str, na_action="ignore").astype(TEXT), None
+    if is_object_dtype(column):
+        # Each by itself: to a hash table 1, 1.0 and True are one.
+        return column.map(text_of, na_action="ignore").astype(TEXT), None
+    codes, levels = pd.factorize(column)
     texts = pd.array([*map(text_of, levels), np.nan], dtype=TEXT)
     return pd.Series(texts.take(codes), index=column.index, name=column.name), None
 

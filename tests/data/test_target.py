@@ -9,7 +9,7 @@ TABLE = pd.DataFrame({"a": [1.0, 2.0, 3.0], "target": ["x", "y", "x"], "b": [4.0
 
 
 def test_target_is_separated_from_the_features() -> None:
-    X, y = split_target(TABLE, "target")
+    X, y = split_target(TABLE, "target", "classification")
     assert list(X.columns) == ["a", "b"]
     assert y.tolist() == ["x", "y", "x"]
     assert isinstance(y, np.ndarray)
@@ -17,31 +17,31 @@ def test_target_is_separated_from_the_features() -> None:
 
 def test_table_is_not_changed() -> None:
     table = TABLE.copy()
-    split_target(table, "target")
+    split_target(table, "target", "classification")
     pd.testing.assert_frame_equal(table, TABLE)
 
 
 def test_missing_target_is_named_with_the_columns_there_are() -> None:
     with pytest.raises(DataError) as caught:
-        split_target(TABLE, "species")
+        split_target(TABLE, "species", "classification")
     assert str(caught.value) == "base.target_column = 'species' is not in the table; it has a, target, b."
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), pd.NA])
 def test_rows_without_a_target_are_counted(missing: object) -> None:
     table = TABLE.assign(target=pd.Series(["x", missing, missing], dtype=object))
-    with pytest.raises(DataError, match=r"^target 'target' lacks a value in 2 of 3 rows; drop these rows\.$"):
-        split_target(table, "target")
+    with pytest.raises(DataError, match=r"^target 'target' lacks a value in 2 of 3 rows; drop these rows"):
+        split_target(table, "target", "classification")
 
 
 def test_single_class_is_named() -> None:
     with pytest.raises(DataError, match="holds only the class 'x'; a classifier needs at least two classes"):
-        split_target(TABLE.assign(target="x"), "target")
+        split_target(TABLE.assign(target="x"), "target", "classification")
 
 
 def test_table_without_rows_is_refused() -> None:
     with pytest.raises(DataError, match="holds no rows"):
-        split_target(TABLE.head(0), "target")
+        split_target(TABLE.head(0), "target", "classification")
 
 
 def test_every_class_that_is_too_rare_is_named_with_its_rows() -> None:
