@@ -56,7 +56,7 @@ def _of_columns(config: "Config") -> Iterator[str]:
     if split.kind in ("time", "group") and split.column == target:
         yield f"data_split.split.column = {target!r} is base.target_column; name another column"
     if split.kind == "time" and split.column in declared and declared[split.column].kind not in ("date", "number"):
-        yield f"data_split.split.column = {split.column!r} is declared a {declared[split.column].kind}, not a date"
+        yield f"data_split.split.column = {split.column!r} is declared as {declared[split.column].kind}, not as date"
 
 
 def _of_a_feature(config: "Config", name: str, feature: "Feature") -> Iterator[str]:
@@ -72,7 +72,7 @@ def _of_a_feature(config: "Config", name: str, feature: "Feature") -> Iterator[s
             yield f"{where} uses {column!r}, which is a feature; features are computed from columns of the table"
         if column in declared and declared[column].kind not in KINDS_OF_FEATURES[calculation]:
             yield (
-                f"{where}: {calculation} of {column!r}, which data_load.columns declares a {declared[column].kind}; "
+                f"{where}: {calculation} of {column!r}, which data_load.columns declares as {declared[column].kind}; "
                 f"it takes {', '.join(KINDS_OF_FEATURES[calculation])}"
             )
 

@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any
 
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_numeric_dtype
+from pandas.api.types import is_bool_dtype, is_complex_dtype, is_datetime64_any_dtype, is_numeric_dtype, is_scalar
 
 from src.data.arrow import is_inexact
 from src.data.kinds import convert, holds_text
@@ -50,7 +50,7 @@ def infer_kind(column: pd.Series, name: str) -> str:
     if is_inexact(column):
         # Such numbers name something: as floats two of them could be one.
         return "high_cardinality"
-    if is_numeric_dtype(column):
+    if is_numeric_dtype(column) and not is_complex_dtype(column):
         return "number"
     if is_datetime64_any_dtype(column):
         return "date"
@@ -61,11 +61,10 @@ def infer_kind(column: pd.Series, name: str) -> str:
 
 
 def _kind_of_text(column: pd.Series, name: str) -> str:
-    try:
-        levels = column.dropna().drop_duplicates()
-    except TypeError:
+    if not column.dropna().head(1000).map(is_scalar).all():
         logger.warning("column %r holds lists or the like, which are no feature: ignored", name)
         return "ignore"
+    levels = column.dropna().drop_duplicates()
     if {type(level) for level in levels.head(1000)} == {bool}:
         return "boolean"
     _, wrong = convert(levels.reset_index(drop=True), {"kind": "number"})

@@ -89,9 +89,9 @@ def _check(name: str, column: pd.Series, declared: Mapping[str, Any]) -> Iterato
     checks, meanings = [], {"not_nullable": "missing"}
     for key, limit in limits.items():
         if key in ("min", "max"):
-            checks.append((check.ge if key == "min" else check.le)(limit, name=key))
+            checks.append((check.ge if key == "min" else check.le)(limit, error=key))
         else:
-            checks.append(check.isin(_in_kind(limit, declared), name=key))
+            checks.append(check.isin(_in_kind(limit, declared), error=key))
         meanings[key] = f"{MEANINGS[key]} {key} = {limit}"
     try:
         pandera.SeriesSchema(checks=checks, nullable=not needs_values).validate(column, lazy=True)
