@@ -101,3 +101,107 @@ def test_labels_need_not_be_text(labels: list[object]) -> None:
     table = pd.DataFrame({"row": range(20), "target": labels * 10})
     _, test = split(table, test_size=0.2, random_state=0)
     assert test["target"].value_counts().tolist() == [2, 2]
+
+
+def rows(part: pd.DataFrame) -> list[int]:
+    return [int(row) for row in part["row"]]
+
+
+DAYS = pd.DataFrame(
+    {
+        "row": range(8),
+        "day": pd.to_datetime(["2024-01-0" + day for day in "42317658"]),
+        "target": ["a", "b"] * 4,
+    }
+)
+
+
+def test_newest_rows_are_the_test() -> None:
+    train, test = split(DAYS, 0.25, kind="time", column="day")
+    assert test["day"].min() > train["day"].max()
+    assert rows(test) == [4, 7]
+
+
+@pytest.mark.parametrize("test_size", [0.2, 0.4])
+def test_rows_of_one_date_are_on_one_side(test_size: float) -> None:
+    table = DAYS.assign(day=pd.to_datetime(["2024-01-01"] * 3 + ["2024-01-02"] * 5))
+    train, test = split(table, test_size, kind="time", column="day")
+    assert (rows(train), rows(test)) == ([0, 1, 2], [3, 4, 5, 6, 7])
+
+
+def test_time_may_be_a_number() -> None:
+    train, test = split(DAYS.assign(day=[2020, 2020, 2021, 2021] * 2), 0.5, kind="time", column="day")
+    assert (set(train["day"]), set(test["day"])) == ({2020}, {2021})
+
+
+def test_rows_of_one_date_alone_cannot_be_divided() -> None:
+    with pytest.raises(DataError, match="reach back to the very oldest date"):
+        split(DAYS.assign(day=pd.Timestamp("2024-01-01")), kind="time", column="day")
+
+
+@pytest.mark.parametrize("kind", ["time", "group"])
+def test_rows_without_a_date_or_group_are_counted(kind: str) -> None:
+    table = DAYS.assign(day=DAYS["day"].where(DAYS["row"] > 2))
+    with pytest.raises(DataError, match=r"^data_split\.split\.column = 'day' lacks a value in 3 of 8 rows; mend or"):
+        split(table, kind=kind, column="day")
+
+
+@pytest.mark.parametrize("kind", ["time", "group"])
+def test_missing_column_of_a_split_is_named_with_those_there_are(kind: str) -> None:
+    with pytest.raises(
+        DataError, match=r"data_split\.split\.column = 'gone' is not in the table; it has row, day, target"
+    ):
+        split(DAYS, kind=kind, column="gone")
+
+
+def test_text_is_no_time_and_the_declaration_is_told() -> None:
+    with pytest.raises(DataError, match=r"holds str, as 'a'; .*declare data_load\.columns\.word: \{kind: date\}"):
+        split(DAYS.assign(word=["a"] * 8), kind="time", column="word")
+
+
+def make_groups(n_groups: int = 20, size: int = 5) -> pd.DataFrame:
+    table = make_table(a=n_groups * size // 2, b=n_groups * size // 2)
+    return table.assign(patient=[f"p{row % n_groups}" for row in table["row"]])
+
+
+def test_no_group_is_in_both_parts() -> None:
+    train, test = split(make_groups(), 0.25, kind="group", column="patient")
+    assert not set(train["patient"]) & set(test["patient"])
+    assert test["patient"].nunique() == 5
+    assert sorted([*rows(train), *rows(test)]) == list(range(100))
+
+
+def test_groups_are_drawn_by_the_seed() -> None:
+    drawn = [set(split(make_groups(), 0.25, seed, kind="group", column="patient")[1]["patient"]) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_single_group_cannot_be_divided() -> None:
+    with pytest.raises(DataError, match="'patient' has 1 groups, of which"):
+        split(make_groups(n_groups=1, size=10), kind="group", column="patient")
+
+
+def test_random_split_shares_out_every_row_once_whatever_the_task() -> None:
+    for task in ("classification", "regression"):
+        table = DAYS.assign(target=[0.5, 1.5] * 4) if task == "regression" else DAYS
+        train, test = split(table, 0.25, kind="random", task=task)
+        assert sorted([*rows(train), *rows(test)]) == list(range(8))
+        assert len(test) == 2
+
+
+def test_class_that_no_training_row_has_is_refused() -> None:
+    table = DAYS.assign(target=np.where(DAYS["day"] < "2024-01-08", "old", "new"), row=range(8))
+    table.loc[0, "target"] = "other"
+    with pytest.raises(DataError, match=r"^class 'new' is in no training row, so no model could know it"):
+        split(table, 0.25, kind="time", column="day")
+
+
+def test_class_that_no_test_row_has_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    table = DAYS.assign(target=["a", "b", "rare", "b", "a", "b", "a", "b"])
+    split(table, 0.25, kind="time", column="day")
+    assert "no test row is of class 'rare': no metric can be told of it" in caplog.text
+
+
+def test_too_few_rows_for_a_random_split_are_refused() -> None:
+    with pytest.raises(DataError, match=r"^data_split\.test_size = 0\.99 leaves no row on one side"):
+        split(DAYS.head(2), 0.99, kind="random")
