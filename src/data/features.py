@@ -129,7 +129,9 @@ def _difference(rows: _Rows, of: Sequence[str]) -> Numbers:
         days: Numbers = (rows.date(of[0]) - rows.date(of[1])).dt.total_seconds().to_numpy() / SECONDS_A_DAY
         return days
     first, second = rows.number(of[0]), rows.number(of[1])
-    return rows.checked(first - second, (first, second), f"subtracting column {of[1]!r}")
+    with np.errstate(all="ignore"):
+        difference = first - second
+    return rows.checked(difference, (first, second), f"subtracting column {of[1]!r}")
 
 
 def _product(rows: _Rows, of: Sequence[str]) -> Numbers:
@@ -145,7 +147,10 @@ def _log(rows: _Rows, of: str) -> Numbers:
 
 
 def _date_part(rows: _Rows, of: Mapping[str, str]) -> Numbers:
-    part: pd.Series = getattr(rows.date(of["column"]).dt, of["part"])
+    dates = rows.date(of["column"]).dt
+    part: pd.Series = getattr(
+        dates, {"dayofweek": "day_of_week", "dayofyear": "day_of_year"}.get(of["part"], of["part"])
+    )
     return part.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
