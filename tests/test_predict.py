@@ -1,0 +1,159 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
+
+from src import predict as module
+from src.data.features import prepare_rows
+from src.errors import DataError
+from src.predict import predict_file
+
+COLUMNS: dict[str, dict[str, Any]] = {
+    "n": {"kind": "number"},
+    "code": {"kind": "category"},
+    "flag": {"kind": "boolean"},
+    "day": {"kind": "date", "format": "%d.%m.%Y"},
+    "size": {"kind": "ordinal", "order": ["S", "M"]},
+}
+FEATURES = {"month": {"date_part": {"column": "day", "part": "month"}}}
+RAW = pd.DataFrame(
+    {
+        "n": [1.0, 2.5, np.nan, 4.0] * 5,
+        "code": ["007", "7", None, "None"] * 5,
+        "flag": [True, False, None, True] * 5,
+        "day": ["31.01.2024", "01.02.2024", None, "01.12.2024"] * 5,
+        "size": ["S", "M", None, "S"] * 5,
+    }
+)
+Y = np.array(["a", "b", "a", "b"] * 5)
+
+
+def make_model(estimator: Any, y: Any = Y) -> Pipeline:
+    row_wise = FunctionTransformer(prepare_rows, kw_args={"columns": COLUMNS, "features": FEATURES})
+    encode = ColumnTransformer([("code", OneHotEncoder(handle_unknown="ignore"), ["code"])])
+    return Pipeline([("features", row_wise), ("preprocess", encode), ("estimator", estimator)]).fit(RAW, y)
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> Path:
+    table.to_csv(path, index=False)
+    return path
+
+
+def predictions(model: Pipeline, path: Path) -> pd.DataFrame:
+    output = path.with_name("predictions.parquet")
+    assert predict_file(model, path, output) == len(pd.read_parquet(output))
+    return pd.read_parquet(output)
+
+
+@pytest.fixture
+def model() -> Pipeline:
+    return make_model(LogisticRegression())
+
+
+def test_csv_and_parquet_and_the_model_itself_agree(model: Pipeline, tmp_path: Path) -> None:
+    RAW.to_parquet(tmp_path / "rows.parquet")
+    from_parquet = predictions(model, tmp_path / "rows.parquet")
+    from_csv = predictions(model, write_csv(tmp_path / "rows.csv", RAW))
+    pd.testing.assert_frame_equal(from_csv, from_parquet)
+    assert from_csv["prediction"].tolist() == model.predict(RAW).tolist()
+    assert list(from_csv.columns) == ["prediction", "probability_a", "probability_b"]
+    np.testing.assert_array_equal(from_csv[["probability_a", "probability_b"]], model.predict_proba(RAW))
+
+
+def test_codes_keep_their_zeros_and_none_is_a_level(model: Pipeline, tmp_path: Path) -> None:
+    found = predictions(model, write_csv(tmp_path / "rows.csv", RAW.iloc[[0, 1, 3]]))
+    assert found["prediction"].tolist() == ["a", "b", "b"]
+
+
+def test_unseen_levels_and_rows_of_nothing_are_predicted(model: Pipeline, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("n,code,flag,day,size\n,,,,\n3,new,yes,15.03.2024,XXL\n")
+    assert len(predictions(model, tmp_path / "rows.csv")) == 2
+
+
+def test_regression_has_no_probabilities(tmp_path: Path) -> None:
+    model = make_model(DummyRegressor(), np.arange(20.0))
+    found = predictions(model, write_csv(tmp_path / "rows.csv", RAW))
+    assert found.to_dict("list") == {"prediction": [9.5] * 20}
+
+
+def test_further_columns_are_ignored_with_a_warning(
+    model: Pipeline, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_csv(tmp_path / "rows.csv", RAW.assign(target="a", more=1)[["more", *reversed(RAW.columns), "target"]])
+    assert predictions(model, path)["prediction"].tolist() == model.predict(RAW).tolist()
+    assert f"{path}: ignoring column more, target, which the model was not fitted on" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("n,code,flag,size\n1,7,yes,S\n", " lacks column day; the model needs n, code, flag, day, size."),
+        (
+            "n,code,flag,day,size\n1,7,yes,,S\nx,7,,,\n",
+            ": column 'n' holds 1 of 2 values that are no finite number, as ",
+        ),
+        ("n,code,flag,day,size\ninf,7,yes,,S\n", "as 'inf' in row 1; mend it, or leave it empty if it is missing."),
+        ("n,code,flag,day,size\n1,7,perhaps,,S\n", ": column 'flag' holds 1 of 1 values that are no boolean, as 'perh"),
+        ("n,code,flag,day,size\n1,7,,2024-01-31,S\n", ": column 'day' holds 1 of 1 values that are no date, as '2024-"),
+        ("n,code,flag,day,size\n1,7,yes\n", " cannot be read as csv: CSV parse error: "),
+        ("n,n,code,flag,day,size\n1,1,7,yes,,S\n", ": column n is there more than once; name each column once."),
+        ("n,code,flag,day,size\n", " holds no rows."),
+        ("", " cannot be read as csv: Empty CSV file."),
+    ],
+)
+def test_rows_that_cannot_be_predicted_are_refused_before_anything_is_written(
+    model: Pipeline, tmp_path: Path, content: str, told: str
+) -> None:
+    path, output = tmp_path / "rows.csv", tmp_path / "predictions.csv"
+    path.write_text(content)
+    output.write_text("older predictions")
+    with pytest.raises(DataError) as caught:
+        predict_file(model, path, output)
+    assert str(caught.value).startswith(str(path))
+    assert told in str(caught.value)
+    assert output.read_text() == "older predictions"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["predictions.csv", "rows.csv"]
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.csv"])
+def test_file_that_is_missing_is_named(model: Pipeline, tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match="is missing"):
+        predict_file(model, tmp_path / name, tmp_path / "predictions.csv")
+
+
+def test_file_that_is_no_parquet_is_named(model: Pipeline, tmp_path: Path) -> None:
+    (tmp_path / "rows.parquet").write_text("n\n1\n")
+    with pytest.raises(DataError, match=r"rows\.parquet cannot be read as parquet: "):
+        predict_file(model, tmp_path / "rows.parquet", tmp_path / "predictions.csv")
+
+
+def test_wrong_value_far_below_is_told_by_its_row(
+    model: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHUNK_ROWS", 7)
+    RAW.assign(n=[*["1"] * 18, "x", "2"]).to_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match="as 'x' in row 19"):
+        predict_file(model, tmp_path / "rows.parquet", tmp_path / "predictions.csv")
+
+
+def test_pieces_are_predicted_as_the_whole(model: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    RAW.to_parquet(tmp_path / "rows.parquet")
+    whole = predictions(model, tmp_path / "rows.parquet")
+    monkeypatch.setattr(module, "CHUNK_ROWS", 7)
+    pd.testing.assert_frame_equal(predictions(model, tmp_path / "rows.parquet"), whole)
+
+
+def test_labels_may_be_numbers(tmp_path: Path) -> None:
+    model = make_model(DummyClassifier(strategy="prior"), np.array([1, 2, 1, 1] * 5))
+    found = predictions(model, write_csv(tmp_path / "rows.csv", RAW))
+    assert json.loads(found.head(1).to_json(orient="records")) == [
+        {"prediction": 1, "probability_1": 0.75, "probability_2": 0.25}
+    ]
