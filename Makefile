@@ -15,7 +15,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export NO_MKDOCS_2_WARNING := 1
 GRID ?= train.estimator=knn,logreg,svm
 # Recipes read these as "$$NAME", so that no letter in them means anything to the shell.
-export NAME URL ENDPOINT DIR GRID TAG MESSAGE A B RUN REF RUNS
+export NAME URL ENDPOINT DIR GRID TAG MESSAGE A B RUN REF RUNS FILE TARGET
 
 UV := $(BIN)/uv
 # uv installs in a quarter of pip's time, but does not read pip's configuration: where
@@ -89,7 +89,11 @@ cache: install ## Share DVC's cache with other clones: make cache DIR=/data/dvc-
 
 # --- the pipeline ---------------------------------------------------------------
 
-.PHONY: pipeline repro experiments sync ui
+.PHONY: new-data pipeline repro experiments sync ui
+new-data: install ## Set params.yaml up for a table: make new-data FILE=table.csv|URL=https://… [TARGET=column] [YES=1]
+	@test -n "$$FILE$$URL" || { echo "which? make new-data FILE=table.csv, or URL=https://…" >&2; exit 2; }
+	@python -m src.new_data $(if $(FILE),--file="$$FILE",--url="$$URL") $(if $(TARGET),--target="$$TARGET") $(if $(YES),--yes)
+
 pipeline: install ## Run what changed under one MLflow run: make pipeline [NAME=…] [ARGS=…]
 	@python -m src.utils.start_pipeline $(if $(NAME),--name "$$NAME") $(ARGS)
 

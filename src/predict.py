@@ -3,57 +3,63 @@
 import argparse
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
-from pandas.api.types import is_numeric_dtype
 from tqdm import tqdm
 
 from src.atomic import atomic_path
+from src.config.sources import TableFile
+from src.data.arrow import to_table
+from src.data.conform import describe_wrong
+from src.data.kinds import convert
 from src.errors import DataError
 from src.utils.command import command
 from src.versions.models import load_model
 
 logger = logging.getLogger(__name__)
 
+# What is in memory at a time; a row of a CSV may not be longer.
 CHUNK_ROWS = 100_000
+READ = pa_csv.ReadOptions(block_size=8 * 2**20)
+PARSE = pa_csv.ParseOptions(newlines_in_values=True)
 
 
-def predict_file(model: Any, input_path: Path, output_path: Path, chunk_rows: int = CHUNK_ROWS) -> int:
-    """Predict each row of a table, chunk by chunk; the output appears whole or not at all.
+def predict_file(model: Any, input_path: Path, output_path: Path) -> int:
+    """Predict each row of a table, piece by piece; the output appears whole or not at all.
 
     Args:
         model: A fitted Pipeline that takes raw columns, as `load_model` gives it.
         input_path: CSV or Parquet with the raw columns; further columns are ignored with a warning.
         output_path: CSV or Parquet: in the order of the rows `prediction` and, if the model has
             probabilities, `probability_<class>` in [0, 1].
-        chunk_rows: Rows in memory at a time.
 
     Returns:
         Number of rows.
 
     Raises:
-        DataError: The input cannot be read, lacks a column, or holds text where the model
-            was fitted on numbers.
+        DataError: The input cannot be read, lacks a column, or holds what is not of the kind
+            that the column had when the model was fitted.
         FeatureError: A feature cannot be computed on a row.
     """
     for path in (input_path, output_path):
         if path.suffix not in (".csv", ".parquet"):
             raise DataError(f"{path} must end in .csv or .parquet.")
-    numbers, n_rows = _number_columns(model), 0
+    names, columns = list(model.feature_names_in_), model["features"].kw_args["columns"]
+    n_rows = 0
     with atomic_path(output_path) as partial, _Writer(partial) as writer:
         progress = tqdm(desc="predicting", unit=" rows", disable=None)
-        for chunk in _read_chunks(input_path, list(model.feature_names_in_), numbers, chunk_rows):
-            if chunk.empty:
+        for raw in _read_pieces(input_path, names):
+            if raw.empty:
                 continue
-            _check_numbers(chunk.reset_index(drop=True), numbers, input_path, n_rows)
-            writer.write(_predict(model, chunk))
-            n_rows += len(chunk)
-            progress.update(len(chunk))
+            writer.write(_predict(model, _convert(raw, columns, input_path, n_rows)))
+            n_rows += len(raw)
+            progress.update(len(raw))
         progress.close()
         if not n_rows:
             raise DataError(f"{input_path} holds no rows.")
@@ -70,50 +76,52 @@ def _predict(model: Any, X: pd.DataFrame) -> pd.DataFrame:
     return predictions
 
 
-def _number_columns(model: Any) -> set[str]:
-    """List the raw columns that were numbers when the model was fitted."""
-    fitted = {name: columns for name, _, columns in model["preprocess"].transformers_}
-    return set(fitted["numbers"]) & set(model.feature_names_in_)
+def _convert(raw: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]], path: Path, offset: int) -> pd.DataFrame:
+    """Bring raw rows to the kinds that the model was fitted on, and name the first that cannot be."""
+    converted = {}
+    for name in raw.columns:
+        converted[name], wrong = convert(raw[name], columns[name])
+        if wrong is not None:
+            told = describe_wrong(raw[name], wrong, columns[name]["kind"], offset)
+            raise DataError(f"{path}: column {name!r} {told}; mend it, or leave it empty if it is missing.")
+    return pd.DataFrame(converted, copy=False)
 
 
-def _read_chunks(path: Path, columns: list[str], numbers: set[str], chunk_rows: int) -> Iterator[pd.DataFrame]:
+def _read_pieces(path: Path, names: list[str]) -> Iterator[pd.DataFrame]:
     try:
         if path.suffix == ".parquet":
             with pq.ParquetFile(path) as file:
-                _check_columns(path, file.schema_arrow.names, columns)
-                for batch in file.iter_batches(chunk_rows, columns=columns):
-                    yield batch.to_pandas()[columns]
+                _check_columns(path, file.schema_arrow.names, names)
+                for batch in file.iter_batches(CHUNK_ROWS, columns=names):
+                    yield to_table(pa.Table.from_batches([batch]), str(path))[names]
             return
-        header = pd.read_csv(path, nrows=0)
-        _check_columns(path, list(header.columns), columns)
-        # The wrong type in a chunk is told by its row; text that looks like a number stays text.
-        text = {name: "str" for name in columns if name not in numbers}
-        for chunk in pd.read_csv(path, usecols=columns, dtype=text, chunksize=chunk_rows, low_memory=False):
-            yield chunk[columns]
+        with pa_csv.open_csv(path, READ, PARSE) as file:
+            header = file.schema.names
+        _check_columns(path, header, names)
+        # All as text, as the kinds of the columns want it: `007` of a category is not 7.
+        as_text = pa_csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()),
+            include_columns=names,
+            null_values=TableFile().na_values,
+            strings_can_be_null=True,
+        )
+        with pa_csv.open_csv(path, READ, PARSE, as_text) as file:
+            for batch in file:
+                yield to_table(pa.Table.from_batches([batch]), str(path))
     except FileNotFoundError:
         raise DataError(f"{path} is missing.") from None
-    except (pa.ArrowInvalid, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as {path.suffix[1:]}: {' '.join(str(error).split())}.") from error
 
 
 def _check_columns(path: Path, found: list[str], needed: list[str]) -> None:
-    missing = [name for name in needed if name not in found]
-    if missing:
+    if missing := [name for name in needed if name not in found]:
         raise DataError(f"{path} lacks column {', '.join(missing)}; the model needs {', '.join(needed)}.")
-    extra = [name for name in found if name not in needed]
-    if extra:
+    if twice := [name for name in needed if found.count(name) > 1]:
+        raise DataError(f"{path}: column {', '.join(twice)} is there more than once; name each column once.")
+    known = set(needed)
+    if extra := [name for name in found if name not in known]:
         logger.warning("%s: ignoring column %s, which the model was not fitted on", path, ", ".join(extra))
-
-
-def _check_numbers(chunk: pd.DataFrame, numbers: set[str], path: Path, offset: int) -> None:
-    for name in sorted(numbers):
-        column = chunk[name]
-        if is_numeric_dtype(column) or column.isna().all():
-            continue
-        parsed = pd.to_numeric(column, errors="coerce")
-        wrong = column[parsed.isna() & column.notna()]
-        example = f", as {wrong.iloc[0]!r} in row {offset + int(wrong.index[0]) + 1}" if len(wrong) else ""
-        raise DataError(f"{path}: column {name} must hold numbers, got {column.dtype}{example}.")
 
 
 class _Writer:

@@ -1,177 +1,159 @@
-"""Prediction of a file: by a model that the pipeline's own code fitted, on files as users have them."""
-
-import re
-import resource
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
-from src.config.schema import Train
-from src.data.features import add_features
-from src.errors import DataError, FeatureError
+from src import predict as module
+from src.data.features import prepare_rows
+from src.errors import DataError
 from src.predict import predict_file
-from src.train.train import fit_model
 
-FEATURES = {"ratio": {"ratio": ["height", "width"]}}
-
-
-def make_rows(n_rows: int) -> pd.DataFrame:
-    random = np.random.default_rng(0)
-    return pd.DataFrame(
-        {
-            "height": random.uniform(1, 9, n_rows),
-            "width": random.uniform(1, 9, n_rows),
-            "color": random.choice(["red", "green"], n_rows),
-        }
-    )
-
-
-def fit(estimator: str) -> Pipeline:
-    rows = make_rows(60)
-    labels = np.where(rows["height"] > rows["width"], "tall", "wide")
-    grid = {"logreg": {"C": [1.0]}, "svm": {"C": [1.0]}, "knn": {"n_neighbors": [3]}}
-    settings = Train.model_validate(
-        {
-            "estimator": estimator,
-            "cv": 2,
-            "scoring": "accuracy",
-            "n_jobs": 1,
-            "param_grid": grid,
-            "model_path": "model.joblib",
-            "cv_metrics_path": "cv.json",
-        }
-    )
-    return fit_model(add_features(rows, FEATURES), labels, FEATURES, settings, random_state=0).model
+COLUMNS: dict[str, dict[str, Any]] = {
+    "n": {"kind": "number"},
+    "code": {"kind": "category"},
+    "flag": {"kind": "boolean"},
+    "day": {"kind": "date", "format": "%d.%m.%Y"},
+    "size": {"kind": "ordinal", "order": ["S", "M"]},
+}
+FEATURES = {"month": {"date_part": {"column": "day", "part": "month"}}}
+RAW = pd.DataFrame(
+    {
+        "n": [1.0, 2.5, np.nan, 4.0] * 5,
+        "code": ["007", "7", None, "None"] * 5,
+        "flag": [True, False, None, True] * 5,
+        "day": ["31.01.2024", "01.02.2024", None, "01.12.2024"] * 5,
+        "size": ["S", "M", None, "S"] * 5,
+    }
+)
+Y = np.array(["a", "b", "a", "b"] * 5)
 
 
-@pytest.fixture(scope="module")
-def model() -> Pipeline:
-    return fit("logreg")
+def make_model(estimator: Any, y: Any = Y) -> Pipeline:
+    row_wise = FunctionTransformer(prepare_rows, kw_args={"columns": COLUMNS, "features": FEATURES})
+    encode = ColumnTransformer([("code", OneHotEncoder(handle_unknown="ignore"), ["code"])])
+    return Pipeline([("features", row_wise), ("preprocess", encode), ("estimator", estimator)]).fit(RAW, y)
 
 
-def write(table: pd.DataFrame, path: Path) -> Path:
-    if path.suffix == ".csv":
-        table.to_csv(path, index=False)
-    else:
-        table.to_parquet(path)
+def write_csv(path: Path, table: pd.DataFrame) -> Path:
+    table.to_csv(path, index=False)
     return path
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-@pytest.mark.parametrize("chunk_rows", [1, 7, 1000])
-def test_rows_are_predicted_in_their_order_whatever_the_chunks(
-    model: Pipeline, tmp_path: Path, suffix: str, chunk_rows: int
-) -> None:
-    rows = make_rows(20)
-    output = tmp_path / "new folder" / f"it's -out{suffix}"
-    assert predict_file(model, write(rows, tmp_path / f"my rows{suffix}"), output, chunk_rows) == 20
-    made = pd.read_csv(output) if suffix == ".csv" else pd.read_parquet(output)
-    assert list(made.columns) == ["prediction", "probability_tall", "probability_wide"]
-    assert made["prediction"].tolist() == model.predict(rows).tolist()
-    np.testing.assert_allclose(made.iloc[:, 1:], model.predict_proba(rows), rtol=1e-12)
-    assert [path.name for path in output.parent.iterdir()] == [output.name]
+def predictions(model: Pipeline, path: Path) -> pd.DataFrame:
+    output = path.with_name("predictions.parquet")
+    assert predict_file(model, path, output) == len(pd.read_parquet(output))
+    return pd.read_parquet(output)
 
 
-def test_model_without_probabilities_gives_the_class_alone(tmp_path: Path) -> None:
-    output = tmp_path / "out.parquet"
-    predict_file(fit("svm"), write(make_rows(5), tmp_path / "rows.parquet"), output)
-    assert list(pd.read_parquet(output).columns) == ["prediction"]
+@pytest.fixture
+def model() -> Pipeline:
+    return make_model(LogisticRegression())
 
 
-def test_progress_is_shown_to_a_terminal_and_to_nobody_else(
-    model: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows = write(make_rows(20), tmp_path / "rows.csv")
-    predict_file(model, rows, tmp_path / "out.csv", chunk_rows=5)
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    predict_file(model, rows, tmp_path / "out.csv", chunk_rows=5)
-    assert re.search(r"predicting: 20 rows", capsys.readouterr().err)
+def test_csv_and_parquet_and_the_model_itself_agree(model: Pipeline, tmp_path: Path) -> None:
+    RAW.to_parquet(tmp_path / "rows.parquet")
+    from_parquet = predictions(model, tmp_path / "rows.parquet")
+    from_csv = predictions(model, write_csv(tmp_path / "rows.csv", RAW))
+    pd.testing.assert_frame_equal(from_csv, from_parquet)
+    assert from_csv["prediction"].tolist() == model.predict(RAW).tolist()
+    assert list(from_csv.columns) == ["prediction", "probability_a", "probability_b"]
+    np.testing.assert_array_equal(from_csv[["probability_a", "probability_b"]], model.predict_proba(RAW))
 
 
-def test_other_columns_are_ignored_with_a_warning(
+def test_codes_keep_their_zeros_and_none_is_a_level(model: Pipeline, tmp_path: Path) -> None:
+    found = predictions(model, write_csv(tmp_path / "rows.csv", RAW.iloc[[0, 1, 3]]))
+    assert found["prediction"].tolist() == ["a", "b", "b"]
+
+
+def test_unseen_levels_and_rows_of_nothing_are_predicted(model: Pipeline, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("n,code,flag,day,size\n,,,,\n3,new,yes,15.03.2024,XXL\n")
+    assert len(predictions(model, tmp_path / "rows.csv")) == 2
+
+
+def test_regression_has_no_probabilities(tmp_path: Path) -> None:
+    model = make_model(DummyRegressor(), np.arange(20.0))
+    found = predictions(model, write_csv(tmp_path / "rows.csv", RAW))
+    assert found.to_dict("list") == {"prediction": [9.5] * 20}
+
+
+def test_further_columns_are_ignored_with_a_warning(
     model: Pipeline, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rows = make_rows(5)
-    path = write(rows.assign(note="x", id=range(5))[["note", "color", "width", "id", "height"]], tmp_path / "rows.csv")
-    predict_file(model, path, tmp_path / "out.parquet")
-    assert "ignoring column note, id" in caplog.text
-    assert pd.read_parquet(tmp_path / "out.parquet")["prediction"].tolist() == model.predict(rows).tolist()
-
-
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_columns_that_are_missing_are_named(model: Pipeline, tmp_path: Path, suffix: str) -> None:
-    path = write(make_rows(5).drop(columns=["height", "color"]), tmp_path / f"rows{suffix}")
-    refuse(model, path, r"lacks column height, color; the model needs height, width, color", tmp_path)
-
-
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-# pandas closes its reader of a CSV only when it is collected.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_text_among_numbers_is_named_by_its_row(model: Pipeline, tmp_path: Path, suffix: str) -> None:
-    rows = make_rows(20).astype({"width": "str"})
-    rows.loc[17, "width"] = "broad"
-    path = write(rows, tmp_path / f"rows{suffix}")
-    refuse(model, path, r"column width must hold numbers, got \w+, as 'broad' in row 18", tmp_path)
-
-
-def test_row_whose_feature_cannot_be_computed_is_refused_in_a_late_chunk_too(model: Pipeline, tmp_path: Path) -> None:
-    rows = make_rows(20)
-    rows.loc[17, "width"] = 0.0
-    path = write(rows, tmp_path / "rows.parquet")
-    refuse(model, path, "gives infinity or NaN", tmp_path, 7, FeatureError)
+    path = write_csv(tmp_path / "rows.csv", RAW.assign(target="a", more=1)[["more", *reversed(RAW.columns), "target"]])
+    assert predictions(model, path)["prediction"].tolist() == model.predict(RAW).tolist()
+    assert f"{path}: ignoring column more, target, which the model was not fitted on" in caplog.messages
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "reason"),
+    ("content", "told"),
     [
-        ("none.csv", None, "is missing"),
-        ("none.parquet", None, "is missing"),
-        ("empty.csv", b"", "cannot be read as csv"),
-        ("header.csv", b"height,width,color\n", "holds no rows"),
-        ("latin.csv", b"height,width,color\n1,2,gr\xfcn\n", "cannot be read as csv"),
-        ("zip.parquet", b"PK not parquet", "cannot be read as parquet"),
-        ("rows.xlsx", b"", r"must end in \.csv or \.parquet"),
+        ("n,code,flag,size\n1,7,yes,S\n", " lacks column day; the model needs n, code, flag, day, size."),
+        (
+            "n,code,flag,day,size\n1,7,yes,,S\nx,7,,,\n",
+            ": column 'n' holds 1 of 2 values that are no finite number, as ",
+        ),
+        ("n,code,flag,day,size\ninf,7,yes,,S\n", "as 'inf' in row 1; mend it, or leave it empty if it is missing."),
+        ("n,code,flag,day,size\n1,7,perhaps,,S\n", ": column 'flag' holds 1 of 1 values that are no boolean, as 'perh"),
+        ("n,code,flag,day,size\n1,7,,2024-01-31,S\n", ": column 'day' holds 1 of 1 values that are no date, as '2024-"),
+        ("n,code,flag,day,size\n1,7,yes\n", " cannot be read as csv: CSV parse error: "),
+        ("n,n,code,flag,day,size\n1,1,7,yes,,S\n", ": column n is there more than once; name each column once."),
+        ("n,code,flag,day,size\n", " holds no rows."),
+        ("", " cannot be read as csv: Empty CSV file."),
     ],
 )
-def test_file_that_is_no_table_is_refused(
-    model: Pipeline, tmp_path: Path, name: str, content: bytes | None, reason: str
+def test_rows_that_cannot_be_predicted_are_refused_before_anything_is_written(
+    model: Pipeline, tmp_path: Path, content: str, told: str
 ) -> None:
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    refuse(model, tmp_path / name, reason, tmp_path)
+    path, output = tmp_path / "rows.csv", tmp_path / "predictions.csv"
+    path.write_text(content)
+    output.write_text("older predictions")
+    with pytest.raises(DataError) as caught:
+        predict_file(model, path, output)
+    assert str(caught.value).startswith(str(path))
+    assert told in str(caught.value)
+    assert output.read_text() == "older predictions"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["predictions.csv", "rows.csv"]
 
 
-def test_disk_that_is_full_leaves_the_old_output_and_no_half_of_a_new_one(model: Pipeline, tmp_path: Path) -> None:
-    rows = write(make_rows(2000), tmp_path / "rows.parquet")
-    (tmp_path / "out.csv").write_text("old")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # A file may not grow beyond this: writing fails as on a full disk.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
-    try:
-        with pytest.raises(OSError, match="too large"):
-            predict_file(model, rows, tmp_path / "out.csv", chunk_rows=100)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert (tmp_path / "out.csv").read_text() == "old"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "rows.parquet"]
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.csv"])
+def test_file_that_is_missing_is_named(model: Pipeline, tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match="is missing"):
+        predict_file(model, tmp_path / name, tmp_path / "predictions.csv")
 
 
-def refuse(
-    model: Pipeline,
-    path: Path,
-    reason: str,
-    folder: Path,
-    chunk_rows: int = 1000,
-    kind: type[DataError] = DataError,
+def test_file_that_is_no_parquet_is_named(model: Pipeline, tmp_path: Path) -> None:
+    (tmp_path / "rows.parquet").write_text("n\n1\n")
+    with pytest.raises(DataError, match=r"rows\.parquet cannot be read as parquet: "):
+        predict_file(model, tmp_path / "rows.parquet", tmp_path / "predictions.csv")
+
+
+def test_wrong_value_far_below_is_told_by_its_row(
+    model: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    output = folder / "out.csv"
-    output.write_text("old")
-    before = sorted(folder.iterdir())
-    with pytest.raises(kind, match=reason):
-        predict_file(model, path, output, chunk_rows)
-    assert output.read_text() == "old"
-    assert sorted(folder.iterdir()) == before
+    monkeypatch.setattr(module, "CHUNK_ROWS", 7)
+    RAW.assign(n=[*["1"] * 18, "x", "2"]).to_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match="as 'x' in row 19"):
+        predict_file(model, tmp_path / "rows.parquet", tmp_path / "predictions.csv")
+
+
+def test_pieces_are_predicted_as_the_whole(model: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    RAW.to_parquet(tmp_path / "rows.parquet")
+    whole = predictions(model, tmp_path / "rows.parquet")
+    monkeypatch.setattr(module, "CHUNK_ROWS", 7)
+    pd.testing.assert_frame_equal(predictions(model, tmp_path / "rows.parquet"), whole)
+
+
+def test_labels_may_be_numbers(tmp_path: Path) -> None:
+    model = make_model(DummyClassifier(strategy="prior"), np.array([1, 2, 1, 1] * 5))
+    found = predictions(model, write_csv(tmp_path / "rows.csv", RAW))
+    assert json.loads(found.head(1).to_json(orient="records")) == [
+        {"prediction": 1, "probability_1": 0.75, "probability_2": 0.25}
+    ]

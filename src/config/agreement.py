@@ -8,9 +8,22 @@ from typing import TYPE_CHECKING
 from src.config.training import ESTIMATOR_PARAMS, SCORINGS
 
 if TYPE_CHECKING:
+    from src.config.columns import Feature
     from src.config.schema import Config
 
 EXTERNAL_DIR = Path("data/external")
+TARGET_KINDS = {"classification": ("boolean", "category", "number", "ordinal"), "regression": ("number",)}
+_NUMBERS, _TEXTS = ("boolean", "number"), ("category", "high_cardinality", "ordinal")
+# What each calculation of a feature can be of.
+KINDS_OF_FEATURES = {
+    "ratio": _NUMBERS,
+    "difference": (*_NUMBERS, "date"),
+    "product": _NUMBERS,
+    "log": _NUMBERS,
+    "date_part": ("date",),
+    "text_length": _TEXTS,
+    "bins": _NUMBERS,
+}
 
 
 def find_faults(config: "Config") -> list[str]:
@@ -28,12 +41,40 @@ def _of_the_source(config: "Config") -> Iterator[str]:
 
 
 def _of_columns(config: "Config") -> Iterator[str]:
-    target, split = config.base.target_column, config.data_split.split
+    target, split, declared = config.base.target_column, config.data_split.split, config.data_load.columns
+    source = config.data_load.source
+    for name in () if source.kind == "sklearn" else source.dates:
+        if name in declared and declared[name].kind != "date":
+            yield f"data_load.columns.{name}.kind = {declared[name].kind!r}, and data_load.source.dates has it"
+    if target in declared and declared[target].kind not in TARGET_KINDS[config.base.task]:
+        yield (
+            f"data_load.columns.{target}.kind = {declared[target].kind!r}: the target of a {config.base.task} is "
+            f"one of {', '.join(TARGET_KINDS[config.base.task])}"
+        )
     for name, feature in config.featurize.features.items():
-        if target in (name, *feature.columns):
-            yield f"featurize.features.{name} uses base.target_column = {target!r}: a feature must not know the answer"
+        yield from _of_a_feature(config, name, feature)
     if split.kind in ("time", "group") and split.column == target:
         yield f"data_split.split.column = {target!r} is base.target_column; name another column"
+    if split.kind == "time" and split.column in declared and declared[split.column].kind not in ("date", "number"):
+        yield f"data_split.split.column = {split.column!r} is declared as {declared[split.column].kind}, not as date"
+
+
+def _of_a_feature(config: "Config", name: str, feature: "Feature") -> Iterator[str]:
+    target, declared, features = config.base.target_column, config.data_load.columns, config.featurize.features
+    where = f"featurize.features.{name}"
+    if target in (name, *feature.columns):
+        yield f"{where} uses base.target_column = {target!r}: a feature must not know the answer"
+    if name in declared:
+        yield f"{where} has the name of a column that data_load.columns declares; choose another name"
+    (calculation,) = feature.model_dump(exclude_none=True)
+    for column in feature.columns:
+        if column in features and column not in declared:
+            yield f"{where} uses {column!r}, which is a feature; features are computed from columns of the table"
+        if column in declared and declared[column].kind not in KINDS_OF_FEATURES[calculation]:
+            yield (
+                f"{where}: {calculation} of {column!r}, which data_load.columns declares as {declared[column].kind}; "
+                f"it takes {', '.join(KINDS_OF_FEATURES[calculation])}"
+            )
 
 
 def _of_the_task(config: "Config") -> Iterator[str]:

@@ -16,6 +16,7 @@ class Column(Section):
     Attributes:
         kind: `high_cardinality` is a category of very many levels, as a postcode; `ignore` is no feature.
         order: Levels of an ordinal, lowest first.
+        format: How a date is written if not as ISO 8601, as `%d.%m.%Y`.
         missing: Whether a value may be missing.
         min: Lowest number allowed.
         max: Highest number allowed.
@@ -24,6 +25,7 @@ class Column(Section):
 
     kind: Kind
     order: Annotated[list[Value], Field(min_length=2)] | None = None
+    format: Annotated[str, Field(pattern="%")] | None = None
     missing: bool = True
     min: float | None = None
     max: float | None = None
@@ -33,6 +35,8 @@ class Column(Section):
     def _fits_its_kind(self) -> "Column":
         if (self.kind == "ordinal") != (self.order is not None):
             raise ValueError("order is what an ordinal has, and only an ordinal: list its levels, lowest first")
+        if self.kind != "date" and self.format is not None:
+            raise ValueError(f"format is for dates, and this is a {self.kind}")
         if self.kind != "number" and (self.min is not None or self.max is not None):
             raise ValueError(f"min and max are for numbers, and this is a {self.kind}")
         if self.min is not None and self.max is not None and self.min > self.max:

@@ -8,7 +8,8 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from src.config.schema import Config, Section
+from src.config.schema import Config
+from src.config.section import Section
 from src.config.yaml_file import read_yaml
 from src.errors import ConfigError
 

@@ -1,8 +1,9 @@
 """Settings of where rows come from, and of how a file of rows is written."""
 
+import codecs
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from src.config.section import ColumnName, PublicUrl, Section
 
@@ -14,19 +15,33 @@ class SklearnSource(Section):
     name: Literal["breast_cancer", "diabetes", "digits", "iris", "wine"]
 
 
+def _one_letter(separator: str) -> str:
+    if separator != "auto" and (len(separator) != 1 or not separator.isascii() or separator in '"\r\n'):
+        raise ValueError("must be auto or one ASCII letter but a quote or line end, as ';' or '\\t'")
+    return separator
+
+
+def _known_encoding(encoding: str) -> str:
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        raise ValueError("names no encoding; try utf-8, cp1252, latin-1 or utf-16") from None
+    return encoding
+
+
 class TableFile(Section):
     """How a file of rows is written; Parquet ignores all but `dates`.
 
     Attributes:
-        separator: Between the fields of a CSV; `auto` is a tab for `.tsv`, else a comma.
+        separator: Between the fields of a CSV, one letter; `auto` is a tab for `.tsv`, else a comma.
         encoding: Of the text, as Python names it.
         decimal: Decimal mark of numbers.
-        na_values: Texts that mean a missing value. The text `None` is a category.
-        dates: Columns that hold dates as text.
+        na_values: Texts that mean a missing value, beside the empty one. The text `None` is a category.
+        dates: Columns that hold dates as text of ISO 8601; for others declare the column with its format.
     """
 
-    separator: Annotated[str, Field(min_length=1)] = "auto"
-    encoding: str = "utf-8"
+    separator: Annotated[str, AfterValidator(_one_letter)] = "auto"
+    encoding: Annotated[str, AfterValidator(_known_encoding)] = "utf-8"
     decimal: Literal[".", ","] = "."
     na_values: list[str] = Field(default=["", "#N/A", "N/A", "NA", "NULL", "NaN", "nan", "null"])
     dates: list[ColumnName] = Field(default=[])

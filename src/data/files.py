@@ -2,24 +2,29 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from src.atomic import atomic_path
 from src.errors import MissingInputError
 
 logger = logging.getLogger(__name__)
 
+# A part is encoded in memory before it is written.
+ROWS_OF_A_PART = 262_144
 
-def read_table(path: Path, made_by: str) -> pd.DataFrame:
-    """Read a Parquet file.
+
+def read_table(path: Path, made_by: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a Parquet file, in memory once: each column of pyarrow is freed as pandas has it.
 
     Args:
         path: The file.
         made_by: Stage that writes it, named in the error.
+        columns: Those to read, by default all; what the file does not have is left out.
 
     Returns:
         The table, shape (n_rows, n_columns).
@@ -29,7 +34,11 @@ def read_table(path: Path, made_by: str) -> pd.DataFrame:
     """
     again = f"stage {made_by} makes it: run `dvc repro {made_by}`"
     try:
-        return pd.read_parquet(path)
+        with pq.ParquetFile(path) as file:
+            known = None if columns is None else [name for name in file.schema_arrow.names if name in set(columns)]
+            table = file.read(columns=known, use_pandas_metadata=False)
+        frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
+        return frame
     except FileNotFoundError:
         raise MissingInputError(f"{path} is missing; {again}.") from None
     except (pa.ArrowInvalid, OSError) as error:
@@ -39,8 +48,9 @@ def read_table(path: Path, made_by: str) -> pd.DataFrame:
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table as Parquet, without its index."""
+    rows = pa.Table.from_pandas(table, preserve_index=False)
     with atomic_path(path) as partial:
-        table.to_parquet(partial, index=False)
+        pq.write_table(rows, partial, row_group_size=ROWS_OF_A_PART)
     logger.info("wrote %d rows × %d columns to %s", *table.shape, path)
 
 

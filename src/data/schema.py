@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_numeric_dtype
-
 from src.atomic import atomic_path
+from src.config.schema import Config
+from src.config.sources import SklearnSource
+from src.data.kinds import TEXT_KINDS, text_of
 from src.errors import MissingInputError
 
 logger = logging.getLogger(__name__)
@@ -18,19 +18,6 @@ logger = logging.getLogger(__name__)
 # model carries them to machines without this repository.
 Columns = Mapping[str, Mapping[str, Any]]
 FEATURE_KINDS = ("number", "category", "ordinal", "high_cardinality", "boolean")
-
-
-def infer_columns(X: pd.DataFrame, declared: Columns) -> dict[str, dict[str, Any]]:
-    """Tell what each column is; what is declared stands."""
-    return {str(name): dict(declared.get(str(name)) or {"kind": _infer_kind(X[name])}) for name in X.columns}
-
-
-def _infer_kind(column: pd.Series) -> str:
-    if is_bool_dtype(column):
-        return "boolean"
-    if is_numeric_dtype(column):
-        return "number"
-    return "date" if is_datetime64_any_dtype(column) else "category"
 
 
 def features_by_kind(columns: Columns, features: Iterable[str], excluded: Iterable[str] = ()) -> dict[str, list[str]]:
@@ -42,11 +29,50 @@ def features_by_kind(columns: Columns, features: Iterable[str], excluded: Iterab
         excluded: Raw columns that are no features, as the one that groups rows.
     """
     kinds: dict[str, list[str]] = {kind: [] for kind in FEATURE_KINDS}
+    left_out = set(excluded)
     for name, column in columns.items():
-        if column["kind"] in kinds and name not in excluded:
+        if column["kind"] in kinds and name not in left_out:
             kinds[column["kind"]].append(name)
     kinds["number"] += features
     return kinds
+
+
+def declared_columns(config: Config) -> dict[str, dict[str, Any]]:
+    """Give the declared columns as plain values; levels are text, as they are in the prepared rows."""
+    source = config.data_load.source
+    dates = () if isinstance(source, SklearnSource) else source.dates
+    declared: dict[str, dict[str, Any]] = {name: {"kind": "date"} for name in dates}
+    declared |= config.declared_columns
+    for column in declared.values():
+        for key in ("order", "values"):
+            if column.get(key) is not None and column["kind"] in TEXT_KINDS:
+                column[key] = [text_of(level) for level in column[key]]
+    return declared
+
+
+def read_as_text(known: Columns) -> list[str]:
+    """List the columns whose text a CSV must give as it is: `007` is not 7, and a format is for text."""
+    return [name for name, column in known.items() if column.get("kind") in TEXT_KINDS or "format" in column]
+
+
+def recorded_columns(config: Config) -> dict[str, dict[str, Any]]:
+    """Give the kinds that an earlier version of the same table had; none if the source is another.
+
+    Nothing is known of a column whose declaration was taken out of `params.yaml` since then.
+    """
+    path = config.data_load.schema_path
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["source"] != _source(config):
+            logger.info("%s is of another source or target: inferring the kinds of all columns", path)
+            return {}
+        was_declared = set(content["declared"])
+        return {name: {} if name in was_declared else column for name, column in content["columns"].items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        logger.warning("%s is damaged: inferring the kinds of all columns", path)
+        return {}
 
 
 def read_columns(path: Path) -> dict[str, dict[str, Any]]:
@@ -64,9 +90,20 @@ def read_columns(path: Path) -> dict[str, dict[str, Any]]:
     return content
 
 
-def write_columns(columns: Columns, path: Path) -> None:
-    """Write what the columns are."""
+def write_columns(columns: Columns, config: Config) -> None:
+    """Write what the columns are, and of which source: a new version of it is held to them."""
+    path = config.data_load.schema_path
+    known = declared_columns(config)
+    declared = [name for name in columns if name in known]
+    content = {"source": _source(config), "declared": declared, "columns": columns}
     with atomic_path(path) as partial:
-        text = json.dumps({"columns": columns}, indent=2, ensure_ascii=False)
-        partial.write_text(text + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     logger.info("wrote the kinds of %d columns to %s", len(columns), path)
+
+
+def _source(config: Config) -> dict[str, Any]:
+    """Tell one source from another: all settings but the revision, of which there are many to one table."""
+    source: dict[str, Any] = config.data_load.source.model_dump(mode="json", exclude={"rev"}, exclude_defaults=True)
+    if source["kind"] in ("file", "url"):
+        source["external_path"] = config.data_load.external_path.as_posix()
+    return {**source, "target_column": config.base.target_column}

@@ -1,5 +1,7 @@
 """Stage `featurize`: from `data/raw/dataset.parquet` to `data/processed/features.parquet`."""
 
+import pandas as pd
+
 from src.config.schema import Config
 from src.data.features import prepare_rows
 from src.data.files import read_table, write_table
@@ -14,14 +16,12 @@ from src.utils.run_stage import run_stage
 def featurize(config: Config) -> StageRecord:
     """Add the declared row-wise features."""
     base = config.base
-    table = read_table(config.data_load.dataset_path, made_by="data_load")
     columns = read_columns(config.data_load.schema_path)
-    X, y = split_target(table, base.target_column, base.task)
+    table = read_table(config.data_load.dataset_path, made_by="data_load")
+    X, _ = split_target(table, base.target_column, base.task)
     featurized = prepare_rows(X, columns, config.features)
-    n_features = featurized.shape[1]
-    featurized[base.target_column] = y
-    write_table(featurized, config.featurize.features_path)
-    return StageRecord(metrics={"n_features": n_features})
+    write_table(pd.concat([featurized, table[[base.target_column]]], axis="columns"), config.featurize.features_path)
+    return StageRecord(metrics={"n_features": featurized.shape[1]})
 
 
 if __name__ == "__main__":

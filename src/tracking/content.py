@@ -25,7 +25,11 @@ TRUSTED_MODULES = ("numpy.", "scipy.", "sklearn.", "src.data.features.")
 # What a model needs to predict, pinned as in requirements.txt.
 MODEL_PACKAGES = ("cloudpickle", "mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 # Code that the model calls: its row-wise features.
-MODEL_CODE = ("src/__init__.py", "src/errors.py", "src/data/__init__.py", "src/data/features.py")
+MODEL_CODE = (
+    "src/__init__.py",
+    "src/errors.py",
+    *(f"src/data/{name}.py" for name in ("__init__", "conform", "features", "kinds")),
+)
 N_EXAMPLE_ROWS = 5
 
 

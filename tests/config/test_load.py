@@ -32,11 +32,11 @@ def test_all_faults_come_in_one_message(refusal: Refusal) -> None:
     assert headline == "params.yaml has 6 faults:"
     assert faults == [
         "  base.random_state = '42': must be a valid integer",
-        "  data_load.source.name = 'penguins': must be 'breast_cancer', 'iris' or 'wine'",
+        "  data_load.source.name = 'penguins': must be 'breast_cancer', 'diabetes', 'digits', 'iris' or 'wine'",
         "  data_split.test_size = 1.5: must be less than 1",
         "  train.cv = 1: must be greater than or equal to 2",
-        "  train.estimater = 'knn': unknown; did you mean estimator? allowed here: cv, cv_metrics_path, estimator, "
-        "model_path, n_jobs, param_grid, scoring",
+        "  train.estimater = 'knn': unknown; did you mean estimator? allowed here: class_weight, cv, cv_metrics_path, "
+        "cv_results_path, estimator, model_path, n_jobs, param_grid, preprocess, scoring, search",
         "  evaluate is missing",
     ]
 
@@ -55,9 +55,9 @@ def test_faults_between_settings_come_together(refusal: Refusal) -> None:
 
 
 def test_faults_of_a_value_and_of_the_grid_come_together(refusal: Refusal) -> None:
-    message = refusal({"train.cv": 1, "train.param_grid.logreg.depth": [1], "data_split.test_size": 1.5})
+    message = refusal({"train.cv": 1, "train.param_grid.rf": {}, "data_split.test_size": 1.5})
     assert "train.cv = 1" in message
-    assert "train.param_grid.logreg.depth" in message
+    assert "rf names no estimator" in message
     assert "data_split.test_size = 1.5" in message
 
 
@@ -65,10 +65,10 @@ def test_faults_of_a_value_and_of_the_grid_come_together(refusal: Refusal) -> No
     ("key", "suggestion", "allowed"),
     [
         ("trian", "did you mean train?", "base, data_load, data_split, evaluate, featurize, tracking, train"),
-        ("train.cvv", "did you mean cv?", "cv, cv_metrics_path, estimator, model_path, n_jobs, param_grid, scoring"),
-        ("base.random_sate", "did you mean random_state?", "log_level, random_state, target_column"),
+        ("train.cvv", "did you mean cv?", "class_weight, cv, cv_metrics_path, cv_results_path, estimator"),
+        ("base.random_sate", "did you mean random_state?", "log_level, random_state, target_column, task"),
         ("data_load.source.nmae", "did you mean name?", "name"),
-        ("featurize.features.a_to_b.rato", "did you mean ratio?", "ratio"),
+        ("featurize.features.a_to_b.rato", "did you mean ratio?", "bins, date_part, difference, log, product, ratio"),
     ],
 )
 def test_unknown_key_gets_a_suggestion_and_the_allowed_keys(
@@ -81,7 +81,7 @@ def test_unknown_key_gets_a_suggestion_and_the_allowed_keys(
 
 def test_unknown_key_that_resembles_none_gets_the_allowed_keys_only(refusal: Refusal) -> None:
     assert refusal({"base.zzz": 1}) == (
-        "params.yaml: base.zzz = 1: unknown; allowed here: log_level, random_state, target_column."
+        "params.yaml: base.zzz = 1: unknown; allowed here: log_level, random_state, target_column, task."
     )
 
 

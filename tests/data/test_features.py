@@ -1,9 +1,13 @@
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from src.data.features import add_features
-from src.errors import FeatureError
+from src.data.features import add_features, prepare_rows
+from src.data.files import read_table, write_table
+from src.errors import DataError, FeatureError
 
 RATIO = {"a_to_b": {"ratio": ["a", "b"]}}
 
@@ -105,3 +109,132 @@ def test_feature_with_the_name_of_a_column_is_refused() -> None:
 def test_feature_may_have_any_name(name: str) -> None:
     X = pd.DataFrame({"a": [1.0], "b": [2.0]})
     assert add_features(X, {name: {"ratio": ["a", "b"]}})[name].tolist() == [0.5]
+
+
+NAN = np.nan
+TABLE = pd.DataFrame(
+    {
+        "a": [6.0, 1.0, NAN],
+        "b": [3.0, 4.0, 2.0],
+        "yes": [1.0, 0.0, NAN],
+        "start": pd.to_datetime(["2024-02-28 12:30", "2023-12-31 00:00", None]),
+        "end": pd.to_datetime(["2024-03-01 00:30", "2024-01-01 00:00", "2024-01-01 00:00"]),
+        "text": pd.Series(["größe", "", None], dtype="str"),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("declaration", "expected"),
+    [
+        ({"difference": ["a", "b"]}, [3.0, -3.0, NAN]),
+        ({"difference": ["end", "start"]}, [1.5, 1.0, NAN]),
+        ({"product": ["a", "b", "b"]}, [54.0, 16.0, NAN]),
+        ({"product": ["b", "yes"]}, [3.0, 0.0, NAN]),
+        ({"log": "b"}, np.log([3.0, 4.0, 2.0]).tolist()),
+        ({"date_part": {"column": "start", "part": "year"}}, [2024.0, 2023.0, NAN]),
+        ({"date_part": {"column": "start", "part": "quarter"}}, [1.0, 4.0, NAN]),
+        ({"date_part": {"column": "start", "part": "month"}}, [2.0, 12.0, NAN]),
+        ({"date_part": {"column": "start", "part": "day"}}, [28.0, 31.0, NAN]),
+        ({"date_part": {"column": "start", "part": "dayofweek"}}, [2.0, 6.0, NAN]),
+        ({"date_part": {"column": "start", "part": "dayofyear"}}, [59.0, 365.0, NAN]),
+        ({"date_part": {"column": "start", "part": "hour"}}, [12.0, 0.0, NAN]),
+        ({"date_part": {"column": "start", "part": "minute"}}, [30.0, 0.0, NAN]),
+        ({"text_length": "text"}, [5.0, 0.0, NAN]),
+        ({"bins": {"column": "a", "edges": [1.0, 5.0]}}, [2.0, 1.0, NAN]),
+        ({"bins": {"column": "b", "edges": [2.5]}}, [1.0, 1.0, 0.0]),
+    ],
+)
+def test_each_kind_of_feature_is_a_number_and_missing_stays_missing(
+    declaration: dict[str, Any], expected: list[float]
+) -> None:
+    feature = add_features(TABLE, {"x": declaration})["x"]
+    assert feature.dtype == np.float64
+    np.testing.assert_allclose(feature, expected)
+    one_by_one = pd.concat([add_features(TABLE.iloc[[row]], {"x": declaration})["x"] for row in range(len(TABLE))])
+    pd.testing.assert_series_equal(one_by_one, feature)
+
+
+@pytest.mark.parametrize(
+    ("declaration", "column"),
+    [
+        ({"difference": ["a", "start"]}, "a"),
+        ({"difference": ["a", "text"]}, "text"),
+        ({"product": ["a", "text"]}, "text"),
+        ({"log": "start"}, "start"),
+        ({"date_part": {"column": "text", "part": "year"}}, "text"),
+        ({"date_part": {"column": "a", "part": "year"}}, "a"),
+        ({"bins": {"column": "text", "edges": [1.0]}}, "text"),
+    ],
+)
+def test_column_of_another_kind_is_named(declaration: dict[str, Any], column: str) -> None:
+    with pytest.raises(FeatureError, match=rf"^feature 'x' needs \w+ in column '{column}', got "):
+        add_features(TABLE, {"x": declaration})
+
+
+@pytest.mark.parametrize(
+    ("declaration", "what"),
+    [
+        ({"log": "a"}, "the logarithm of column 'a'"),
+        ({"product": ["a", "a"]}, "multiplying"),
+        ({"difference": ["a", "b"]}, "subtracting column 'b'"),
+    ],
+)
+def test_result_that_is_no_finite_number_is_counted(declaration: dict[str, Any], what: str) -> None:
+    table = pd.DataFrame({"a": [1.0, -1e308 if "log" not in declaration else 0.0, NAN], "b": [1.0, 1e308, 1.0]})
+    with pytest.raises(FeatureError, match=rf"^feature 'x': {what} gives infinity or NaN in 1 of 3 rows; "):
+        add_features(table, {"x": declaration})
+
+
+@pytest.mark.parametrize(
+    "declaration",
+    [{"ratio": ["a", "b"]}, {"log": "a"}, {"date_part": {"column": "a", "part": "year"}}, {"text_length": "a"}],
+)
+def test_column_without_any_value_gives_a_feature_without_any(declaration: dict[str, Any]) -> None:
+    table = pd.DataFrame({"a": pd.Series([None, None], dtype=object), "b": [1.0, 2.0]})
+    assert add_features(table, {"x": declaration})["x"].isna().all()
+
+
+def test_hundreds_of_features_are_added_at_once() -> None:
+    features = {f"x{position}": {"ratio": ["b", "b"]} for position in range(300)}
+    assert add_features(TABLE, features).shape == (3, 306)
+
+
+COLUMNS: dict[str, dict[str, Any]] = {
+    "n": {"kind": "number"},
+    "day": {"kind": "date", "format": "%d.%m.%Y"},
+    "c": {"kind": "category"},
+}
+FEATURES: dict[str, dict[str, Any]] = {
+    "month": {"date_part": {"column": "day", "part": "month"}},
+    "letters": {"text_length": "c"},
+}
+
+
+def test_rows_of_a_csv_are_prepared_as_typed_rows_are() -> None:
+    text = pd.DataFrame({"n": ["1", ""], "day": ["31.01.2024", ""], "c": ["x", None]})
+    typed = pd.DataFrame({"n": [1, NAN], "day": pd.to_datetime(["2024-01-31", None]), "c": ["x", None]})
+    pd.testing.assert_frame_equal(prepare_rows(text, COLUMNS, FEATURES), prepare_rows(typed, COLUMNS, FEATURES))
+    assert prepare_rows(text, COLUMNS, FEATURES)["month"].tolist()[0] == 1.0
+
+
+def test_prepared_rows_stay_as_they_are() -> None:
+    typed = pd.DataFrame({"n": [1, NAN], "day": pd.to_datetime(["2024-01-31", None]), "c": ["x", None]})
+    prepared = prepare_rows(typed, COLUMNS, FEATURES)
+    again = prepare_rows(prepared.drop(columns=list(FEATURES)), COLUMNS, FEATURES)
+    pd.testing.assert_frame_equal(again, prepared)
+
+
+def test_row_that_is_not_of_the_kinds_is_named() -> None:
+    with pytest.raises(DataError, match=r"^column 'n' holds 1 of 1 values that are no finite number, as 'x' in row 1"):
+        prepare_rows(pd.DataFrame({"n": ["x"], "day": [None], "c": ["y"]}), COLUMNS, FEATURES)
+
+
+def test_rows_survive_parquet_to_the_byte(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"n": [1, NAN], "day": pd.to_datetime(["2024-01-31", None]), "c": ["x", None]})
+    prepared = prepare_rows(rows, COLUMNS, FEATURES)
+    write_table(prepared, tmp_path / "1.parquet")
+    back = read_table(tmp_path / "1.parquet", made_by="featurize")
+    pd.testing.assert_frame_equal(back, prepared)
+    write_table(prepare_rows(back[list(COLUMNS)], COLUMNS, FEATURES), tmp_path / "2.parquet")
+    assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "2.parquet").read_bytes()

@@ -1,15 +1,19 @@
+from collections.abc import Sequence
+from typing import Any, Literal
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from src.data.target import check_class_counts, split_target
+from src.config.training import Task
+from src.data.target import check_class_counts, settle_target, split_target
 from src.errors import DataError
 
 TABLE = pd.DataFrame({"a": [1.0, 2.0, 3.0], "target": ["x", "y", "x"], "b": [4.0, 5.0, 6.0]})
 
 
 def test_target_is_separated_from_the_features() -> None:
-    X, y = split_target(TABLE, "target")
+    X, y = split_target(TABLE, "target", "classification")
     assert list(X.columns) == ["a", "b"]
     assert y.tolist() == ["x", "y", "x"]
     assert isinstance(y, np.ndarray)
@@ -17,31 +21,31 @@ def test_target_is_separated_from_the_features() -> None:
 
 def test_table_is_not_changed() -> None:
     table = TABLE.copy()
-    split_target(table, "target")
+    split_target(table, "target", "classification")
     pd.testing.assert_frame_equal(table, TABLE)
 
 
 def test_missing_target_is_named_with_the_columns_there_are() -> None:
     with pytest.raises(DataError) as caught:
-        split_target(TABLE, "species")
+        split_target(TABLE, "species", "classification")
     assert str(caught.value) == "base.target_column = 'species' is not in the table; it has a, target, b."
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), pd.NA])
 def test_rows_without_a_target_are_counted(missing: object) -> None:
     table = TABLE.assign(target=pd.Series(["x", missing, missing], dtype=object))
-    with pytest.raises(DataError, match=r"^target 'target' lacks a value in 2 of 3 rows; drop these rows\.$"):
-        split_target(table, "target")
+    with pytest.raises(DataError, match=r"^target 'target' lacks a value in 2 of 3 rows; drop these rows"):
+        split_target(table, "target", "classification")
 
 
 def test_single_class_is_named() -> None:
     with pytest.raises(DataError, match="holds only the class 'x'; a classifier needs at least two classes"):
-        split_target(TABLE.assign(target="x"), "target")
+        split_target(TABLE.assign(target="x"), "target", "classification")
 
 
 def test_table_without_rows_is_refused() -> None:
     with pytest.raises(DataError, match="holds no rows"):
-        split_target(TABLE.head(0), "target")
+        split_target(TABLE.head(0), "target", "classification")
 
 
 def test_every_class_that_is_too_rare_is_named_with_its_rows() -> None:
@@ -53,3 +57,90 @@ def test_every_class_that_is_too_rare_is_named_with_its_rows() -> None:
 
 def test_classes_with_just_enough_rows_pass() -> None:
     check_class_counts(np.array(["a", "a", "b", "b"], dtype=object), at_least=2, reason="a stratified split")
+
+
+def settle(
+    target: Sequence[Any] | pd.Series, task: Task = "classification", missing: Literal["drop", "error"] = "error"
+) -> pd.DataFrame:
+    return settle_target(pd.DataFrame({"row": range(len(target)), "target": target}), "target", task, missing)[0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "dtype", "settled"),
+    [
+        (["x", "y"], None, "str"),
+        (["x", "y"], "category", "str"),
+        ([1, 2], None, "int64"),
+        ([1.0, 2.0], None, "int64"),
+        ([True, False], None, "bool"),
+    ],
+)
+def test_labels_stay_what_they_are_and_whole_numbers_are_integers(labels: object, dtype: str, settled: str) -> None:
+    assert settle(pd.Series(labels, dtype=dtype))["target"].dtype == settled
+
+
+@pytest.mark.parametrize("values", [pd.Series([1, 2]), pd.Series(["1", "2"]), pd.Series([1, 2], dtype="Int64")])
+def test_numbers_to_predict_are_floats(values: pd.Series) -> None:
+    assert settle(values, "regression")["target"].tolist() == [1.0, 2.0]
+    assert settle(values, "regression")["target"].dtype == "float64"
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (
+            ["1", "x", "y"],
+            "holds 2 of 3 values that are no finite number, as 'x' in row 2, 'y' in row 3; mend them, or",
+        ),
+        ([1.0, np.inf, 2.0], "holds 1 of 3 values that are no finite number, as inf in row 2; mend them"),
+        ([True, False, True], "holds booleans; mend them, or set base.task to classification"),
+        ([pd.Timestamp("2024-01-01")] * 3, "holds 3 of 3 values that are no finite number"),
+    ],
+)
+def test_target_of_a_regression_that_is_no_number_is_refused(values: list[object], told: str) -> None:
+    with pytest.raises(DataError) as caught:
+        settle(values, "regression")
+    assert str(caught.value).startswith(f"base.target_column = 'target' {told}")
+
+
+def test_fractions_are_no_classes() -> None:
+    with pytest.raises(
+        DataError, match=r"holds fractions, as 0\.5, which are no classes; set base\.task to regression"
+    ):
+        settle([1.0, 0.5, 2.0])
+
+
+def test_rows_without_a_target_are_dropped_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    table = pd.DataFrame({"row": range(4), "target": [1.0, None, 2.0, None]})
+    settled, n_dropped = settle_target(table, "target", "classification", "drop")
+    assert settled.to_dict("list") == {"row": [0, 2], "target": [1, 2]}
+    assert n_dropped == 2
+    assert caplog.messages == ["dropped 2 of 4 rows, which lack target 'target'"]
+
+
+def test_rows_without_a_target_are_refused_with_the_setting_that_drops_them() -> None:
+    with pytest.raises(DataError, match=r"lacks a value in 1 of 2 rows; .*`data_load\.missing_target: drop`"):
+        settle(["x", None])
+
+
+def test_no_row_with_a_target_is_refused() -> None:
+    with pytest.raises(DataError, match="holds no rows"):
+        settle([None, None], missing="drop")
+
+
+@pytest.mark.parametrize("values", [[1.0, 1.0], [3, 3]])
+def test_regression_of_a_constant_is_refused(values: list[object]) -> None:
+    with pytest.raises(DataError, match=r"holds only the value .*; a regression needs at least two values"):
+        settle(values, "regression")
+
+
+def test_text_is_no_target_of_a_regression() -> None:
+    with pytest.raises(DataError, match=r"a regression needs numbers; set base\.task to classification"):
+        split_target(TABLE, "target", "regression")
+
+
+def test_hundreds_of_rare_classes_are_counted() -> None:
+    with pytest.raises(DataError, match=r"'009' \(1\) and 290 more: a stratified split needs"):
+        check_class_counts(
+            np.array([f"{position:03}" for position in range(300)]), at_least=2, reason="a stratified split"
+        )

@@ -1,0 +1,51 @@
+from typing import Any
+
+import pytest
+
+from src.config.sources import FileSource
+from tests.config.conftest import Load, Refusal
+
+PATH = {"data_load.external_path": "data/external/t.csv"}
+
+
+def test_file_needs_no_settings_but_its_kind(load: Load) -> None:
+    source = load(PATH | {"data_load.source": {"kind": "file"}}).data_load.source
+    assert isinstance(source, FileSource)
+    assert (source.separator, source.encoding, source.decimal, source.dates) == ("auto", "utf-8", ".", [])
+    assert "None" not in source.na_values
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "fault"),
+    [
+        ("separator", "", "must be auto or one ASCII letter"),
+        ("separator", ";;", "must be auto or one ASCII letter"),
+        ("separator", "§", "must be auto or one ASCII letter"),
+        ("separator", '"', "must be auto or one ASCII letter"),
+        ("separator", "\n", "must be auto or one ASCII letter"),
+        ("encoding", "utf-9", "names no encoding; try utf-8, cp1252, latin-1 or utf-16"),
+        ("decimal", ";", "must be '.' or ','"),
+        ("na_values", "NA", "must be a valid list"),
+        ("na_values", [0], "must be a valid string"),
+        ("dates", [""], "at least 1 character"),
+    ],
+)
+def test_setting_of_a_file_that_cannot_be_is_refused(refusal: Refusal, setting: str, value: Any, fault: str) -> None:
+    message = refusal(PATH | {"data_load.source": {"kind": "file", setting: value}})
+    assert message.startswith(f"params.yaml: data_load.source.{setting}")
+    assert fault in message
+
+
+@pytest.mark.parametrize("separator", ["auto", ",", ";", "\t", "|", " "])
+def test_separators_are_one_letter(load: Load, separator: str) -> None:
+    source = load(PATH | {"data_load.source": {"kind": "file", "separator": separator}}).data_load.source
+    assert isinstance(source, FileSource)
+    assert source.separator == separator
+
+
+@pytest.mark.parametrize("url", ["https://user:secret@example.org/t.csv", "https://token@example.org/t.csv"])
+def test_credentials_in_an_address_are_refused_without_telling_them(refusal: Refusal, url: str) -> None:
+    message = refusal(PATH | {"data_load.source": {"kind": "url", "url": url}})
+    assert "must hold no credentials" in message
+    assert "secret" not in message
+    assert "token" not in message
