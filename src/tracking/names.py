@@ -14,7 +14,8 @@ DVC_EXP_NAME = "DVC_EXP_NAME"
 DVC_EXP_BASELINE_REV = "DVC_EXP_BASELINE_REV"
 
 # Tags of runs
-KIND = "pipeline.kind"  # "parent" or "stage"
+KIND = "pipeline.kind"  # "parent", "stage" or "candidate"
+CANDIDATE = "candidate.number"  # place of a candidate in its search, the best first
 SESSION = "pipeline.session"
 HOST = "pipeline.host"
 CPU = "pipeline.cpu"

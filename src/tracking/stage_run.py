@@ -1,6 +1,7 @@
 """The nested run of one execution of a stage: opened, filled and closed."""
 
 from src.tracking import names
+from src.tracking.candidate_runs import log_candidates
 from src.tracking.content import attach_metrics, log_datasets, log_model
 from src.tracking.journal import Session, Visit
 from src.tracking.lineage import StageEntry
@@ -39,6 +40,8 @@ def close_stage_run(store: Store, place: Place, visit: Visit) -> None:
     log_values(store, run_id, params=visit.params, metrics=visit.metrics, tags=tags)
     if visit.traceback:
         store.client.log_text(run_id, visit.traceback, "traceback.txt")
+    if visit.status == "FINISHED" and visit.candidates:
+        log_candidates(store, run_id, visit.candidates, visit.end_time)
     if visit.entry:
         _log_content(store, place, run_id, visit, visit.entry)
     store.client.set_terminated(run_id, visit.status, visit.end_time)
