@@ -8,7 +8,7 @@ at once if the store can be reached and by `make sync` if not.
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -167,20 +167,17 @@ class Journal:
         """Read what ran in a session, oldest first."""
         found = []
         for path in (self.path / session_id).glob("visit-*.json"):
-            if content := _read(path):
-                try:
-                    entry, process = content.pop("entry"), ProcessKey(**content.pop("process"))
-                    content["candidates"] = [CandidateRecord(**item) for item in content.get("candidates", [])]
-                    found.append(Visit(process=process, entry=StageEntry(**entry) if entry else None, **content))
-                except (KeyError, TypeError):
-                    continue
+            content = _read(path) or {}
+            with suppress(KeyError, TypeError):
+                entry, process = content.pop("entry"), ProcessKey(**content.pop("process"))
+                content["candidates"] = [CandidateRecord(**item) for item in content.get("candidates", [])]
+                found.append(Visit(process=process, entry=StageEntry(**entry) if entry else None, **content))
         return sorted(found, key=lambda visit: visit.start_time)
 
     def write_visit(self, session_id: str, visit: Visit) -> None:
         """Write one execution of a stage, whole or not at all."""
-        _write(
-            self.path / session_id / f"visit-{visit.start_time}-{visit.process.pid}-{visit.stage}.json", asdict(visit)
-        )
+        name = f"visit-{visit.start_time}-{visit.process.pid}-{visit.stage}.json"
+        _write(self.path / session_id / name, asdict(visit))
 
 
 def now() -> int:

@@ -31,6 +31,9 @@ GIT_DIRTY = "git.dirty"
 GIT_TAG = "git.tag"  # version that was published from this state
 STAGE_OUTCOME = "stage."  # + name of the stage; with ".run_id", the run that produced what is there
 
+# Settings
+ESTIMATOR = "train.estimator"  # whose packages a logged model may hold
+
 UNKNOWN = "unknown"
 
 Outcome = Literal["ran", "restored", "unchanged", "failed", "stale", "unknown"]

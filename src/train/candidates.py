@@ -70,6 +70,7 @@ def _all_of(parts: Sequence[tuple[str, Any]]) -> Iterator[Candidate]:
 def _pick(parts: Sequence[tuple[str, Any]], position: int) -> Candidate:
     for name, part in parts:
         if position < len(part):
-            return Candidate(name, part[position])
+            # In the order in which iterating gives them.
+            return Candidate(name, dict(sorted(part[position].items())))
         position -= len(part)
     raise IndexError(position)

@@ -46,7 +46,7 @@ _MLP: Grid = {"hidden_layer_sizes": [[64], [64, 32]], "alpha": [0.0001, 0.01]}
 _KNN: Grid = {"n_neighbors": [5, 3, 15], "weights": ["uniform", "distance"]}
 _SVM: Grid = {"C": [1.0, 0.1, 10.0]}
 # The same result for any number of threads; otherwise LightGBM promises that for none.
-_LIGHTGBM = {"deterministic": True, "force_col_wise": True, "verbosity": -1}
+_LIGHTGBM = {"deterministic": True, "force_col_wise": True, "verbosity": -1, "n_jobs": 0}
 _RECIPES: Mapping[Task, Mapping[str, Recipe]] = {
     "classification": {
         "dummy": Recipe("sklearn.dummy.DummyClassifier", "unscaled", {"strategy": ["prior"]}),

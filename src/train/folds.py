@@ -1,6 +1,7 @@
 """Folds of the cross-validation, cut as the test set was."""
 
 import logging
+import warnings
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,10 @@ def make_folds(table: pd.DataFrame, y: NDArray[Any], config: Config) -> list[Fol
     else:
         folds = KFold(cv, shuffle=True, random_state=seed)
     positions = np.zeros((len(y), 1))
-    return list(folds.split(positions, y, groups))
+    with warnings.catch_warnings():
+        # Told above, with the names of the classes.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        return list(folds.split(positions, y, groups))
 
 
 def thin_out(fold: Fold, share: float, y: NDArray[Any], config: Config) -> Fold:

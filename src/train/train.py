@@ -73,7 +73,9 @@ def fit_model(table: pd.DataFrame, columns: Columns, config: Config) -> FitResul
         # What is wrong with an estimator or the names in its grid is told before any fit.
         make_model(plan, candidate.estimator, candidate.params)
     X_train, y_train = split_target(sort_by_time(table, config), base.target_column, base.task)
-    X_used = X_train[plan.names]
+    unused = X_train.columns.difference(plan.names)
+    # A selection is a copy, which a large table may not have room for.
+    X_used = X_train.drop(columns=unused) if len(unused) else X_train
     if settings.search.kind == "none":
         results, cv_metrics = [Result(candidates[0])], {}
     else:
