@@ -27,7 +27,7 @@ def prepare(
 ) -> NDArray[np.float64]:
     """Fit on the one table and transform the other; by default, fit and transform the same."""
     chosen = Preprocess.model_validate({"impute": "median", "scale": "standard", "max_categories": 4} | settings)
-    every_kind = dict.fromkeys(ALL_KINDS, []) | kinds
+    every_kind = {kind: kinds.get(kind, []) for kind in ALL_KINDS}
     step = make_preprocess(every_kind, columns, chosen, Recipe("x", profile), task, random_state=0)
     fitted_on = rows if fitted_on is None else fitted_on
     y = np.arange(len(fitted_on)) % 2 if y is None else y
@@ -161,7 +161,7 @@ def test_code_of_a_row_does_not_know_its_own_target() -> None:
 
 
 def test_level_of_high_cardinality_that_was_never_seen_is_the_mean() -> None:
-    train = pd.DataFrame({"x": text("a", "b") for _ in range(1)}).loc[[0, 1] * 10].reset_index(drop=True)
+    train = pd.DataFrame({"x": text(*"ab" * 10)})
     y = np.array([1.0, 3.0] * 10)
     unseen = pd.DataFrame({"x": text("never seen", None)})
     made = prepare(unseen, {"high_cardinality": ["x"]}, "native", fitted_on=train, y=y, task="regression")

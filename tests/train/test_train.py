@@ -180,7 +180,7 @@ def test_balanced_classes_find_more_of_the_rare_one() -> None:
 def test_numbers_to_predict_may_be_of_any_size() -> None:
     # The defaults of these suppose a target of about 1; this one is of thousands.
     for name in ("svm", "elastic_net"):
-        assert fit(name, "regression", param_grid={name: {}}).cv_metrics["cv_r2_mean"] > 0.4
+        assert fit(name, "regression", param_grid={}).cv_metrics["cv_r2_mean"] > 0.5
 
 
 def test_features_are_learnt_from_and_their_sources_are_raw_columns() -> None:
