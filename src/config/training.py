@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from src.config.section import RepoPath, Section
 
@@ -139,7 +139,7 @@ class Train(Section):
         known = sorted(set().union(*ESTIMATOR_PARAMS.values()))
         if unknown := [name for name in names if name not in known and "." not in name]:
             raise ValueError(
-                f"{', '.join(unknown)} names no estimator; choose of {', '.join(known)}, or give the dotted path of a class"
+                f"{', '.join(unknown)} names no estimator; choose of {', '.join(known)}, or give a class's dotted path"
             )
         if len(set(names)) < len(names):
             raise ValueError("names an estimator twice")
@@ -148,7 +148,7 @@ class Train(Section):
     # Of the field, not of the section: pydantic drops the latter while another field is wrong.
     @field_validator("param_grid")
     @classmethod
-    def _is_of_known_estimators(cls, grids: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+    def _is_of_known_estimators(cls, grids: dict[str, Any]) -> dict[str, Any]:
         known = sorted(set().union(*ESTIMATOR_PARAMS.values()))
         faults = [
             f"{name} names no estimator; choose of {', '.join(known)}, or give the dotted path of a class"

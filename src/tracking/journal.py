@@ -8,7 +8,7 @@ at once if the store can be reached and by `make sync` if not.
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from filelock import FileLock
 
 from src.atomic import atomic_path
+from src.tracking.candidates import CandidateRecord
 from src.tracking.git import GitState
 from src.tracking.lineage import StageEntry
 from src.tracking.names import Outcome, Status
@@ -100,6 +101,7 @@ class Visit:
         metrics: Its metrics.
         params: Its own settings, flat.
         tags: What it told of itself.
+        candidates: What its search tried, the best first.
         plots: Paths of its plots.
         models: Paths of the models it writes or reads.
         traceback: Why it failed.
@@ -116,6 +118,7 @@ class Visit:
     metrics: dict[str, float] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    candidates: list[CandidateRecord] = field(default_factory=list)
     plots: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
     traceback: str | None = None
@@ -148,9 +151,7 @@ class Journal:
 
     def read_session(self, session_id: str) -> Session | None:
         """Read one session; None if there is none."""
-        content = _read(self.path / session_id / "session.json")
-        if content is None:
-            return None
+        content = _read(self.path / session_id / "session.json") or {}
         try:
             owner, git = ProcessKey(**content.pop("owner")), GitState(**content.pop("git"))
             snapshot = content.pop("snapshot")
@@ -166,12 +167,11 @@ class Journal:
         """Read what ran in a session, oldest first."""
         found = []
         for path in (self.path / session_id).glob("visit-*.json"):
-            if content := _read(path):
-                try:
-                    entry, process = content.pop("entry"), ProcessKey(**content.pop("process"))
-                    found.append(Visit(process=process, entry=StageEntry(**entry) if entry else None, **content))
-                except (KeyError, TypeError):
-                    continue
+            content = _read(path) or {}
+            with suppress(KeyError, TypeError):
+                entry, process = content.pop("entry"), ProcessKey(**content.pop("process"))
+                content["candidates"] = [CandidateRecord(**item) for item in content.get("candidates", [])]
+                found.append(Visit(process=process, entry=StageEntry(**entry) if entry else None, **content))
         return sorted(found, key=lambda visit: visit.start_time)
 
     def write_visit(self, session_id: str, visit: Visit) -> None:

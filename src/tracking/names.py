@@ -17,7 +17,8 @@ DVC_EXP_BASELINE_REV = "DVC_EXP_BASELINE_REV"
 COLD = "0"
 
 # Tags of runs
-KIND = "pipeline.kind"  # "parent" or "stage"
+KIND = "pipeline.kind"  # "parent", "stage" or "candidate"
+CANDIDATE = "candidate.number"  # place of a candidate in its search, the best first
 SESSION = "pipeline.session"
 HOST = "pipeline.host"
 CPU = "pipeline.cpu"
@@ -32,6 +33,9 @@ GIT_BRANCH = "git.branch"
 GIT_DIRTY = "git.dirty"
 GIT_TAG = "git.tag"  # version that was published from this state
 STAGE_OUTCOME = "stage."  # + name of the stage; with ".run_id", the run that produced what is there
+
+# Settings
+ESTIMATOR = "train.estimator"  # whose packages a logged model may hold
 
 UNKNOWN = "unknown"
 

@@ -2,10 +2,11 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from src.tracking import names
+from src.tracking.candidates import CandidateRecord
 from src.tracking.journal import Journal, Session, Visit, now
 from src.tracking.lineage import get_param, observe_stage, read_model_paths, read_stages
 from src.tracking.names import Status
@@ -27,10 +28,12 @@ class StageRecord:
     Attributes:
         metrics: Numbers that are in no metrics file.
         tags: Facts that are in no settings.
+        candidates: What a search tried, the best first.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    candidates: Sequence[CandidateRecord] = ()
 
 
 class Recorder:
@@ -104,6 +107,7 @@ class Recorder:
         assert self._session is not None, "begun before"  # noqa: S101 - finish() asks first
         root, visit = self._place.work_root, self._visit
         visit.tags, visit.metrics = dict(record.tags), dict(record.metrics)
+        visit.candidates = list(record.candidates)
         if stage := read_stages(root).get(visit.stage):
             visit.entry = observe_stage(root, stage)
             if visit.status == "FINISHED":

@@ -1,9 +1,13 @@
 """The nested run of one execution of a stage: opened, filled and closed."""
 
+import json
+
 from src.tracking import names
-from src.tracking.content import attach_metrics, log_datasets, log_model
+from src.tracking.candidate_runs import log_candidates
+from src.tracking.content import attach_metrics, log_datasets
 from src.tracking.journal import Session, Visit
 from src.tracking.lineage import StageEntry
+from src.tracking.logged_model import log_model, packages_of
 from src.tracking.runs import create_run, log_file, log_values
 from src.tracking.session import Place
 from src.tracking.snapshot import data_md5s
@@ -39,6 +43,8 @@ def close_stage_run(store: Store, place: Place, visit: Visit) -> None:
     log_values(store, run_id, params=visit.params, metrics=visit.metrics, tags=tags)
     if visit.traceback:
         store.client.log_text(run_id, visit.traceback, "traceback.txt")
+    if visit.status == "FINISHED" and visit.candidates:
+        log_candidates(store, run_id, visit.candidates, visit.end_time)
     if visit.entry:
         _log_content(store, place, run_id, visit, visit.entry)
     store.client.set_terminated(run_id, visit.status, visit.end_time)
@@ -58,10 +64,16 @@ def _log_content(store: Store, place: Place, run_id: str, visit: Visit, entry: S
     for path in visit.models:
         if md5 := entry.outs.get(path):
             with mlflow.start_run(run_id=run_id):
-                log_model(place, path, md5, inputs)
+                log_model(place, path, md5, inputs, packages_of(_estimators(visit.params)))
         elif md5 := entry.deps.get(path):
             attach_metrics(store, run_id, md5, visit.metrics)
 
 
 def _tables(files: dict[str, str | None]) -> dict[str, str]:
     return {path: md5 for path, md5 in files.items() if md5 and path.endswith(".parquet")}
+
+
+def _estimators(params: dict[str, str]) -> list[str]:
+    """Read the estimators of the settings: a name, or a list as JSON."""
+    value = params.get(names.ESTIMATOR, "")
+    return [str(name) for name in json.loads(value)] if value.startswith("[") else [value]

@@ -1,22 +1,29 @@
 """Search and fit: from featurized rows to a model that takes raw rows."""
 
-from collections.abc import Mapping, Sequence
+import logging
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from sklearn.compose import ColumnTransformer
-from sklearn.impute import SimpleImputer
-from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from src.config.schema import Config
 from src.data.features import prepare_rows
 from src.data.schema import Columns, features_by_kind
-from src.data.target import check_class_counts, split_target
-from src.errors import TrainError
-from src.train.estimators import make_estimator
+from src.data.target import split_target
+from src.errors import DataError, TrainError
+from src.train.candidates import Candidate, list_candidates
+from src.train.folds import make_folds, sort_by_time
+from src.train.model import Plan, fit_model_of, make_model
+from src.train.scoring import one_line, score_baseline
+from src.train.search import Result, choose, search
+from src.train.warned import caught_notes, tell_notes
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,15 +34,16 @@ class FitResult:
         model: Fitted Pipeline `[features, preprocess, estimator]` that takes raw columns.
         estimator: Name or dotted path of the chosen estimator.
         best_params: Chosen value of each parameter of the grid.
-        cv_metrics: Mean and standard deviation of the score over the folds.
-        cv_results: A row for each candidate: estimator, its parameters, `mean`, `std`, `rank`.
+        cv_metrics: Mean and standard deviation of the score over the folds, and the mean of
+            the baseline; empty without a search.
+        results: What was found of each candidate, in the order in which they were tried.
     """
 
     model: Pipeline
     estimator: str
     best_params: dict[str, Any]
     cv_metrics: dict[str, float]
-    cv_results: pd.DataFrame
+    results: list[Result]
 
 
 def fit_model(table: pd.DataFrame, columns: Columns, config: Config) -> FitResult:
@@ -47,66 +55,89 @@ def fit_model(table: pd.DataFrame, columns: Columns, config: Config) -> FitResul
         config: All settings.
 
     Returns:
-        The model, how it was chosen, and `cv_<scoring>_mean` and `_std`.
+        The model, how it was chosen, and `cv_<scoring>_mean`, `_std` and `cv_baseline_<scoring>_mean`.
 
     Raises:
-        DataError: A class has fewer rows than `cv`.
-        TrainError: A combination of the grid cannot be fitted.
+        ConfigError: An estimator cannot be used as the settings say.
+        DataError: There are too few rows or columns.
+        TrainError: No candidate can be fitted.
     """
-    settings, random_state = config.train, config.base.random_state
-    X_train, y_train = split_target(table, config.base.target_column, config.base.task)
+    base, settings = config.base, config.train
     kinds = features_by_kind(columns, config.features, config.no_features)
-    name = settings.estimators[0]
-    if config.base.task == "classification":
-        check_class_counts(y_train, at_least=settings.cv, reason=f"train.cv = {settings.cv}")
-        folds = StratifiedKFold(settings.cv, shuffle=True, random_state=random_state)
+    plan = Plan(base.task, kinds, columns, settings.preprocess, settings.class_weight == "balanced", base.random_state)
+    if not plan.names:
+        raise DataError("no column is a feature: each is the target, a date, ignored, or groups the rows.")
+    _tell_dates(columns, config)
+    candidates = list_candidates(settings, base.task, base.random_state)
+    for candidate in {candidate.estimator: candidate for candidate in candidates}.values():
+        # What is wrong with an estimator or the names in its grid is told before any fit.
+        make_model(plan, candidate.estimator, candidate.params)
+    X_train, y_train = split_target(sort_by_time(table, config), base.target_column, base.task)
+    X_used = _compact(X_train, plan)
+    if settings.search.kind == "none":
+        results, cv_metrics = [Result(candidates[0])], {}
     else:
-        folds = KFold(settings.cv, shuffle=True, random_state=random_state)
-    grid = settings.param_grid.get(name, {})
-    search = GridSearchCV(
-        Pipeline([("preprocess", make_preprocess(kinds)), ("estimator", make_estimator(name, random_state))]),
-        {f"estimator__{key}": values for key, values in grid.items()},
-        scoring=settings.scoring,
-        cv=folds,
-        n_jobs=settings.n_jobs,
-        error_score="raise",
-    )
-    try:
-        search.fit(X_train, y_train)
-    except (TypeError, ValueError) as error:
-        raise TrainError(
-            f"{name} cannot be fitted with train.param_grid.{name} = {grid}: {' '.join(str(error).split())}"
-        ) from error
-    # Put in front only now: the features are row-wise, so the rows that were
-    # searched on have them already, and the model learns nothing from them.
-    used = {name for names in kinds.values() for name in names} | {
-        column for feature in config.featurize.features.values() for column in feature.columns
-    }
-    raw_columns = [name for name in columns if name in used]
-    row_wise = FunctionTransformer(
-        prepare_rows,
-        kw_args={"columns": {name: dict(columns[name]) for name in raw_columns}, "features": config.features},
-    ).fit(X_train[raw_columns])
-    best = search.best_index_
-    results = pd.DataFrame(search.cv_results_)
-    scores = results.filter(regex="^param_").assign(
-        estimator=name, mean=results["mean_test_score"], std=results["std_test_score"], rank=results["rank_test_score"]
-    )
+        folds = make_folds(X_train, y_train, config)
+        results = search(plan, candidates, X_used, y_train, folds, config)
+        baseline = score_baseline(plan, y_train, folds, settings.scoring)
+        cv_metrics = _cv_metrics(choose(results), baseline, settings.scoring)
+    best = choose(results).candidate
+    fitted = _refit(plan, best, X_used, y_train, settings.n_jobs)
     return FitResult(
-        model=Pipeline([("features", row_wise), *search.best_estimator_.steps]),
-        estimator=name,
-        best_params={name.removeprefix("estimator__"): value for name, value in search.best_params_.items()},
-        cv_metrics={
-            f"cv_{settings.scoring}_{statistic}": float(search.cv_results_[f"{statistic}_test_score"][best])
-            for statistic in ("mean", "std")
-        },
-        cv_results=scores,
+        # Put in front only now: the features are row-wise, so the rows that were
+        # searched on have them already, and the model learns nothing from them.
+        model=Pipeline([("features", _row_wise(X_train, columns, plan.names, config)), *fitted.steps]),
+        estimator=best.estimator,
+        best_params=dict(best.params),
+        cv_metrics=cv_metrics,
+        results=results,
     )
 
 
-def make_preprocess(kinds: Mapping[str, Sequence[str]]) -> ColumnTransformer:
-    """Make the unfitted step that imputes and scales numbers and encodes the rest."""
-    numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
-    others = make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore"))
-    names = [name for kind in ("category", "ordinal", "high_cardinality", "boolean") for name in kinds[kind]]
-    return ColumnTransformer([("numbers", numbers, list(kinds["number"])), ("others", others, names)])
+def _compact(X: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """Keep the columns that a model takes, text as codes of its levels.
+
+    Encoders turn text into objects, row by row and fit by fit: 60 MB a million rows and
+    column, against 8 MB where equal values are one object. They learn the same from both.
+    """
+    unused = X.columns.difference(plan.names)
+    # A selection is a copy, which a large table may not have room for.
+    used = X.drop(columns=unused) if len(unused) else X
+    text = [name for kind in ("category", "ordinal", "high_cardinality") for name in plan.kinds[kind]]
+    return used.astype(dict.fromkeys(text, "category"))
+
+
+def _refit(plan: Plan, best: Candidate, X: pd.DataFrame, y: NDArray[Any], n_jobs: int) -> Pipeline:
+    with caught_notes() as notes:
+        try:
+            fitted = fit_model_of(plan, best.estimator, best.params, X, y, n_jobs)
+            # Without a search nothing was predicted yet, and some refuse their settings only then.
+            fitted.predict(X.iloc[:1])
+        # As on the folds: an estimator of anybody may raise anything.
+        except Exception as error:
+            raise TrainError(f"{best} cannot be fitted: {one_line(error)}.") from error
+    tell_notes([(best.estimator, notes)])
+    return fitted
+
+
+def _row_wise(X: pd.DataFrame, columns: Columns, used: Sequence[str], config: Config) -> FunctionTransformer:
+    """Make the step that takes raw columns: those that are used, or that a feature is computed from."""
+    needed = {*used, *(column for feature in config.featurize.features.values() for column in feature.columns)}
+    names = [name for name in columns if name in needed]
+    kept = {name: dict(columns[name]) for name in names}
+    step = FunctionTransformer(prepare_rows, kw_args={"columns": kept, "features": config.features})
+    return step.fit(X[names])
+
+
+def _cv_metrics(best: Result, baseline: float, scoring: str) -> dict[str, float]:
+    metrics = {f"cv_{scoring}_mean": best.mean, f"cv_{scoring}_std": best.std}
+    if not math.isnan(baseline):
+        metrics[f"cv_baseline_{scoring}_mean"] = baseline
+    return metrics
+
+
+def _tell_dates(columns: Columns, config: Config) -> None:
+    sources = {column for feature in config.featurize.features.values() for column in feature.columns}
+    dates = [name for name, column in columns.items() if column["kind"] == "date" and name not in sources]
+    if dates:
+        logger.info("a date is no feature by itself, so these are not used: %s; declare a date_part", ", ".join(dates))

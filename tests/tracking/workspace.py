@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.tracking.content import MODEL_CODE
 from src.tracking.git import GitState
 from src.tracking.journal import Session, Snapshot, Visit
 from src.tracking.process import ProcessKey, boot_id, own_key
@@ -144,7 +143,7 @@ def write_repository(root: Path) -> None:
     (root / "pictures" / "b.svg").write_text("<svg/>")
     (root / "pictures" / "a c.svg").write_text("<svg>é</svg>")
     (root / "pictures" / "deep" / "é.svg").write_text("")
-    for name in MODEL_CODE:
+    for name in ("src/__init__.py", "src/data/__init__.py", "src/data/features.py"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     (root / "requirements.txt").write_text("dvc==3.67.1\nnumpy==2.4.0\nscikit-learn==1.9.1 ; python_version < '4'\n")
