@@ -14,12 +14,13 @@ from src.errors import MissingInputError
 logger = logging.getLogger(__name__)
 
 
-def read_table(path: Path, made_by: str) -> pd.DataFrame:
+def read_table(path: Path, made_by: str, columns: list[str] | None = None) -> pd.DataFrame:
     """Read a Parquet file.
 
     Args:
         path: The file.
         made_by: Stage that writes it, named in the error.
+        columns: The only columns to read; all by default.
 
     Returns:
         The table, shape (n_rows, n_columns).
@@ -29,7 +30,7 @@ def read_table(path: Path, made_by: str) -> pd.DataFrame:
     """
     again = f"stage {made_by} makes it: run `dvc repro {made_by}`"
     try:
-        return pd.read_parquet(path)
+        return pd.read_parquet(path, columns=columns)
     except FileNotFoundError:
         raise MissingInputError(f"{path} is missing; {again}.") from None
     except (pa.ArrowInvalid, OSError) as error:
@@ -44,7 +45,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     logger.info("wrote %d rows × %d columns to %s", *table.shape, path)
 
 
-def write_metrics(metrics: Mapping[str, float], path: Path) -> None:
+def write_metrics(metrics: Mapping[str, float | Mapping[str, float]], path: Path) -> None:
     """Write metrics as JSON in alphabetical order, so that equal metrics are equal files."""
     with atomic_path(path) as partial:
         partial.write_text(json.dumps(metrics, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
@@ -56,3 +57,10 @@ def write_scores(scores: pd.DataFrame, path: Path) -> None:
     with atomic_path(path) as partial:
         scores.to_csv(partial, index=False, lineterminator="\n")
     logger.info("wrote %d candidates to %s", len(scores), path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write text as UTF-8."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    logger.info("wrote %d lines to %s", text.count("\n"), path)

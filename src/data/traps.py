@@ -10,6 +10,7 @@ import pandas as pd
 from src.atomic import atomic_path
 from src.config.schema import Config, Traps
 from src.data.schema import Columns
+from src.errors import MissingInputError
 
 
 @dataclass(frozen=True)
@@ -40,3 +41,17 @@ def write_traps(traps: Sequence[Trap], path: Path) -> None:
     """Write what was found, for the model card."""
     with atomic_path(path) as partial:
         partial.write_text(json.dumps([asdict(trap) for trap in traps], indent=2) + "\n", encoding="utf-8")
+
+
+def read_traps(path: Path) -> list[Trap]:
+    """Read what was found.
+
+    Raises:
+        MissingInputError: The file is absent or damaged.
+    """
+    try:
+        return [Trap(**trap) for trap in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError) as error:
+        raise MissingInputError(
+            f"{path} is missing or damaged ({error!r:.100}); stage data_split makes it: run `dvc repro data_split`."
+        ) from None
