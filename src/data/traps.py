@@ -57,12 +57,10 @@ def find_traps(train: pd.DataFrame, test: pd.DataFrame, columns: Columns, config
     base, settings = config.base, config.data_split.traps
     kinds = features_by_kind(columns, config.features, config.no_features)
     names = [name for of_kind in kinds.values() for name in of_kind if name in train]
-    target = base.target_column
+    target, y = base.target_column, train[base.target_column].to_numpy()
     traps: list[Trap | None] = []
     if settings.leak != "ignore":
-        traps.append(
-            _leaks(find_leaks(train, names, train[target].to_numpy(), base.task, base.random_state), base.task)
-        )
+        traps.append(_leaks(find_leaks(train, names, y, base.task, base.random_state), base.task))
     if settings.duplicates != "ignore":
         traps.append(_find_duplicates(train, test, [*names, target]))
     if settings.constant != "ignore":
@@ -120,9 +118,10 @@ def _find_duplicates(train: pd.DataFrame, test: pd.DataFrame, names: Sequence[st
 
 def _hash_rows(table: pd.DataFrame, names: Sequence[str]) -> NDArray[np.uint64]:
     # Column by column: a selection of columns would be a copy of the table.
-    hashes = np.zeros(len(table), dtype=np.uint64)
+    hashes: NDArray[np.uint64] = np.zeros(len(table), dtype=np.uint64)
     for name in names:
-        hashes = hashes * _PRIME + pd.util.hash_pandas_object(table[name], index=False).to_numpy()
+        of_column = pd.util.hash_pandas_object(table[name], index=False).to_numpy(dtype=np.uint64)
+        hashes = hashes * _PRIME + of_column
     return hashes
 
 

@@ -51,7 +51,7 @@ class ClassPredictions:
     def counts(self) -> NDArray[np.int64]:
         """Confusion matrix, true labels down, shape (n_labels, n_labels)."""
         n_labels = len(self.labels)
-        cells = np.bincount(self.y_true * n_labels + self.y_pred, minlength=n_labels**2)
+        cells: NDArray[np.int64] = np.bincount(self.y_true * n_labels + self.y_pred, minlength=n_labels**2)
         return cells.reshape(n_labels, n_labels)
 
     @cached_property
@@ -73,7 +73,7 @@ class ClassPredictions:
     @cached_property
     def losses(self) -> Floats:
         """Whether each row is wrong, 0 or 1."""
-        return (self.y_true != self.y_pred).astype(float)
+        return np.asarray(self.y_true != self.y_pred, dtype=float)
 
 
 @dataclass(frozen=True)
