@@ -118,10 +118,10 @@ def _find_duplicates(train: pd.DataFrame, test: pd.DataFrame, names: Sequence[st
 
 def _hash_rows(table: pd.DataFrame, names: Sequence[str]) -> NDArray[np.uint64]:
     # Column by column: a selection of columns would be a copy of the table.
-    hashes: NDArray[np.uint64] = np.zeros(len(table), dtype=np.uint64)
+    hashes = np.zeros(len(table), dtype=np.uint64)
     for name in names:
-        of_column = pd.util.hash_pandas_object(table[name], index=False).to_numpy(dtype=np.uint64)
-        hashes = hashes * _PRIME + of_column
+        hashes *= _PRIME
+        hashes += pd.util.hash_pandas_object(table[name], index=False).to_numpy()
     return hashes
 
 

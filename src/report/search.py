@@ -36,9 +36,9 @@ def plot_search(candidates: pd.DataFrame, scoring: str) -> Figure | None:
         scoring: What was measured.
 
     Returns:
-        None if nothing was searched.
+        None if there were not two to compare.
     """
-    if "mean" not in candidates or not candidates["mean"].notna().any():
+    if "mean" not in candidates or candidates["mean"].notna().sum() < 2:
         return None
     scored = candidates[candidates["mean"].notna()].sort_values(["rank", "mean"], kind="stable")
     shown = scored.head(N_SHOWN)
