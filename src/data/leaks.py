@@ -21,6 +21,7 @@ ALMOST_PERFECT = 0.99
 MAX_ROWS, MIN_ROWS, N_FOLDS = 20_000, 20, 3
 # A first look at few rows spares most columns the long one.
 SCREEN_ROWS, SCREEN_SCORE = 1_000, 0.9
+LARGEST = 1e30
 
 
 def find_leaks(
@@ -114,9 +115,8 @@ def _predict_by_level(known: NDArray[Any], target: NDArray[Any], asked: NDArray[
 
 
 def _values(column: "pd.Series[Any]") -> NDArray[Any]:
-    """Give numbers in the range of a tree's floats, or the codes of levels."""
+    """Give numbers whose sum a tree's floats can hold, or the codes of levels."""
     if is_numeric_dtype(column) and not is_bool_dtype(column):
-        limit = float(np.finfo(np.float32).max)
-        return column.to_numpy(dtype=float, na_value=np.nan).clip(-limit, limit)
+        return column.to_numpy(dtype=float, na_value=np.nan).clip(-LARGEST, LARGEST)
     codes: NDArray[np.intp] = pd.factorize(column, use_na_sentinel=False)[0]
     return codes

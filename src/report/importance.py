@@ -15,7 +15,7 @@ from src.report.figures import COLOURS, fit_labels, new_axes
 
 logger = logging.getLogger(__name__)
 
-MAX_ROWS, N_REPEATS, MAX_FEATURES, N_SHOWN = 2000, 5, 500, 20
+MAX_ROWS, N_REPEATS, MAX_FEATURES, N_SHOWN = 1000, 5, 500, 20
 
 
 def measure_importance(
