@@ -54,7 +54,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     logger.info("wrote %d rows × %d columns to %s", *table.shape, path)
 
 
-def write_metrics(metrics: Mapping[str, float], path: Path) -> None:
+def write_metrics(metrics: Mapping[str, float | Mapping[str, float]], path: Path) -> None:
     """Write metrics as JSON in alphabetical order, so that equal metrics are equal files."""
     with atomic_path(path) as partial:
         partial.write_text(json.dumps(metrics, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
@@ -66,3 +66,10 @@ def write_scores(scores: pd.DataFrame, path: Path) -> None:
     with atomic_path(path) as partial:
         scores.to_csv(partial, index=False, lineterminator="\n")
     logger.info("wrote %d candidates to %s", len(scores), path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write text as UTF-8."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    logger.info("wrote %d lines to %s", text.count("\n"), path)

@@ -1,11 +1,21 @@
 """Stage `evaluate`: from the model and `test.parquet` to metrics, plots and the model card."""
 
+import os
+
 from src.config.schema import Config
-from src.data.files import read_table, write_metrics
+from src.data.files import read_table, write_metrics, write_text
 from src.data.models import read_model
+from src.data.schema import features_by_kind, read_columns
 from src.data.target import split_target
-from src.report.metrics import score_classifier
-from src.report.visualizing import plot_confusion_matrix
+from src.data.traps import read_traps
+from src.report.facts import Facts, hash_files, read_cv_metrics
+from src.report.importance import measure_importance
+from src.report.metrics_file import score_split
+from src.report.model_card import write_card
+from src.report.plots import write_plots
+from src.report.predictions import predict_rows
+from src.report.search import read_candidates
+from src.report.slices import find_weak_slices
 from src.utils.mlflow_run_decorator import mlflow_run
 from src.utils.run_stage import run_stage
 
@@ -13,19 +23,37 @@ from src.utils.run_stage import run_stage
 @mlflow_run
 def evaluate(config: Config) -> None:
     """Score the model on the test rows, draw its plots and write its card."""
-    settings, base = config.evaluate, config.base
-    table = read_table(config.data_split.test_path, made_by="data_split")
-    X_test, y_test = split_target(table, base.target_column, base.task)
+    settings, data, base, scoring = config.evaluate, config.data_split, config.base, config.train.scoring
+    test = read_table(data.test_path, made_by="data_split")
+    X_test, y_test = split_target(test, base.target_column, base.task)
+    target = read_table(data.train_path, made_by="data_split", columns=[base.target_column])
+    y_train = target[base.target_column].to_numpy()
+    features = features_by_kind(read_columns(config.data_load.schema_path), config.features, config.no_features)
+    traps = read_traps(data.traps_path)
     # The rows are featurized already.
     model = read_model(config.train.model_path)[1:]
-    settings.plots_dir.mkdir(parents=True, exist_ok=True)
-    metrics = {"test_r2": float(model.score(X_test, y_test))}
-    if base.task == "classification":
-        metrics = score_classifier(model, X_test, y_test, split="test")
-        figure = plot_confusion_matrix(y_test, model.predict(X_test), model.classes_)
-        figure.savefig(settings.plots_dir / "confusion_matrix.png", dpi=150)
+    cv_metrics = read_cv_metrics(config.train.cv_metrics_path)
+    candidates = read_candidates(config.train.cv_results_path)
+
+    predictions = predict_rows(model, X_test, y_test, base.task)
+    metrics = score_split(predictions, y_train, scoring, settings.n_bootstrap, base.random_state, split="test")
+    used = X_test[[name for names in features.values() for name in names]]
+    importance = measure_importance(model, used, y_test, scoring, base.random_state)
     write_metrics(metrics, settings.metrics_path)
-    settings.model_card_path.write_text("# Model card\n")
+    plots = write_plots(predictions, importance, candidates, scoring, settings.plots_dir)
+    facts = Facts(
+        estimator=model[-1],
+        candidates=candidates,
+        features=features,
+        n_rows={"train": len(y_train), "test": len(y_test)},
+        md5s=hash_files([data.train_path, data.test_path, config.train.model_path]),
+        metrics=metrics,
+        cv_metrics=cv_metrics,
+        slices=find_weak_slices(used, predictions.losses, features),
+        traps=[trap.message for trap in traps],
+        plots=[os.path.relpath(path, settings.model_card_path.parent) for path in plots],
+    )
+    write_text(write_card(facts, config), settings.model_card_path)
 
 
 if __name__ == "__main__":

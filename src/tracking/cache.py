@@ -48,6 +48,35 @@ def find_content(main_root: Path, work_root: Path, path: str, md5: str | None) -
     return None
 
 
+def find_files(main_root: Path, work_root: Path, path: str, md5: str | None) -> dict[str, Path]:
+    """Find a file's content by its MD5, or the files of a folder.
+
+    Args:
+        main_root: Root of the repository that owns the cache.
+        work_root: Root in which the stage ran.
+        path: The file or folder, relative to the root.
+        md5: Its hash.
+
+    Returns:
+        Files with exactly this content by their path relative to the root, as far as they
+        are still there.
+    """
+    if content := find_content(main_root, work_root, path, md5):
+        files = [file for file in content.rglob("*") if file.is_file()] if content.is_dir() else []
+        return {f"{path}/{file.relative_to(content).as_posix()}": file for file in files} or {path: content}
+    if md5 is None or not md5.endswith(".dir"):
+        return {}
+    # What DVC keeps of a folder is a list of its files.
+    listing = cache_dir(main_root) / "files" / "md5" / md5[:2] / md5[2:]
+    if f"{md5_of(listing)}.dir" != md5:
+        return {}
+    found = {
+        f"{path}/{item['relpath']}": find_content(main_root, work_root, f"{path}/{item['relpath']}", item["md5"])
+        for item in json.loads(listing.read_text(encoding="utf-8"))
+    }
+    return {name: file for name, file in found.items() if file}
+
+
 def md5_of(path: Path) -> str | None:
     """Hash a file or a folder as DVC 3 does; None if there is none."""
     if path.is_file():

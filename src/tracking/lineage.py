@@ -58,6 +58,11 @@ class StageDefinition:
     metrics: list[str] = field(default_factory=list)
     plots: list[str] = field(default_factory=list)
 
+    @property
+    def report(self) -> list[str]:
+        """Paths of what people look at: plots and Markdown."""
+        return [*self.plots, *(path for path in self.outs if path.endswith(".md"))]
+
 
 def read_lock(root: Path) -> dict[str, StageEntry]:
     """Read `dvc.lock`; empty if there is none yet.

@@ -90,7 +90,7 @@ class Recorder:
         if stage := read_stages(root).get(self._visit.stage):
             keys = stage.params.get("params.yaml", [])
             self._visit.params = flat_params({key: get_param(params, key) for key in keys})
-            self._visit.plots = stage.plots
+            self._visit.plots = stage.report
             self._visit.models = read_model_paths(root)
         self._journal.write_visit(self._session.id, self._visit)
 

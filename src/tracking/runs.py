@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from src.tracking import names
-from src.tracking.cache import find_content
+from src.tracking.cache import find_files
 from src.tracking.journal import Session, now
 from src.tracking.process import cpu_model
 from src.tracking.session import Place
@@ -61,16 +61,33 @@ def log_values(
 
 
 def log_file(store: Store, place: Place, run_id: str, path: str, md5: str | None) -> None:
-    """Log a file under its path in the repository, if its content can still be found."""
-    content = find_content(place.main_root, place.work_root, path, md5)
-    if content is None:
+    """Log a file, or each file of a folder, under its path in the repository, if its content can still be found.
+
+    The copy of a report in Markdown gets the commit of the run as its last line: the
+    report itself is older than the commit that holds it.
+    """
+    files = find_files(place.main_root, place.work_root, path, md5)
+    if not files:
         return
     with tempfile.TemporaryDirectory() as folder:
-        # DVC's cache names files by their hash.
-        named = Path(folder) / Path(path).name
-        named.symlink_to(content)
-        folder_of_path = Path(path).parent
-        store.client.log_artifact(run_id, str(named), None if folder_of_path == Path() else str(folder_of_path))
+        for name, content in files.items():
+            # DVC's cache names files by their hash.
+            named = Path(folder) / name
+            named.parent.mkdir(parents=True, exist_ok=True)
+            if name.endswith(".md"):
+                text = content.read_text(encoding="utf-8")
+                named.write_text(f"{text}\n{_describe_commit(store, run_id)}\n", encoding="utf-8")
+            else:
+                named.symlink_to(content)
+        store.client.log_artifacts(run_id, folder)
+
+
+def _describe_commit(store: Store, run_id: str) -> str:
+    tags = store.client.get_run(run_id).data.tags
+    commit = tags.get(names.GIT_COMMIT, names.UNKNOWN)
+    changed = {"false": "", "true": ", with changes that were not committed"}
+    dirty = changed.get(tags.get(names.GIT_DIRTY, ""), ", perhaps with changes that were not committed")
+    return f"Recorded by MLflow run `{run_id}` at commit `{commit}`{dirty}."
 
 
 def fit_key(key: str) -> str:

@@ -52,7 +52,7 @@ def take_snapshot(root: Path, session: Session, visits: Sequence[Visit], *, fini
             key: value for stage in good for path in stage.metrics for key, value in read_metrics(root / path).items()
         },
         md5s={path: md5 for stage in good if stage.name in lock for path, md5 in data_md5s(lock[stage.name]).items()},
-        plots=[path for stage in good for path in stage.plots],
+        plots=[path for stage in good for path in stage.report],
     )
 
 

@@ -19,10 +19,15 @@ def summarize(config: Config, session: Session, visits: Sequence[Visit]) -> str:
     if outcomes == {"unchanged"}:
         lines += ["", f"Nothing to do: all {len(snapshot.outcomes)} stages are up to date."]
     if snapshot.metrics:
-        lines += ["", *(f"{name:<26}{value:.4f}" for name, value in sorted(snapshot.metrics.items()))]
+        # Those of each class, as `test_f1_class.setosa`, would hide the others.
+        shown = {name: value for name, value in sorted(snapshot.metrics.items()) if "_class." not in name}
+        width = max(26, *(len(name) + 2 for name in shown))
+        lines += ["", *(f"{name:<{width}}{value:.4f}" for name, value in shown.items())]
     lines += [""]
     if snapshot.outcomes.get("train") in ("ran", "restored", "unchanged"):
         lines += [f"Model: {config.train.model_path}"]
+    if snapshot.outcomes.get("evaluate") in ("ran", "restored", "unchanged"):
+        lines += [f"Card:  {config.evaluate.model_card_path}"]
     if session.run_id:
         lines += [f"Run:   {session.name} ({session.run_id}), {session.status}; compare runs with `make ui`"]
     return "\n".join(lines) + "\n"

@@ -20,10 +20,10 @@ READ_ONLY = 'cp mlflow.db "$1"; mount --bind "$1" "$1"; mount -o remount,bind,ro
 
 def assert_pipeline_warns_and_goes_on(clone: Clone, expected: str, *before: str, uri: str = "") -> None:
     """Run the pipeline with work for one stage, and look for the same line from it and from the launcher."""
-    path = clone.path / "src/report/visualizing.py"
+    path = clone.path / "src/report/confusion.py"
     path.write_text(f"{path.read_text()}\n# another line\n")
     lock = clone.lock()
-    (clone.path / "reports/confusion_matrix.png").unlink()
+    (clone.path / "reports/plots/confusion_matrix.png").unlink()
     env = {"MLFLOW_TRACKING_URI": uri} if uri else {}
     result = clone.run(*before, *LAUNCHER, **env)
     warning = f"WARNING: MLflow store {uri or clone.store}{expected}"
@@ -31,7 +31,7 @@ def assert_pipeline_warns_and_goes_on(clone: Clone, expected: str, *before: str,
     assert lines[0].startswith(warning), result.stderr
     assert [line for line in lines if line.startswith("WARNING")] == [lines[0]] * 3
     assert "Traceback" not in result.stderr
-    assert (clone.path / "reports/confusion_matrix.png").exists()
+    assert (clone.path / "reports/plots/confusion_matrix.png").exists()
     assert clone.lock() != lock
     assert "evaluate      ran" in result.stdout
 

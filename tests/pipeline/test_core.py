@@ -77,7 +77,7 @@ def test_grid_of_another_estimator_reruns_nothing(clone: Clone) -> None:
 
 
 def test_editing_the_figures_reruns_evaluate_only(clone: Clone) -> None:
-    path = clone.path / "src/report/visualizing.py"
+    path = clone.path / "src/report/confusion.py"
     path.write_text(path.read_text() + "\n# another line\n")
     assert clone.status() == ["evaluate"]
     clone.launch()

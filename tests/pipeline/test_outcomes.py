@@ -3,7 +3,7 @@
 from tests.pipeline.clone import STAGES, SYNC, Clone
 
 SAME_MODEL = "src/train/train.py"  # train depends on it, and evaluate does not
-FIGURES = "src/report/visualizing.py"  # evaluate alone depends on it
+FIGURES = "src/report/confusion.py"  # evaluate alone depends on it
 
 
 def add_comment(clone: Clone, name: str) -> None:
@@ -42,9 +42,9 @@ def test_parent_of_a_pipeline_with_nothing_to_do_tells_the_whole_story(clone: Cl
     client = MlflowClient(clone.store)
     for parent in (first, second):
         files = {item.path for item in client.list_artifacts(parent.info.run_id)}
-        plots = {item.path for item in client.list_artifacts(parent.info.run_id, "reports")}
+        plots = {item.path for item in client.list_artifacts(parent.info.run_id, "reports/plots")}
         assert files >= {"dvc.yaml", "dvc.lock", "params.yaml"}
-        assert "reports/confusion_matrix.png" in plots
+        assert "reports/plots/confusion_matrix.png" in plots
 
 
 def test_stages_of_bare_dvc_share_a_parent_and_come_back_from_the_run_cache(clone: Clone) -> None:

@@ -66,7 +66,7 @@ def test_server_that_is_down_is_told_at_once_and_hears_of_everything_later(clone
     # Artifacts and the model went through the server, which stores them at its own place.
     assert parent.info.artifact_uri.startswith("mlflow-artifacts:")
     (artifacts,) = (server.folder / "artifacts").glob(f"*/{parent.info.run_id}")
-    assert (artifacts / "artifacts/reports/confusion_matrix.png").stat().st_size
+    assert (artifacts / "artifacts/reports/plots/confusion_matrix.png").stat().st_size
     client = MlflowClient(server.uri)
     models = client.search_logged_models([parent.info.experiment_id])
     assert {model.source_run_id for model in models} >= {nested["train"].info.run_id}
@@ -124,7 +124,7 @@ def test_two_clones_at_once_keep_their_stages_apart(
     server.start()
     other = copy_clone(template, tmp_path / "other")
     for each in (clone, other):
-        each.edit("src/report/visualizing.py", r"\Z", "\n# another line\n")
+        each.edit("src/report/confusion.py", r"\Z", "\n# another line\n")
     processes = [each.start("dvc", "repro", MLFLOW_TRACKING_URI=server.uri) for each in (clone, other)]
     for process in processes:
         output, _ = process.communicate(timeout=120)

@@ -1,163 +1,255 @@
+import logging
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from sklearn import metrics as sklearn_metrics
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from src.report.metrics import score_classifier
+from src.config.training import SCORINGS
+from src.report.metrics import calibration_bins, metric_of, score, score_classes, score_one
+from src.report.predictions import ClassPredictions, NumberPredictions, describe_classes, predict_rows
+from tests.report.conftest import labels_of, make_classes, make_numbers
 
-NO_ROWS = pd.DataFrame()
 LOADERS = {"binary": load_breast_cancer, "multiclass": load_iris}
-NAMES = ["accuracy", "f1_macro", "f1_weighted", "log_loss", "precision_macro", "recall_macro", "roc_auc_ovr"]
+OF_LABELS = ["accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "precision_macro", "recall_macro"]
+OF_RANKS = ["pr_auc", "roc_auc_ovr"]
+OF_PROBABILITIES = ["brier", "calibration_error", "log_loss"]
 
 
-class Certain:
-    """A model that gives what it is told, with probabilities."""
-
-    def __init__(self, y_pred: list[str], probabilities: list[list[float]], classes: str) -> None:
-        self.classes_ = np.array(list(classes), dtype=object)
-        self.y_pred, self.probabilities = np.array(y_pred, dtype=object), np.array(probabilities)
-
-    def predict(self, _: object) -> NDArray[np.object_]:
-        return self.y_pred
-
-    def predict_proba(self, _: object) -> NDArray[np.float64]:
-        return self.probabilities
+def predicted(y_true: str, y_pred: str, confidence: list[Any], classes: str, *, sure: bool = True) -> ClassPredictions:
+    """Describe predictions whose labels are single letters."""
+    labels = [np.array(list(text), dtype=object) for text in (y_true, y_pred, classes)]
+    return describe_classes(labels[0], labels[1], np.array(confidence), labels[2], is_probability=sure)
 
 
-class Decisive:
-    """A model that gives what it is told, without probabilities."""
-
-    def __init__(self, y_pred: list[str], decisions: list[Any], classes: str) -> None:
-        self.classes_ = np.array(list(classes), dtype=object)
-        self.y_pred, self.decisions = np.array(y_pred, dtype=object), np.array(decisions)
-
-    def predict(self, _: object) -> NDArray[np.object_]:
-        return self.y_pred
-
-    def decision_function(self, _: object) -> NDArray[np.float64]:
-        return self.decisions
-
-
-def score(model: Any, y_true: str) -> dict[str, float]:
-    return score_classifier(model, NO_ROWS, np.array(list(y_true), dtype=object), "test")
-
-
-def fitted(kind: str, estimator: Any) -> tuple[Any, pd.DataFrame, NDArray[np.object_]]:
+def fitted(kind: str, estimator: Any) -> tuple[Pipeline, pd.DataFrame, NDArray[Any]]:
     X, y = LOADERS[kind](return_X_y=True, as_frame=True)
     labels = y.map({0: "zero", 1: "one", 2: "two"}).to_numpy(dtype=object)
     # Half of the rows, so that the other half is not predicted perfectly.
     return make_pipeline(StandardScaler(), estimator).fit(X[::2], labels[::2]), X, labels
 
 
+# --- by hand ---
+
+
 def test_two_classes_by_hand() -> None:
     probabilities = [[0.8, 0.2], [0.2, 0.8], [0.3, 0.7], [0.1, 0.9]]
-    metrics = score(Certain(["a", "b", "b", "b"], probabilities, "ab"), "aabb")
     f1_a, f1_b = 2 / 3, 4 / 5
-    assert metrics == pytest.approx(
+    assert score(predicted("aabb", "abbb", probabilities, "ab")) == pytest.approx(
         {
-            "test_accuracy": 3 / 4,
-            "test_f1_macro": (f1_a + f1_b) / 2,
-            "test_f1_weighted": (f1_a + f1_b) / 2,
-            "test_log_loss": -np.log([0.8, 0.2, 0.7, 0.9]).mean(),
-            "test_precision_macro": (1 + 2 / 3) / 2,
-            "test_recall_macro": (1 / 2 + 1) / 2,
+            "accuracy": 3 / 4,
+            "balanced_accuracy": (1 / 2 + 1) / 2,
+            "brier": (0.2**2 + 0.8**2 + 0.3**2 + 0.1**2) / 4,
+            # Of [0.2], [0.7], [0.8] and [0.9], each a bin of its own, none, one, none and one are b.
+            "calibration_error": (0.2 + 0.3 + 0.8 + 0.1) / 4,
+            "f1_macro": (f1_a + f1_b) / 2,
+            "f1_weighted": (f1_a + f1_b) / 2,
+            "log_loss": -np.log([0.8, 0.2, 0.7, 0.9]).mean(),
+            # From the highest on: b, a, b.
+            "pr_auc": 1 / 2 + 1 / 2 * 2 / 3,
+            "precision_macro": (1 + 2 / 3) / 2,
+            "recall_macro": (1 / 2 + 1) / 2,
             # Of four pairs (a, b), one puts the a above the b.
-            "test_roc_auc_ovr": 3 / 4,
+            "roc_auc_ovr": 3 / 4,
         }
     )
 
 
 def test_three_unequal_classes_by_hand() -> None:
-    probabilities = [
-        [0.7, 0.2, 0.1],
-        [0.6, 0.3, 0.1],
-        [0.2, 0.5, 0.3],
-        [0.4, 0.5, 0.1],
-        [0.3, 0.6, 0.1],
-        [0.1, 0.2, 0.7],
-    ]
-    metrics = score(Certain(list("aabbbc"), probabilities, "abc"), "aaabbc")
-    f1_a, f1_b, f1_c = 4 / 5, 4 / 5, 1.0
+    rows = [[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.4, 0.5, 0.1], [0.3, 0.6, 0.1], [0.1, 0.2, 0.7]]
+    metrics = score(predicted("aaabbc", "aabbbc", rows, "abc"))
+    assert metrics["f1_weighted"] == pytest.approx((3 * 4 / 5 + 2 * 4 / 5 + 1) / 6)
+    assert metrics["brier"] == pytest.approx((0.14 + 0.26 + 0.98 + 0.42 + 0.26 + 0.14) / 6)
+    # Of 0.5: one of two is right; 0.6: both; 0.7: both.
+    assert metrics["calibration_error"] == pytest.approx((2 * 0 + 2 * 0.4 + 2 * 0.3) / 6)
+    # a: 7 of 9 pairs; b: 7 of 8, one of them a tie that counts half; c: 5 of 5.
+    assert metrics["roc_auc_ovr"] == pytest.approx((7 / 9 + 7.5 / 8 + 1) / 3)
+
+
+def test_numbers_by_hand() -> None:
+    metrics = score(NumberPredictions(np.array([1.0, 2.0, 4.0, 5.0]), np.array([1.0, 3.0, 4.0, 1.0])))
     assert metrics == pytest.approx(
         {
-            "test_accuracy": 5 / 6,
-            "test_f1_macro": (f1_a + f1_b + f1_c) / 3,
-            "test_f1_weighted": (3 * f1_a + 2 * f1_b + f1_c) / 6,
-            "test_log_loss": -np.log([0.7, 0.6, 0.2, 0.5, 0.6, 0.7]).mean(),
-            "test_precision_macro": (1 + 2 / 3 + 1) / 3,
-            "test_recall_macro": (2 / 3 + 1 + 1) / 3,
-            # a: 7 of 9 pairs; b: 7 of 8, one of them a tie that counts half; c: 5 of 5.
-            "test_roc_auc_ovr": (7 / 9 + 7.5 / 8 + 1) / 3,
+            "mae": 5 / 4,
+            "mape": (0 + 1 / 2 + 0 + 4 / 5) / 4,
+            "median_absolute_error": 1 / 2,
+            "r2": 1 - 17 / 10,
+            "rmse": np.sqrt(17 / 4),
         }
     )
 
 
-def test_class_that_is_never_predicted_counts_as_zero() -> None:
-    metrics = score(Certain(list("aaaa"), [[0.9, 0.1]] * 4, "ab"), "aaab")
-    assert metrics["test_precision_macro"] == pytest.approx((3 / 4 + 0) / 2)
-    assert metrics["test_recall_macro"] == pytest.approx((1 + 0) / 2)
-    assert metrics["test_f1_macro"] == pytest.approx((6 / 7 + 0) / 2)
+# --- as scikit-learn ---
 
 
-def test_two_classes_without_probabilities_are_ranked_by_decisions() -> None:
-    metrics = score(Decisive(list("abbb"), [-1.0, 0.5, 0.2, 2.0], "ab"), "aabb")
-    assert metrics["test_roc_auc_ovr"] == pytest.approx(3 / 4)
-    assert "test_log_loss" not in metrics
+@pytest.mark.parametrize(("n_rows", "n_classes"), [(10, 2), (10, 5), (300, 2), (300, 3), (300, 30)])
+def test_scores_of_classes_are_those_of_scikit_learn(n_rows: int, n_classes: int) -> None:
+    predictions = make_classes(n_rows, n_classes)
+    y_true, y_pred = labels_of(predictions)
+    p, classes = predictions.confidence, predictions.labels
+    one_hot = np.equal.outer(predictions.y_true, np.arange(n_classes))
+    ranked = (one_hot, p) if n_classes > 2 else (one_hot[:, 1], p[:, 1])
+    second = classes[1] if n_classes == 2 else None
+    averaged = {"average": "macro", "zero_division": 0.0}
+    expected = {
+        "accuracy": sklearn_metrics.accuracy_score(y_true, y_pred),
+        "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(y_true, y_pred),
+        "brier": sklearn_metrics.brier_score_loss(y_true, ranked[1], labels=classes, pos_label=second),
+        "f1_macro": sklearn_metrics.f1_score(y_true, y_pred, **averaged),
+        "f1_weighted": sklearn_metrics.f1_score(y_true, y_pred, average="weighted", zero_division=0.0),
+        "log_loss": sklearn_metrics.log_loss(y_true, p, labels=classes),
+        "pr_auc": sklearn_metrics.average_precision_score(*ranked, average="macro"),
+        "precision_macro": sklearn_metrics.precision_score(y_true, y_pred, **averaged),
+        "recall_macro": sklearn_metrics.recall_score(y_true, y_pred, **averaged),
+        "roc_auc_ovr": sklearn_metrics.roc_auc_score(*ranked, average="macro"),
+    }
+    found = score(predictions)
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+    assert set(found) - set(expected) == {"calibration_error"}
 
 
-def test_three_classes_without_probabilities_are_ranked_by_decisions() -> None:
-    decisions = [[2.2, 0.8, -0.2], [-0.1, 1.1, 2.1], [-0.2, 1.3, 2.2], [-0.2, 2.2, 0.9]]
-    metrics = score(Decisive(list("accb"), decisions, "abc"), "abcb")
-    # a: 3 of 3 pairs; b: 3 of 4 (1.1 is below 1.3); c: 3 of 3.
-    assert metrics["test_roc_auc_ovr"] == pytest.approx((1 + 3 / 4 + 1) / 3)
-    assert "test_log_loss" not in metrics
-
-
-@pytest.mark.parametrize("estimator", [LogisticRegression(max_iter=1000), KNeighborsClassifier()])
-def test_roc_auc_of_several_classes_is_that_of_scikit_learn(estimator: Any) -> None:
-    model, X, y = fitted("multiclass", estimator)
-    expected = roc_auc_score(y, model.predict_proba(X), multi_class="ovr", average="macro", labels=model.classes_)
-    assert score_classifier(model, X, y, "test")["test_roc_auc_ovr"] == pytest.approx(expected)
-    assert expected < 1
-
-
-@pytest.mark.parametrize("estimator", [LogisticRegression(max_iter=1000), KNeighborsClassifier()])
-def test_roc_auc_of_two_classes_is_that_of_scikit_learn(estimator: Any) -> None:
-    model, X, y = fitted("binary", estimator)
-    expected = roc_auc_score(y, model.predict_proba(X)[:, 1])
-    assert score_classifier(model, X, y, "test")["test_roc_auc_ovr"] == pytest.approx(expected)
-    assert expected < 1
+@pytest.mark.parametrize("n_rows", [3, 4, 300])
+def test_scores_of_numbers_are_those_of_scikit_learn(n_rows: int) -> None:
+    p = make_numbers(n_rows)
+    assert score(p) == pytest.approx(
+        {
+            "mae": sklearn_metrics.mean_absolute_error(p.y_true, p.y_pred),
+            "mape": sklearn_metrics.mean_absolute_percentage_error(p.y_true, p.y_pred),
+            "median_absolute_error": sklearn_metrics.median_absolute_error(p.y_true, p.y_pred),
+            "r2": sklearn_metrics.r2_score(p.y_true, p.y_pred),
+            "rmse": sklearn_metrics.root_mean_squared_error(p.y_true, p.y_pred),
+        }
+    )
 
 
 @pytest.mark.parametrize("kind", sorted(LOADERS))
-def test_model_without_probabilities_has_roc_auc_and_no_log_loss(kind: str) -> None:
-    model, X, y = fitted(kind, SVC())
-    metrics = score_classifier(model, X, y, "test")
-    assert 0.9 < metrics["test_roc_auc_ovr"] < 1
-    assert list(metrics) == [f"test_{name}" for name in NAMES if name != "log_loss"]
-
-
-@pytest.mark.parametrize("kind", sorted(LOADERS))
-@pytest.mark.parametrize("split", ["test", "holdout"])
-def test_names_are_sorted_and_carry_their_split(kind: str, split: str) -> None:
+@pytest.mark.parametrize("scoring", SCORINGS["classification"])
+def test_headline_is_what_the_search_maximised(kind: str, scoring: str) -> None:
     model, X, y = fitted(kind, LogisticRegression(max_iter=1000))
-    metrics = score_classifier(model, X, y, split)
-    assert list(metrics) == [f"{split}_{name}" for name in NAMES]
-    assert all(type(value) is float for value in metrics.values())
+    expected = sklearn_metrics.get_scorer(scoring)(model, X, y)
+    found = score_one(metric_of(scoring), predict_rows(model, X, y, "classification"))
+    assert found == pytest.approx(-expected if scoring.startswith("neg_") else expected)
 
 
-@pytest.mark.parametrize("labels", [[0, 1], [False, True], [1.0, 2.0], [3, 5, 7]], ids=lambda labels: str(labels))
+@pytest.mark.parametrize("scoring", SCORINGS["regression"])
+def test_headline_of_numbers_is_what_the_search_maximised(scoring: str) -> None:
+    p = make_numbers(50)
+    scorer = sklearn_metrics.get_scorer(scoring)
+    expected = scorer._score_func(p.y_true, p.y_pred)
+    assert score_one(metric_of(scoring), p) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", sorted(LOADERS))
+def test_model_without_probabilities_has_ranks_and_no_metric_of_probabilities(kind: str) -> None:
+    model, X, y = fitted(kind, SVC())
+    metrics = score(predict_rows(model, X, y, "classification"))
+    assert sorted(metrics) == sorted([*OF_LABELS, *OF_RANKS])
+    assert 0.9 < metrics["roc_auc_ovr"] < 1
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [False, True], [1.0, 2.0], [3, 5, 7]], ids=str)
 @pytest.mark.parametrize("estimator", [LogisticRegression(), SVC()], ids=["probabilities", "decisions"])
 def test_labels_need_not_be_text(estimator: Any, labels: list[Any]) -> None:
     y_true = np.array(labels * 10)
     X = pd.DataFrame({"a": np.arange(len(y_true)) % len(labels), "b": 1.0})
-    assert score_classifier(estimator.fit(X, y_true), X, y_true, "test")["test_roc_auc_ovr"] == 1.0
+    model = make_pipeline(estimator).fit(X, y_true)
+    assert score(predict_rows(model, X, y_true, "classification"))["roc_auc_ovr"] == 1.0
+
+
+def test_predictions_are_those_of_the_model() -> None:
+    model, X, y = fitted("multiclass", LogisticRegression(max_iter=1000))
+    predictions = predict_rows(model, X, y, "classification")
+    y_true, y_pred = labels_of(predictions)
+    assert list(y_true) == list(y)
+    assert list(y_pred) == list(model.predict(X))
+    np.testing.assert_array_equal(predictions.confidence, model.predict_proba(X))
+
+
+# --- what is missing ---
+
+
+def test_label_that_the_training_rows_lack_counts_as_wrong_and_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    rows = [[0.8, 0.2], [0.2, 0.8], [0.3, 0.7], [0.4, 0.6]]
+    predictions = predicted("abbz", "abbb", rows, "ab")
+    with caplog.at_level(logging.WARNING):
+        metrics = score(predictions)
+    assert "1 of 4 rows have a label that is not in the training rows ('z')" in caplog.text
+    assert metrics["accuracy"] == 3 / 4
+    # a: 1, b: 2 of 3, z: 0.
+    assert metrics["f1_macro"] == pytest.approx((1 + 4 / 5 + 0) / 3)
+    known = score(predicted("abb", "abb", rows[:3], "ab"))
+    assert {name: metrics[name] for name in OF_PROBABILITIES} == {name: known[name] for name in OF_PROBABILITIES}
+    assert metrics["roc_auc_ovr"] == known["roc_auc_ovr"] == 1
+
+
+def test_rows_of_unseen_labels_alone_have_scores_of_labels_only() -> None:
+    assert set(score(predicted("yz", "ab", [[0.8, 0.2], [0.2, 0.8]], "ab"))) == set(OF_LABELS)
+
+
+def test_class_without_test_rows_is_left_out_of_the_ranks() -> None:
+    rows = [[0.7, 0.2, 0.1], [0.2, 0.7, 0.1], [0.6, 0.3, 0.1]]
+    assert score(predicted("aba", "aba", rows, "abc"))["roc_auc_ovr"] == 1
+
+
+def test_what_is_undefined_is_left_out_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        metrics = score(predicted("aa", "ab", [[0.8, 0.2], [0.2, 0.8]], "ab"))
+    assert {"pr_auc", "roc_auc_ovr"}.isdisjoint(metrics)
+    assert "not defined for these rows, and left out: pr_auc, roc_auc_ovr" in caplog.text
+    assert np.isfinite(list(metrics.values())).all()
+
+
+@pytest.mark.parametrize(
+    ("y_true", "undefined"), [([0.0, 1.0], {"mape"}), ([2.0, 2.0], {"r2"}), ([0.0, 0.0], {"mape", "r2"})]
+)
+def test_numbers_that_allow_no_ratio_have_none(y_true: list[float], undefined: set[str]) -> None:
+    metrics = score(NumberPredictions(np.array(y_true), np.array([1.0, 1.0])))
+    assert {"mae", "mape", "median_absolute_error", "r2", "rmse"} - set(metrics) == undefined
+
+
+def test_class_that_is_never_predicted_counts_as_zero() -> None:
+    metrics = score(predicted("aaab", "aaaa", [[0.9, 0.1]] * 4, "ab"))
+    assert metrics["precision_macro"] == pytest.approx((3 / 4 + 0) / 2)
+    assert metrics["f1_macro"] == pytest.approx((6 / 7 + 0) / 2)
+
+
+def test_certain_and_wrong_costs_much_and_not_without_limit() -> None:
+    assert score(predicted("ab", "bb", [[0.0, 1.0], [0.0, 1.0]], "ab"))["log_loss"] == pytest.approx(18.02, abs=0.01)
+
+
+# --- by class, and calibration ---
+
+
+def test_scores_of_each_class_are_those_of_scikit_learn() -> None:
+    predictions = make_classes(200, 5)
+    y_true, y_pred = labels_of(predictions)
+    expected = sklearn_metrics.precision_recall_fscore_support(y_true, y_pred, labels=predictions.labels)
+    found = score_classes(predictions.counts)
+    for name, values in zip(("precision", "recall", "f1", "support"), expected, strict=True):
+        np.testing.assert_allclose(found[name], values)
+
+
+def test_calibrated_probabilities_have_a_small_error_and_others_a_large_one() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.random(50_000)
+    is_b = rng.random(50_000) < p
+    y_true = "".join(np.where(is_b, "b", "a"))
+    honest = predicted(y_true, y_true, np.column_stack([1 - p, p]).tolist(), "ab")
+    assert score_one("calibration_error", honest) < 0.01
+    boastful = predicted(y_true, y_true, np.column_stack([p < 0.5, p >= 0.5]).astype(float).tolist(), "ab")
+    assert score_one("calibration_error", boastful) == pytest.approx(0.25, abs=0.01)
+
+
+def test_bins_hold_every_row_once_also_at_both_ends() -> None:
+    rows = [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [0.9, 0.1]]
+    mean, came_true, counts = calibration_bins(predicted("abba", "abba", rows, "ab"))
+    assert counts.tolist() == [1, 1, 1, 1]
+    assert mean.tolist() == [0.0, 0.1, 0.5, 1.0]
+    assert came_true.tolist() == [0, 0, 1, 1]

@@ -1,14 +1,16 @@
 import hashlib
 import platform
+import shutil
 from pathlib import Path
 
 import pytest
 
 from src.tracking.cache import md5_of
+from src.tracking.git import GitState
 from src.tracking.runs import create_run, fit_key, log_file, log_values
 from src.tracking.session import Place
-from src.tracking.store import Store
-from tests.tracking.workspace import artifacts, make_session
+from src.tracking.store import Store, open_store
+from tests.tracking.workspace import artifacts, dvc, make_session
 
 
 @pytest.fixture
@@ -147,6 +149,72 @@ def test_folder_of_plots_is_logged_under_its_path(store: Store, place: Place, ru
     log_file(store, place, run_id, "reports/plots", md5_of(folder))
     assert artifacts(store, run_id, "reports/plots") == {"reports/plots/a.png", "reports/plots/deep"}
     assert artifacts(store, run_id, "reports/plots/deep") == {"reports/plots/deep/b.png"}
+
+
+def test_folder_that_only_dvc_keeps_is_logged_from_its_list(repository: Path) -> None:
+    store, place = open_store(repository, "pipeline"), Place(repository, repository)
+    run_id = str(store.client.create_run(store.experiment_id).info.run_id)
+    md5 = md5_of(repository / "reports" / "train")
+    dvc(repository, "gc", "--workspace", "--force", "--quiet")
+    shutil.rmtree(repository / "reports" / "train")
+    log_file(store, place, run_id, "reports/train", md5)
+    folder = Path(store.client.download_artifacts(run_id, "reports/train"))
+    found = {file.relative_to(folder).as_posix(): file.read_text() for file in folder.rglob("*.svg")}
+    assert found == {"b.svg": "<svg/>", "a c.svg": "<svg>é</svg>", "deep/é.svg": ""}
+
+
+def test_folder_of_which_a_file_is_gone_is_logged_as_far_as_it_is_there(repository: Path) -> None:
+    store, place = open_store(repository, "pipeline"), Place(repository, repository)
+    run_id = str(store.client.create_run(store.experiment_id).info.run_id)
+    folder = repository / "reports" / "train"
+    md5, gone = md5_of(folder), md5_of(folder / "b.svg")
+    shutil.rmtree(folder)
+    assert gone is not None
+    (repository / ".dvc" / "cache" / "files" / "md5" / gone[:2] / gone[2:]).unlink()
+    log_file(store, place, run_id, "reports/train", md5)
+    assert artifacts(store, run_id, "reports/train") == {"reports/train/a c.svg", "reports/train/deep"}
+
+
+@pytest.mark.parametrize("listing", [None, "[]"])
+def test_folder_whose_list_is_gone_or_damaged_is_left_out(repository: Path, listing: str | None) -> None:
+    store, place = open_store(repository, "pipeline"), Place(repository, repository)
+    run_id = str(store.client.create_run(store.experiment_id).info.run_id)
+    md5 = md5_of(repository / "reports" / "train")
+    shutil.rmtree(repository / "reports" / "train")
+    assert md5 is not None
+    kept = repository / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+    kept.unlink()
+    if listing is not None:
+        kept.write_text(listing)
+    log_file(store, place, run_id, "reports/train", md5)
+    assert artifacts(store, run_id) == set()
+
+
+@pytest.mark.parametrize(
+    ("dirty", "said"),
+    [
+        ("false", ""),
+        ("true", ", with changes that were not committed"),
+        ("unknown", ", perhaps with changes that were not committed"),
+    ],
+)
+def test_copy_of_a_report_tells_its_run_and_commit_and_the_report_does_not(
+    store: Store, place: Place, dirty: str, said: str
+) -> None:
+    session = make_session(place.work_root, git=GitState("c0ffee", "main", dirty))
+    run_id = create_run(store, session, "evaluate", 1, {})
+    (place.work_root / "card.md").write_text("# Card é\n")
+    log_file(store, place, run_id, "card.md", md5_of(place.work_root / "card.md"))
+    copy = Path(store.client.download_artifacts(run_id, "card.md")).read_text(encoding="utf-8")
+    assert copy == f"# Card é\n\nRecorded by MLflow run `{run_id}` at commit `c0ffee`{said}.\n"
+    assert (place.work_root / "card.md").read_text(encoding="utf-8") == "# Card é\n"
+
+
+def test_commit_that_nobody_knows_is_called_unknown(store: Store, place: Place, run_id: str) -> None:
+    (place.work_root / "card.md").write_text("")
+    log_file(store, place, run_id, "card.md", md5_of(place.work_root / "card.md"))
+    copy = Path(store.client.download_artifacts(run_id, "card.md")).read_text(encoding="utf-8")
+    assert "at commit `unknown`, perhaps with changes" in copy
 
 
 def test_file_that_dvc_keeps_is_logged_under_its_own_name(store: Store, place: Place, run_id: str) -> None:

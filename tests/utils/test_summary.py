@@ -32,8 +32,17 @@ def test_summary_tells_outcomes_seconds_metrics_model_and_run(config: Config) ->
         "test_f1_macro             0.9666\n"
         "\n"
         "Model: models/model.joblib\n"
+        "Card:  reports/model_card.md\n"
         "Run:   by test (0a1b), FINISHED; compare runs with `make ui`\n"
     )
+
+
+def test_metrics_of_each_class_do_not_hide_the_others(config: Config) -> None:
+    metrics = {"test_f1_class.setosa": 0.5, "test_f1_macro": 0.25, "test_median_absolute_error_ci95_high": 1.5}
+    text = summarize(config, ended_session(ROOT, snapshot=Snapshot(metrics=metrics)), [])
+    assert "setosa" not in text
+    assert "test_f1_macro                         0.2500\n" in text
+    assert "test_median_absolute_error_ci95_high  1.5000\n" in text
 
 
 def test_nothing_to_do_is_said(config: Config) -> None:

@@ -1,0 +1,78 @@
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from src.report.importance import measure_importance
+
+
+def make(n_rows: int, n_noise: int = 2) -> tuple[pd.DataFrame, Any]:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(n_rows, n_noise + 1)), columns=["tells", *(f"noise {i}" for i in range(n_noise))])
+    return X, np.where(X["tells"] > 0, "yes", "no").astype(object)
+
+
+def test_column_that_tells_the_target_comes_first() -> None:
+    X, y = make(200)
+    found = measure_importance(make_pipeline(LogisticRegression()).fit(X, y), X, y, "f1_macro", 0)
+    assert list(found.columns) == ["feature", "mean", "std"]
+    assert found["feature"][0] == "tells"
+    # Without it, a guess of two classes.
+    assert found["mean"][0] == pytest.approx(0.5, abs=0.1)
+    assert found["mean"][1:].abs().max() < 0.05
+
+
+def test_numbers_have_importance_too() -> None:
+    X, _ = make(200)
+    y = X["tells"].to_numpy() * 3
+    found = measure_importance(make_pipeline(LinearRegression()).fit(X, y), X, y, "r2", 0)
+    # Of shuffled values twice the variance is missing.
+    assert found["mean"][0] == pytest.approx(2, abs=0.3)
+
+
+def test_seed_decides_and_many_rows_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.report.importance.MAX_ROWS", 50)
+    X, y = make(400)
+    model = make_pipeline(LogisticRegression()).fit(X, y)
+    first, second, other = (measure_importance(model, X, y, "f1_macro", seed) for seed in (0, 0, 1))
+    pd.testing.assert_frame_equal(first, second)
+    assert not first.equals(other)
+
+
+def test_rare_class_is_among_the_sampled_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.report.importance.MAX_ROWS", 10)
+    X, y = make(2000)
+    y[1234] = "rare"
+    model = make_pipeline(LogisticRegression()).fit(X, y)
+    # scikit-learn's score of probabilities is undefined without.
+    assert np.isfinite(measure_importance(model, X, y, "roc_auc_ovr", 0)["mean"]).all()
+
+
+@pytest.mark.parametrize("scoring", ["f1_macro", "neg_log_loss", "roc_auc_ovr"])
+def test_labels_that_the_model_does_not_know_are_left_out(scoring: str) -> None:
+    X, y = make(200)
+    model = make_pipeline(LogisticRegression()).fit(X, y)
+    expected = measure_importance(model, X[1:], y[1:], scoring, 0)
+    y[0] = "unseen"
+    pd.testing.assert_frame_equal(measure_importance(model, X, y, scoring, 0), expected)
+
+
+def test_class_without_test_rows_leaves_no_importance_of_ranks(caplog: pytest.LogCaptureFixture) -> None:
+    X, y = make(200)
+    model = make_pipeline(LogisticRegression()).fit(X, y)
+    is_yes = y == "yes"
+    with caplog.at_level(logging.INFO):
+        assert measure_importance(model, X[is_yes], y[is_yes], "roc_auc_ovr", 0).empty
+    assert "not every class of the model has a test row" in caplog.text
+
+
+@pytest.mark.parametrize("n_columns", [0, 501])
+def test_no_columns_or_very_many_have_no_importance(n_columns: int, caplog: pytest.LogCaptureFixture) -> None:
+    X = pd.DataFrame(np.zeros((5, n_columns)))
+    with caplog.at_level(logging.INFO):
+        assert measure_importance(make_pipeline(LogisticRegression()), X, np.zeros(5), "f1_macro", 0).empty
+    assert f"no permutation importance: {n_columns} columns" in caplog.text

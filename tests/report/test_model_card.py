@@ -1,0 +1,246 @@
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+
+from src.config.schema import Config
+from src.errors import MissingInputError
+from src.report.facts import Facts, hash_files, read_cv_metrics
+from src.report.limits import list_limits
+from src.report.markdown import code, table, text
+from src.report.model_card import write_card
+from src.report.slices import Slice, SliceSearch
+from src.tracking.cache import md5_of
+from tests.config.conftest import VALID
+
+MD5 = "0123456789abcdef0123456789abcdef"
+METRICS: dict[str, Any] = {
+    "test_accuracy": 0.9,
+    "test_baseline_f1_macro": 0.25,
+    "test_f1_class": {"yes": 0.8, "no": 1.0},
+    "test_f1_macro": 0.9,
+    "test_f1_macro_ci95_high": 0.95,
+    "test_f1_macro_ci95_low": 0.81234,
+    "test_precision_class": {"yes": 0.7, "no": 0.6},
+    "test_recall_class": {"yes": 0.5, "no": 0.4},
+    "test_support_class": {"yes": 12.0, "no": 28.0},
+}
+
+
+def make_config(**changes: Any) -> Config:
+    settings = copy.deepcopy(VALID)
+    for dotted, value in changes.items():
+        section, key = dotted.split("__")
+        settings[section][key] = value
+    return Config.model_validate(settings)
+
+
+def make_facts(**changes: Any) -> Facts:
+    values: dict[str, Any] = {
+        "estimator": LogisticRegression(C=0.1, random_state=42),
+        "candidates": pd.DataFrame({"estimator": ["logreg"] * 4, "param_C": [0.1, 1, 10, 100], "mean": 0.9}),
+        "features": {"number": ["a", "b"], "category": ["c"], "boolean": []},
+        "n_rows": {"train": 160, "test": 40},
+        "md5s": {"data/test.parquet": "aa", "models/model.joblib": MD5},
+        "metrics": METRICS,
+        "cv_metrics": {"cv_f1_macro_mean": 0.88},
+        "slices": SliceSearch([], 7, 10, 0.1),
+        "traps": [],
+        "plots": ["plots/roc.png"],
+    }
+    return Facts(**values | changes)
+
+
+def card(facts: Facts | None = None, **changes: Any) -> str:
+    return write_card(facts or make_facts(), make_config(**changes))
+
+
+def row(page: str, start: str) -> list[str]:
+    """Give the cells of the row of a table that starts so."""
+    (line,) = [line for line in page.splitlines() if line.startswith(f"| {start} ")]
+    return [cell.strip() for cell in line.strip("| ").split(" | ")]
+
+
+def test_card_tells_what_the_model_is() -> None:
+    page = card()
+    assert page.startswith("# Model card: target\n")
+    assert row(page, "Task")[1] == "classification"
+    assert row(page, "Estimator")[1] == "`LogisticRegression`, the best of 4 candidates by `f1_macro`"
+    assert row(page, "Parameter `C`")[1] == "`0.1`"
+    assert row(page, "Columns")[1] == "2 number, 1 category"
+
+
+def test_parameter_that_was_searched_is_told_even_if_it_has_its_default() -> None:
+    assert row(card(make_facts(estimator=LogisticRegression())), "Parameter `C`")[1] == "`1.0`"
+
+
+def test_parameters_of_their_defaults_are_not_listed() -> None:
+    page = card(make_facts(estimator=RandomForestClassifier(max_depth=3), candidates=pd.DataFrame()))
+    assert [line for line in page.splitlines() if "Parameter" in line] == [
+        line for line in page.splitlines() if "`max_depth`" in line
+    ]
+    assert row(page, "Estimator")[1] == "`RandomForestClassifier`"
+
+
+def test_class_that_cannot_be_made_without_arguments_has_all_its_parameters() -> None:
+    class Strict(LogisticRegression):  # type: ignore[misc]
+        def __init__(self, C: float) -> None:
+            super().__init__(C=C)
+
+        @classmethod
+        def _get_param_names(cls) -> list[str]:
+            return ["C"]
+
+    assert row(card(make_facts(estimator=Strict(3.0))), "Parameter `C`")[1] == "`3.0`"
+
+
+def test_card_tells_the_data_and_how_to_find_the_commit() -> None:
+    page = card()
+    assert row(page, "Source")[1] == "kind `sklearn`, name `iris`"
+    assert row(page, "Split")[1] == "stratified; 160 rows to train, 40 to test"
+    assert row(page, "MD5 of `data/test.parquet`")[1] == "`aa`"
+    assert f"`make lineage REF={MD5}`" in page
+
+
+@pytest.mark.parametrize("kind", ["file", "url"])
+def test_source_of_the_users_own_is_told_by_its_path(kind: str) -> None:
+    source = {"kind": kind} | ({"url": "https://example.org/a.csv"} if kind == "url" else {})
+    page = card(data_load__source=source, data_load__external_path="data/external/a.csv")
+    assert "`data/external/a.csv`" in row(page, "Source")[1]
+    assert ("`https://example.org/a.csv`" in page) == (kind == "url")
+
+
+def test_headline_has_its_interval_and_its_baseline() -> None:
+    page = card()
+    assert row(page, "`test_f1_macro` (headline)") == [
+        "`test_f1_macro` (headline)", "0.9000", "0.8123 to 0.9500", "0.2500",
+    ]  # fmt: skip
+    assert row(page, "`cv_f1_macro_mean`")[1] == "0.8800"
+    assert "`test_f1_macro_ci95_low`" not in page
+
+
+def test_each_class_has_its_row() -> None:
+    assert row(card(), "`yes`") == ["`yes`", "0.7000", "0.5000", "0.8000", "12"]
+
+
+def test_weak_slices_are_told_beside_all_rows() -> None:
+    search = SliceSearch([Slice("is|land", "= Dream", 12, 0.4)], 7, 10, 0.1)
+    page = card(make_facts(slices=search))
+    assert "7 slices of at least 10 test rows were looked at" in page
+    assert row(page, r"`is\|land` = Dream") == [r"`is\|land` = Dream", "12", "0.6000"]
+    assert row(page, "all rows") == ["all rows", "40", "0.9000"]
+
+
+@pytest.mark.parametrize(
+    ("n_looked_at", "said"), [(7, "none is worse than all rows by more than luck"), (0, "There are too few test rows")]
+)
+def test_no_weak_slice_is_said(n_looked_at: int, said: str) -> None:
+    assert said in card(make_facts(slices=SliceSearch([], n_looked_at, 10, 0.1)))
+
+
+def test_traps_are_listed() -> None:
+    assert "\n- 'a|b' alone tells\n".replace("|", r"\|") in card(make_facts(traps=["'a|b' alone tells", "more"]))
+    assert "None of those that were looked for was found." in card()
+
+
+def test_plots_are_shown() -> None:
+    assert "\n![roc.png](plots/roc.png)\n" in card()
+
+
+def test_equal_facts_are_equal_cards() -> None:
+    assert card() == card()
+
+
+def test_names_of_users_break_no_table() -> None:
+    odd = "a|b\nc`d` <b>$x$</b> 🐍"
+    facts = make_facts(
+        metrics=METRICS | {f"test_{name}_class": {odd: 1.0} for name in ("f1", "precision", "recall", "support")},
+        slices=SliceSearch([Slice(odd, f"= {odd}", 12, 0.4)], 7, 10, 0.1),
+        md5s={odd: "aa", "models/model.joblib": MD5},
+    )
+    lines = [line for line in card(facts, base__target_column=odd).splitlines() if line.startswith("|")]
+    tables: list[list[str]] = [[]]
+    for line in lines:
+        tables[-1].append(line)
+    # Each row has as many bars that are not escaped as its neighbours of one table: 3 or 5 or 4 or 6.
+    assert {line.replace(r"\|", "").count("|") for line in lines} <= {3, 4, 5, 6}
+    assert all(line.endswith("|") for line in lines)
+
+
+# --- limits ---
+
+
+def limits(metrics: dict[str, Any] | None = None, n_rows: int = 1000, **changes: Any) -> str:
+    return "\n".join(list_limits(METRICS if metrics is None else metrics, n_rows, make_config(**changes)))
+
+
+def test_few_test_rows_are_a_limit() -> None:
+    assert "40 test rows are few: one of them is 2.5% of every score." in limits(n_rows=40)
+    assert "are few" not in limits()
+
+
+@pytest.mark.parametrize(
+    ("scoring", "low", "high", "baseline", "beaten"),
+    [
+        ("f1_macro", 0.5, 0.9, 0.4, True),
+        ("f1_macro", 0.5, 0.9, 0.6, False),
+        ("f1_macro", 0.5, 0.9, 0.95, False),
+        ("neg_log_loss", 0.5, 0.9, 1.1, True),
+        ("neg_log_loss", 0.5, 0.9, 0.4, False),
+    ],
+)
+def test_model_that_does_not_beat_the_dummy_is_told_so(
+    scoring: str, low: float, high: float, baseline: float, beaten: bool
+) -> None:
+    name = scoring.removeprefix("neg_")
+    metrics = {f"test_{name}_ci95_low": low, f"test_{name}_ci95_high": high, f"test_baseline_{name}": baseline}
+    assert ("reaches the baseline" in limits(metrics, train__scoring=scoring)) is not beaten
+
+
+def test_split_and_search_have_their_limits() -> None:
+    assert "same time and the same groups" in limits()
+    assert "the newest" in limits(data_split__split={"kind": "time", "column": "day"})
+    assert "Nothing was searched" in limits(train__search={"kind": "none"})
+
+
+# --- Markdown and files ---
+
+
+def test_table_is_aligned_also_with_wide_letters() -> None:
+    assert table(["name", "n"], [["猫", "1"], ["long name", "200"]], numbers=(1,)).splitlines() == [
+        "| name      |   n |",
+        "| --------- | --: |",
+        "| 猫        |   1 |",
+        "| long name | 200 |",
+    ]
+
+
+@pytest.mark.parametrize(("name", "shown"), [("a b", "`a b`"), ("a`b", "`` a`b ``"), ("a\nb", "`a b`"), ("", "` `")])
+def test_name_is_shown_as_it_is(name: str, shown: str) -> None:
+    assert code(name) == shown
+
+
+def test_words_are_no_markup() -> None:
+    assert text("_a_ b_c [x](y)") == r"\_a\_ b_c \[x\](y)"
+
+
+def test_files_are_hashed_as_dvc_does(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"x" * 100_000)
+    assert hash_files([path]) == {path.as_posix(): md5_of(path)}
+
+
+@pytest.mark.parametrize("content", [None, "{"])
+def test_scores_of_the_search_that_are_gone_name_the_stage_that_makes_them(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "cv_metrics.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(MissingInputError, match="stage train makes it"):
+        read_cv_metrics(path)
+    path.write_text(json.dumps({"cv_r2_mean": 0.5}))
+    assert read_cv_metrics(path) == {"cv_r2_mean": 0.5}

@@ -1,0 +1,197 @@
+"""Stage `evaluate`, alone: on files that other stages would have written."""
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
+from sklearn.svm import SVC
+
+from src.config.schema import Config
+from src.errors import MissingInputError
+from src.stages.evaluate import evaluate
+from src.tracking.cache import md5_of
+from tests.config.conftest import VALID
+from tests.report.conftest import ODD_NAMES
+
+INPUTS = {
+    "data/train.parquet": "data_split",
+    "data/test.parquet": "data_split",
+    "data/schema.json": "data_load",
+    "reports/traps.json": "data_split",
+    "reports/cv_metrics.json": "train",
+    "reports/cv_results.csv": "train",
+    "models/model.joblib": "train",
+}
+OUTPUTS = {
+    "classification": [
+        "calibration",
+        "confusion_matrix",
+        "permutation_importance",
+        "precision_recall",
+        "roc",
+        "search",
+    ],
+    "regression": ["permutation_importance", "predicted_against_true", "residuals", "search"],
+}
+CV_RESULTS = "estimator,param_C,mean,std,rank\nlogreg,0.1,0.7,0.02,2\nlogreg,1.0,0.8,0.01,1\n"
+
+Prepare = Callable[..., Config]
+
+
+@pytest.fixture
+def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
+    """Write the inputs of the stage into an empty folder; gives its settings."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(
+        task: str = "classification", names: tuple[str, str, str] = ("a", "b", "c"), estimator: Any = None, **train: Any
+    ) -> Config:
+        settings = copy.deepcopy(VALID)
+        settings["base"]["task"] = task
+        settings["featurize"]["features"] = {}
+        settings["tracking"]["enabled"] = False
+        settings["train"] |= train
+        if task == "regression":
+            settings["data_split"]["split"] = {"kind": "random"}
+            settings["train"] |= {"scoring": "r2", "estimator": "ridge"}
+        table = make_table(task, names)
+        for folder in ("data", "models", "reports"):
+            Path(folder).mkdir()
+        table[:200].to_parquet("data/train.parquet")
+        table[200:].to_parquet("data/test.parquet")
+        kinds = dict(zip(names, ("number", "number", "category"), strict=True))
+        Path("data/schema.json").write_text(json.dumps({"columns": {name: {"kind": kinds[name]} for name in names}}))
+        Path("reports/traps.json").write_text('[{"kind": "leak", "message": "\'a\' tells", "columns": ["a"]}]')
+        Path("reports/cv_metrics.json").write_text('{"cv_f1_macro_mean": 0.8}')
+        Path("reports/cv_results.csv").write_text(CV_RESULTS)
+        estimator = estimator or (LogisticRegression() if task == "classification" else Ridge())
+        joblib.dump(fit(table[:200], names, estimator), "models/model.joblib")
+        return Config.model_validate(settings)
+
+    return write
+
+
+def make_table(task: str, names: tuple[str, str, str]) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({names[0]: rng.normal(size=300), names[1]: rng.normal(size=300)})
+    table[names[2]] = rng.choice(["red", "green"], 300)
+    target = table[names[0]] + rng.normal(0, 0.5, 300)
+    table["target"] = np.where(target > 0, "yes", "no") if task == "classification" else target
+    return table
+
+
+def fit(table: pd.DataFrame, names: tuple[str, str, str], estimator: Any) -> Pipeline:
+    preprocess = make_column_transformer((OneHotEncoder(), [names[2]]), remainder="passthrough")
+    steps = [("features", FunctionTransformer()), ("preprocess", preprocess), ("estimator", estimator)]
+    return Pipeline(steps).fit(table[list(names)], table["target"])
+
+
+def outputs() -> dict[str, bytes]:
+    """Read everything that the stage has written."""
+    files = {path.as_posix(): path for path in Path().rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if name not in INPUTS}
+
+
+def metrics() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(Path("reports/metrics.json").read_text())
+    return content
+
+
+@pytest.mark.parametrize("task", sorted(OUTPUTS))
+def test_stage_writes_its_outputs_and_nothing_else(prepare: Prepare, task: str) -> None:
+    evaluate(prepare(task))
+    plots = [f"reports/plots/{name}.png" for name in OUTPUTS[task]]
+    assert sorted(outputs()) == sorted(["reports/metrics.json", "reports/model_card.md", *plots])
+    assert all(outputs()[path].startswith(b"\x89PNG") for path in plots)
+
+
+@pytest.mark.parametrize("task", sorted(OUTPUTS))
+def test_same_inputs_give_the_same_bytes(prepare: Prepare, task: str) -> None:
+    config = prepare(task)
+    evaluate(config)
+    first = outputs()
+    evaluate(config)
+    assert outputs() == first
+
+
+def test_metrics_are_of_the_test_rows(prepare: Prepare) -> None:
+    evaluate(prepare())
+    model, test = joblib.load("models/model.joblib"), pd.read_parquet("data/test.parquet")
+    y_pred = model.predict(test[["a", "b", "c"]])
+    assert metrics()["test_accuracy"] == pytest.approx((y_pred == test["target"]).mean())
+    assert metrics()["test_support_class"] == {
+        "no": (test["target"] == "no").sum(),
+        "yes": (test["target"] == "yes").sum(),
+    }
+    assert metrics()["test_f1_macro_ci95_low"] < metrics()["test_f1_macro"] < metrics()["test_f1_macro_ci95_high"]
+
+
+def test_card_tells_of_these_files(prepare: Prepare) -> None:
+    evaluate(prepare())
+    card = Path("reports/model_card.md").read_text(encoding="utf-8")
+    for path in ("data/train.parquet", "data/test.parquet", "models/model.joblib"):
+        assert f"`{md5_of(Path(path))}`" in card
+    assert "200 rows to train, 100 to test" in card
+    assert "the best of 2 candidates" in card
+    assert "- 'a' tells" in card
+    assert "`cv_f1_macro_mean`" in card
+    assert "![roc.png](plots/roc.png)" in card
+
+
+def test_of_the_training_rows_only_the_target_is_read(prepare: Prepare) -> None:
+    config = prepare()
+    evaluate(config)
+    expected = metrics()
+    pd.read_parquet("data/train.parquet")[["target"]].to_parquet("data/train.parquet")
+    evaluate(config)
+    assert metrics() == expected
+
+
+def test_label_that_the_model_has_not_seen_is_wrong_and_no_crash(prepare: Prepare) -> None:
+    config = prepare(scoring="roc_auc_ovr")
+    test = pd.read_parquet("data/test.parquet").astype({"target": object})
+    test.loc[test.index[:10], "target"] = "perhaps"
+    test.to_parquet("data/test.parquet")
+    evaluate(config)
+    assert metrics()["test_accuracy"] <= 0.9
+    assert metrics()["test_recall_class"]["perhaps"] == 0
+    assert "`perhaps`" in Path("reports/model_card.md").read_text(encoding="utf-8")
+
+
+def test_column_names_of_any_kind_are_reported(prepare: Prepare) -> None:
+    evaluate(prepare(names=(ODD_NAMES[0], ODD_NAMES[1], "a|b\nc")))
+    assert "reports/plots/permutation_importance.png" in outputs()
+
+
+def test_model_without_probabilities_is_reported_without_them(prepare: Prepare) -> None:
+    evaluate(prepare(estimator=SVC()))
+    assert "test_brier" not in metrics()
+    assert "reports/plots/calibration.png" not in outputs()
+    assert "reports/plots/roc.png" in outputs()
+
+
+def test_no_number_that_json_does_not_know_is_written(prepare: Prepare) -> None:
+    config = prepare("regression")
+    test = pd.read_parquet("data/test.parquet")
+    test.assign(target=0.0).to_parquet("data/test.parquet")
+    evaluate(config)
+    assert set(metrics()) == {"test_mae", "test_median_absolute_error", "test_rmse"}
+
+
+@pytest.mark.parametrize(("path", "maker"), INPUTS.items())
+def test_missing_input_names_the_stage_that_makes_it(prepare: Prepare, path: str, maker: str) -> None:
+    config = prepare()
+    Path(path).unlink()
+    with pytest.raises(MissingInputError, match=rf"^{path} is missing.*stage {maker} makes it"):
+        evaluate(config)
+    assert outputs() == {}
