@@ -47,9 +47,11 @@ ESTIMATOR_PARAMS: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 SCORINGS: dict[str, tuple[str, ...]] = {
-    "classification": ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "neg_log_loss", "roc_auc_ovr"),
-    "regression": ("neg_mean_absolute_error", "neg_median_absolute_error", "neg_root_mean_squared_error", "r2"),
-}
+    "classification": ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "matthews_corrcoef", "neg_log_loss",
+                       "precision_macro", "recall_macro", "roc_auc", "roc_auc_ovr"),
+    "regression": ("neg_mean_absolute_error", "neg_mean_absolute_percentage_error", "neg_mean_squared_error",
+                   "neg_median_absolute_error", "neg_root_mean_squared_error", "r2"),
+}  # fmt: skip
 
 
 class NoSearch(Section):
@@ -65,7 +67,10 @@ class GridSearch(Section):
 
 
 class HalvingSearch(Section):
-    """Try every combination on few rows, and the best 1 in `factor` on `factor` times as many, and so on."""
+    """Try every combination on few rows, and the best 1 in `factor` on `factor` times as many, and so on.
+
+    The last round has all rows; where the first would have fewer than 100 there are fewer rounds.
+    """
 
     kind: Literal["halving"]
     factor: Annotated[int, Field(ge=2)] = 3
@@ -76,7 +81,7 @@ class RandomSearch(Section):
 
     Attributes:
         n_candidates: How many, at the most.
-        seconds: When to stop; how far that leads depends on the machine, so two runs may differ.
+        seconds: When no further candidate is begun; how far that leads depends on the machine, so two runs may differ.
     """
 
     kind: Literal["random"]
@@ -93,7 +98,8 @@ class Preprocess(Section):
     Attributes:
         impute: What stands for a missing number.
         scale: How numbers are brought to one scale; trees need none and get none.
-        max_categories: Levels of a category that get a column of their own; rarer ones share one.
+        max_categories: Columns that a category becomes at most: its most frequent levels, and one for all others.
+            Histogram boosting takes 255 levels as they are instead.
     """
 
     impute: Literal["mean", "median", "most_frequent"]

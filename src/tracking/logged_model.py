@@ -153,7 +153,8 @@ def model_code(root: Path) -> list[str]:
         path = next((path for path in (base.with_suffix(".py"), base / "__init__.py") if (root / path).is_file()), None)
         if path is not None and path.as_posix() not in files:
             files.add(path.as_posix())
-            waiting += [module.rpartition(".")[0], *_imports(root / path)]
+            package, _, _ = module.rpartition(".")
+            waiting += [*([package] if package else []), *_imports(root / path)]
     return sorted(files)
 
 

@@ -1,5 +1,3 @@
-import ast
-import io
 import json
 import subprocess
 import sys
@@ -122,3 +120,155 @@ def test_lock_of_this_project_names_all_that_a_model_needs() -> None:
 
     pinned = pinned_requirements(Path(__file__).parents[2] / "requirements.txt")
     assert {line.partition("==")[0] for line in pinned} == set(MODEL_PACKAGES)
+
+
+TASKS: list[Task] = ["classification", "regression"]
+
+
+def fitted(task: Task, name: str) -> "Pipeline":
+    from src.train.train import fit_model
+    from tests.train.tables import COLUMNS, make_config, make_table
+
+    return fit_model(make_table(task), COLUMNS, make_config(name, task, search={"kind": "none"})).model
+
+
+@pytest.mark.parametrize(("task", "name"), [(task, name) for task in TASKS for name in sorted(ESTIMATOR_PARAMS[task])])
+def test_model_of_every_estimator_is_trusted(task: Task, name: str) -> None:
+    assert trusted_types(fitted(task, name), packages_of([name]))
+
+
+def test_package_is_trusted_only_if_the_user_named_a_class_of_it() -> None:
+    assert packages_of(["knn", "xgboost.XGBClassifier", "a.b.C"]) == {"xgboost", "a"}
+    assert trusted_types(Homemade(), packages_of(["tests.tracking.test_logged_model.Homemade"]))
+    with pytest.raises(TrackingError, match="Homemade"):
+        trusted_types(Homemade(), packages_of(["knn", "test.Homemade"]))
+    model = fitted("classification", "lightgbm")
+    with pytest.raises(TrackingError, match=r"lightgbm\.sklearn\.LGBMClassifier"):
+        trusted_types(model, packages_of(["knn"]))
+
+
+def test_code_of_a_model_is_all_that_its_features_import(tmp_path: Path) -> None:
+    code = model_code(ROOT)
+    assert {"src/__init__.py", "src/data/__init__.py", "src/data/features.py", "src/errors.py"} <= set(code)
+    for name in code:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    # -I leaves the working folder and PYTHONPATH out.
+    command = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import src.data.features as f; print(f.__file__)"
+    result = subprocess.run([sys.executable, "-I", "-c", command], check=True, capture_output=True, text=True)
+    assert result.stdout.strip() == str(tmp_path / "src" / "data" / "features.py")
+
+
+# Run where nothing of this repository can be imported.
+PREDICT = """
+import json, sys, warnings
+import mlflow, pandas as pd
+rows, path = pd.read_parquet(sys.argv[1]), sys.argv[2]
+assert not [name for name in sys.path if name == sys.argv[3]]
+# MLflow's own, of its columns and its functions of language models.
+warnings.filterwarnings("ignore")
+native = mlflow.sklearn.load_model(path).predict(rows)
+general = mlflow.pyfunc.load_model(path).predict(rows)
+import src.data.features
+print(json.dumps([list(native), list(general), src.data.features.__file__]))
+"""
+
+
+def log(repository: Path, model: "Pipeline", table: pd.DataFrame, named: Sequence[str]) -> Path:
+    """Log a model as stage `train` does; gives the folder that MLflow keeps it in."""
+    import mlflow
+
+    for name in [*model_code(ROOT), "requirements.txt"]:
+        (repository / name).parent.mkdir(parents=True, exist_ok=True)
+        (repository / name).write_bytes((ROOT / name).read_bytes())
+    store = open_store(repository, "pipeline")
+    joblib.dump(model, repository / "model.joblib")
+    table.to_parquet(repository / "train.parquet", index=False)
+    model_md5, table_md5 = (str(md5_of(repository / name)) for name in ("model.joblib", "train.parquet"))
+    with mlflow.start_run():
+        log_model(Place(repository, repository), "model.joblib", model_md5, {"train.parquet": table_md5}, named)
+    found = find_logged_model(store, model_md5)
+    assert found is not None
+    return Path(found.artifact_location.removeprefix("file://"))
+
+
+def predict_elsewhere(python: Path, folder: Path, model: Path, rows: pd.DataFrame) -> list[Any]:
+    rows.to_parquet(folder / "rows.parquet", index=False)
+    command = [str(python), "-I", "-c", PREDICT, str(folder / "rows.parquet"), str(model), str(ROOT)]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    native, general, code = json.loads(result.stdout)
+    assert Path(code).is_relative_to(model)
+    assert general == native
+    return list(native)
+
+
+def raw_rows() -> pd.DataFrame:
+    """Give rows as a user's file holds them: whole numbers, truths, gaps, and levels never seen."""
+    from tests.train.tables import make_table, strange_rows
+
+    whole = make_table(n_rows=4, seed=5, gaps=False).drop(columns="target")
+    return pd.concat([strange_rows(), whole], ignore_index=True)
+
+
+# MLflow compares string columns with a range to tell whether they have names.
+@pytest.mark.filterwarnings("ignore:Operation with range is deprecated:DeprecationWarning")
+# MLflow's own functions of language models lack the type hints that it asks for.
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")
+@pytest.mark.parametrize(
+    ("task", "name"), [("classification", "hist_gradient_boosting"), ("regression", "mlp"), ("regression", "lightgbm")]
+)
+def test_model_predicts_the_same_where_this_repository_is_not(repository: Path, task: Task, name: str) -> None:
+    from tests.train.tables import make_table
+
+    model = fitted(task, name)
+    folder = log(repository, model, make_table(task), packages_of([name]))
+    predicted = predict_elsewhere(Path(sys.executable), repository, folder, raw_rows())
+    assert predicted == list(model.predict(raw_rows()))
+    requirements = (folder / "requirements.txt").read_text()
+    assert ("lightgbm==" in requirements) == (name == "lightgbm")
+
+
+@pytest.mark.filterwarnings("ignore:Operation with range is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")
+def test_signature_names_types_where_rows_can_come_as_no_other(repository: Path) -> None:
+    import mlflow
+
+    from tests.train.tables import USED, make_table
+
+    model = fitted("regression", "linear")
+    folder = log(repository, model, make_table("regression"), [])
+    signature = mlflow.models.get_model_info(str(folder)).signature
+    inputs = {column.name: str(column.type).rpartition(".")[2] for column in signature.inputs}
+    assert list(inputs) == USED
+    assert inputs == {
+        "height": "double",
+        "weight": "Any",
+        "colour": "string",
+        "size": "string",
+        "postcode": "string",
+        "member": "Any",
+        "clinic": "string",
+    }
+    assert not any(column.required for column in signature.inputs)
+    assert [(column.name, column.type.name) for column in signature.outputs] == [("prediction", "double")]
+    loaded = mlflow.pyfunc.load_model(str(folder))
+    few = make_table("regression", n_rows=3, gaps=False)[USED]
+    same = few.astype({"weight": "int64", "member": bool})
+    np.testing.assert_array_equal(loaded.predict(few), loaded.predict(same))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Operation with range is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")
+def test_model_predicts_the_same_with_its_own_requirements_only(repository: Path, tmp_path: Path) -> None:
+    from tests.train.tables import make_table
+
+    model = fitted("classification", "lightgbm")
+    folder = log(repository, model, make_table(), packages_of(["lightgbm"]))
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    subprocess.run(
+        [str(python), "-m", "pip", "install", "--quiet", "--requirement", str(folder / "requirements.txt")], check=True
+    )
+    assert predict_elsewhere(python, tmp_path, folder, raw_rows()) == list(model.predict(raw_rows()))
