@@ -15,7 +15,7 @@ from src.report.figures import COLOURS, fit_labels, new_axes
 
 logger = logging.getLogger(__name__)
 
-MAX_ROWS, N_REPEATS, MAX_FEATURES, N_SHOWN = 1000, 5, 500, 20
+MIN_ROWS, MAX_ROWS, N_REPEATS, MAX_FEATURES, N_SHOWN = 5, 1000, 5, 500, 20
 
 
 def measure_importance(
@@ -35,8 +35,8 @@ def measure_importance(
 
     Returns:
         Columns `feature`, `mean` and `std` of the fall over the repeats, most important
-        first; empty for more than `MAX_FEATURES` columns, or if a class without rows leaves
-        the score undefined.
+        first; empty for fewer than `MIN_ROWS` rows, for more than `MAX_FEATURES` columns, or
+        if a class without rows leaves the score undefined.
     """
     empty = pd.DataFrame({"feature": [], "mean": [], "std": []})
     if not 0 < X.shape[1] <= MAX_FEATURES:
@@ -49,6 +49,9 @@ def measure_importance(
         # One of each class at least: scikit-learn's scores of probabilities need that.
         firsts = drawn if classes is None else rows[~pd.Series(y[rows]).duplicated().to_numpy()]
         rows = np.union1d(drawn, firsts)
+    if len(rows) < MIN_ROWS:
+        logger.info("no permutation importance: %d test rows, it is measured on %d or more", len(rows), MIN_ROWS)
+        return empty
     X, y = X.iloc[rows], y[rows]
     if classes is not None and scoring in ("roc_auc_ovr", "neg_log_loss") and len(pd.unique(y)) < len(classes):
         logger.info("no permutation importance: not every class of the model has a test row")

@@ -70,9 +70,16 @@ def test_class_without_test_rows_leaves_no_importance_of_ranks(caplog: pytest.Lo
     assert "not every class of the model has a test row" in caplog.text
 
 
+def test_very_few_rows_have_no_importance(caplog: pytest.LogCaptureFixture) -> None:
+    X, y = make(200)
+    with caplog.at_level(logging.INFO):
+        assert measure_importance(make_pipeline(LinearRegression()), X[:4], y[:4], "r2", 0).empty
+    assert "no permutation importance: 4 test rows" in caplog.text
+
+
 @pytest.mark.parametrize("n_columns", [0, 501])
 def test_no_columns_or_very_many_have_no_importance(n_columns: int, caplog: pytest.LogCaptureFixture) -> None:
-    X = pd.DataFrame(np.zeros((5, n_columns)))
+    X = pd.DataFrame(np.zeros((9, n_columns)))
     with caplog.at_level(logging.INFO):
-        assert measure_importance(make_pipeline(LogisticRegression()), X, np.zeros(5), "f1_macro", 0).empty
+        assert measure_importance(make_pipeline(LogisticRegression()), X, np.zeros(9), "f1_macro", 0).empty
     assert f"no permutation importance: {n_columns} columns" in caplog.text

@@ -188,6 +188,17 @@ def test_no_number_that_json_does_not_know_is_written(prepare: Prepare) -> None:
     assert set(metrics()) == {"test_mae", "test_median_absolute_error", "test_rmse"}
 
 
+@pytest.mark.parametrize(("task", "n_rows"), [("classification", 2), ("regression", 1), ("regression", 2)])
+def test_very_few_test_rows_are_reported_as_far_as_possible(prepare: Prepare, task: str, n_rows: int) -> None:
+    config = prepare(task)
+    test = pd.read_parquet("data/test.parquet")
+    firsts = test.drop_duplicates("target") if task == "classification" else test
+    firsts.head(n_rows).to_parquet("data/test.parquet")
+    evaluate(config)
+    assert f"{n_rows} test rows are few" in Path("reports/model_card.md").read_text(encoding="utf-8")
+    assert all(np.isfinite(value) for value in metrics().values() if isinstance(value, float))
+
+
 @pytest.mark.parametrize(("path", "maker"), INPUTS.items())
 def test_missing_input_names_the_stage_that_makes_it(prepare: Prepare, path: str, maker: str) -> None:
     config = prepare()
