@@ -1,4 +1,5 @@
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
 from src import predict as module
 from src.data.features import prepare_rows
-from src.errors import DataError
+from src.errors import DataError, FeatureError
 from src.predict import predict_file
 
 COLUMNS: dict[str, dict[str, Any]] = {
@@ -157,3 +158,48 @@ def test_labels_may_be_numbers(tmp_path: Path) -> None:
     assert json.loads(found.head(1).to_json(orient="records")) == [
         {"prediction": 1, "probability_1": 0.75, "probability_2": 0.25}
     ]
+
+
+def test_progress_is_shown_to_a_terminal_and_to_nobody_else(
+    model: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_csv(tmp_path / "rows.csv", RAW)
+    predict_file(model, path, tmp_path / "predictions.csv")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    predict_file(model, path, tmp_path / "predictions.csv")
+    assert "predicting: 20 rows" in capsys.readouterr().err
+
+
+def test_feature_that_fails_in_a_late_piece_leaves_the_old_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns, features = {"n": {"kind": "number"}}, {"log_n": {"log": "n"}}
+    row_wise = FunctionTransformer(prepare_rows, kw_args={"columns": columns, "features": features})
+    rows = pd.DataFrame({"n": [1.0] * 20})
+    model = Pipeline([("features", row_wise), ("estimator", DummyClassifier())]).fit(rows, Y)
+    monkeypatch.setattr(module, "CHUNK_ROWS", 7)
+    rows.loc[17, "n"] = 0.0
+    rows.to_parquet(tmp_path / "rows.parquet")
+    (tmp_path / "predictions.csv").write_text("older predictions")
+    with pytest.raises(FeatureError, match="gives infinity or NaN"):
+        predict_file(model, tmp_path / "rows.parquet", tmp_path / "predictions.csv")
+    assert (tmp_path / "predictions.csv").read_text() == "older predictions"
+
+
+def test_full_disk_leaves_the_old_output_and_no_half_of_a_new_one(
+    model: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pd.concat([RAW] * 100).to_parquet(tmp_path / "rows.parquet")
+    monkeypatch.setattr(module, "CHUNK_ROWS", 100)
+    (tmp_path / "predictions.csv").write_text("older predictions")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # A file may not grow beyond this: writing fails as on a full disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            predict_file(model, tmp_path / "rows.parquet", tmp_path / "predictions.csv")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "predictions.csv").read_text() == "older predictions"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions.csv", "rows.parquet"]
