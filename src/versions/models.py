@@ -2,9 +2,11 @@
 
 import sys
 import tempfile
-import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.abc import InspectLoader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_loader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,8 @@ from src.versions.commands import find_commit, git
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-FEATURES = "src.data.features"
+# What a model calls besides libraries. The errors that it raises are those of today.
+CODE = "src.data."
 
 
 def load_model(root: Path, revision: str | None = None) -> "Pipeline":
@@ -52,7 +55,7 @@ def load_model(root: Path, revision: str | None = None) -> "Pipeline":
         _fetch(root, commit, paths[0], path)
         if md5_of(path) != md5:
             raise VersionError(f"{paths[0]} of {revision} is damaged: its MD5 is not the {md5} of dvc.lock.")
-        with _features_of(root, commit):
+        with _code_of(root, commit):
             return read_model(path)
 
 
@@ -68,18 +71,35 @@ def _fetch(root: Path, commit: str, path: str, target: Path) -> None:
 
 
 @contextmanager
-def _features_of(root: Path, commit: str) -> Iterator[None]:
-    """Let a model that is being read find the features' code of its own version."""
-    code = git(root, "show", f"{commit}:./{FEATURES.replace('.', '/')}.py")
-    module = types.ModuleType(FEATURES)
-    # The repository's own code at that commit, which `git checkout` would run as well.
-    exec(compile(code, f"{commit[:8]}:{FEATURES}", "exec"), module.__dict__)  # noqa: S102 - see above
-    current = sys.modules.get(FEATURES)
-    sys.modules[FEATURES] = module
+def _code_of(root: Path, commit: str) -> Iterator[None]:
+    """Let a model that is being read find the code of its own version: its features, and what these import."""
+    finder = _Finder(root, commit)
+    current = {name: module for name, module in sys.modules.items() if name.startswith(CODE)}
+    for name in current:
+        del sys.modules[name]
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
-        if current is None:
-            del sys.modules[FEATURES]
-        else:
-            sys.modules[FEATURES] = current
+        sys.meta_path.remove(finder)
+        for name in [name for name in sys.modules if name.startswith(CODE)]:
+            del sys.modules[name]
+        sys.modules.update(current)
+
+
+class _Finder(MetaPathFinder, InspectLoader):
+    """Import modules as a commit holds them: the repository's own code, which `git checkout` would run as well."""
+
+    def __init__(self, root: Path, commit: str) -> None:
+        self._root, self._commit = root, commit
+
+    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+        """Take modules of the package that models are made of, and leave all others."""
+        return spec_from_loader(name, self) if name.startswith(CODE) else None
+
+    def get_source(self, name: str) -> str:
+        """Read a module from git."""
+        try:
+            return git(self._root, "show", f"{self._commit}:./{name.replace('.', '/')}.py") + "\n"
+        except VersionError as error:
+            raise ImportError(f"{self._commit[:8]} has no {name}: {error}", name=name) from error
