@@ -14,6 +14,7 @@ import psutil
 PATIENCE_SECONDS = 15.0
 # After Ctrl-C the terminal has told the stage already; a second signal could tear its record.
 CTRL_C_SECONDS = 1.0
+SERVER = "src.warm.server"
 SHELLS = {"sh", "dash", "bash", "zsh", "ksh", "fish"}
 
 
@@ -98,8 +99,15 @@ def _stop(process: "subprocess.Popen[bytes]", number: int) -> None:
 
 def _family(dvc: psutil.Process) -> list[psutil.Process]:
     """Find all that runs for DVC: below it, and below the warm server, which is another child of this process."""
-    servers = [child for child in psutil.Process().children() if child != dvc]
+    servers = [child for child in psutil.Process().children() if SERVER in _command(child)]
     return [member for root in (dvc, *servers) for member in root.children(recursive=True)]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 def _stages(dvc: psutil.Process) -> list[psutil.Process]:

@@ -40,6 +40,7 @@ TABLES = (
 MODELS = (
     "src.stages.train",
     "pandas.core.methods.to_dict",
+    "pandas.io.formats.csvs",
     "narwhals.stable.v2._namespace",
     "narwhals._interchange.dataframe",
     "narwhals._pandas_like.namespace",
