@@ -206,7 +206,7 @@ def test_paths_of_outputs_are_written_in_the_settings_only(stage: str) -> None:
     items = [item for kind in kinds if isinstance(kind, list) for item in kind]
     outputs = [next(iter(item)) if isinstance(item, dict) else item for item in items]
     assert outputs
-    assert [output for output in outputs if not re.fullmatch(rf"\$\{{{stage}\.\w+_path\}}", output)] == []
+    assert [output for output in outputs if not re.fullmatch(rf"\$\{{{stage}\.\w+_(path|dir)\}}", output)] == []
 
 
 @pytest.mark.parametrize("path", [path.relative_to(ROOT).as_posix() for path in paths()])
