@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
+
 from src.atomic import atomic_path
 from src.config.load import load_config
 from src.config.rewrite import Line, flow, rewrite_settings
+from src.config.sources import UrlSource
 from src.data.guess import Guess, guess_table
 from src.errors import ConfigError, DataError
 from src.utils.command import command
@@ -93,6 +96,8 @@ def main() -> None:
     path = EXTERNAL_DIR / name
     if not name:
         raise DataError(f"{options.url} does not end in the name of a file.")
+    if options.url:
+        _check_address(options.url)
     if options.url and not path.exists():
         _agree(f"download {options.url} to {path}?", options.yes)
         show_and_run(Path(), "dvc", "import-url", options.url, str(path))
@@ -119,6 +124,13 @@ def main() -> None:
         partial.write_text(proposal, encoding="utf-8")
         load_config(partial)
     _say(f"Wrote {PARAMS}: check it, then `make pipeline`, then `git add {PARAMS} {path}.dvc`.")
+
+
+def _check_address(url: str) -> None:
+    try:
+        UrlSource(kind="url", url=url)
+    except ValidationError as error:
+        raise DataError(f"URL {error.errors()[0]['ctx']['error']}.") from None
 
 
 def _copy(original: Path, path: Path) -> None:

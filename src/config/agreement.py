@@ -3,13 +3,10 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from src.config.columns import Feature
+from src.config.schema import Config
 from src.config.training import ESTIMATOR_PARAMS, SCORINGS
-
-if TYPE_CHECKING:
-    from src.config.columns import Feature
-    from src.config.schema import Config
 
 EXTERNAL_DIR = Path("data/external")
 TARGET_KINDS = {"classification": ("boolean", "category", "number", "ordinal"), "regression": ("number",)}
@@ -26,12 +23,12 @@ KINDS_OF_FEATURES = {
 }
 
 
-def find_faults(config: "Config") -> list[str]:
+def find_faults(config: Config) -> list[str]:
     """List what no section could say alone: settings that contradict each other."""
     return [*_of_the_source(config), *_of_columns(config), *_of_the_task(config), *_of_paths(config)]
 
 
-def _of_the_source(config: "Config") -> Iterator[str]:
+def _of_the_source(config: Config) -> Iterator[str]:
     section = config.data_load
     if section.source.kind in ("file", "url") and EXTERNAL_DIR not in section.external_path.parents:
         yield (
@@ -40,7 +37,7 @@ def _of_the_source(config: "Config") -> Iterator[str]:
         )
 
 
-def _of_columns(config: "Config") -> Iterator[str]:
+def _of_columns(config: Config) -> Iterator[str]:
     target, split, declared = config.base.target_column, config.data_split.split, config.data_load.columns
     source = config.data_load.source
     for name in () if source.kind == "sklearn" else source.dates:
@@ -59,7 +56,7 @@ def _of_columns(config: "Config") -> Iterator[str]:
         yield f"data_split.split.column = {split.column!r} is declared as {declared[split.column].kind}, not as date"
 
 
-def _of_a_feature(config: "Config", name: str, feature: "Feature") -> Iterator[str]:
+def _of_a_feature(config: Config, name: str, feature: Feature) -> Iterator[str]:
     target, declared, features = config.base.target_column, config.data_load.columns, config.featurize.features
     where = f"featurize.features.{name}"
     if target in (name, *feature.columns):
@@ -77,7 +74,7 @@ def _of_a_feature(config: "Config", name: str, feature: "Feature") -> Iterator[s
             )
 
 
-def _of_the_task(config: "Config") -> Iterator[str]:
+def _of_the_task(config: Config) -> Iterator[str]:
     task, train = config.base.task, config.train
     if train.scoring not in SCORINGS[task]:
         yield f"train.scoring = {train.scoring!r} is none of {task}; choose of {', '.join(SCORINGS[task])}"
@@ -99,7 +96,7 @@ def _of_the_task(config: "Config") -> Iterator[str]:
         yield "train.search.kind = 'none' cannot choose between several estimators; choose grid, halving or random"
 
 
-def _of_paths(config: "Config") -> Iterator[str]:
+def _of_paths(config: Config) -> Iterator[str]:
     sections = (config.data_load, config.featurize, config.data_split, config.train, config.evaluate)
     paths = [str(value) for section in sections for key, value in section if re.search("_(path|dir)$", key)]
     for path in sorted({path for path in paths if paths.count(path) > 1}):

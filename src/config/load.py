@@ -8,6 +8,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from src.config.agreement import find_faults
 from src.config.schema import Config
 from src.config.section import Section
 from src.config.yaml_file import read_yaml
@@ -28,9 +29,12 @@ def load_config(path: Path) -> Config:
     """
     content = read_yaml(path)
     try:
-        return Config.model_validate(content)
+        config = Config.model_validate(content)
+        faults = find_faults(config)
     except ValidationError as error:
         faults = [line for detail in error.errors() for line in _describe(detail, content)]
+    if not faults:
+        return config
     if len(faults) == 1:
         raise ConfigError(f"{path}: {faults[0]}.")
     raise ConfigError(f"{path} has {len(faults)} faults:\n" + "\n".join(f"  {fault}" for fault in faults))

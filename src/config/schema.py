@@ -2,9 +2,8 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from src.config.agreement import find_faults
 from src.config.columns import Column, Feature
 from src.config.section import ColumnName, RepoPath, Section
 from src.config.sources import Source
@@ -148,9 +147,3 @@ class Config(Section):
         """Raw columns that are no features whatever their kind: the one that groups rows."""
         split = self.data_split.split
         return [split.column] if split.kind == "group" else []
-
-    @model_validator(mode="after")
-    def _sections_agree(self) -> "Config":
-        if faults := find_faults(self):
-            raise ValueError("\n".join(faults))
-        return self

@@ -69,6 +69,8 @@ def _encoding(path: Path) -> str:
                 decoder.decode(block)
     except UnicodeDecodeError:
         return FALLBACK_ENCODING
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing.") from None
     except (OSError, EOFError) as error:
         raise DataError(f"{path} cannot be read: {error}.") from None
     return "utf-8"

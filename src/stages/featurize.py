@@ -16,8 +16,8 @@ from src.utils.run_stage import run_stage
 def featurize(config: Config) -> StageRecord:
     """Add the declared row-wise features."""
     base = config.base
-    columns = read_columns(config.data_load.schema_path)
     table = read_table(config.data_load.dataset_path, made_by="data_load")
+    columns = read_columns(config.data_load.schema_path)
     X, _ = split_target(table, base.target_column, base.task)
     featurized = prepare_rows(X, columns, config.features)
     write_table(pd.concat([featurized, table[[base.target_column]]], axis="columns"), config.featurize.features_path)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from src.config.schema import Config
+from src.data.schema import write_columns
 from src.errors import DataError, MissingInputError
 from src.stages.data_load import data_load
 from src.stages.data_split import data_split
@@ -21,10 +22,10 @@ from tests.config.conftest import VALID
 
 Stage = Callable[[Config], StageRecord | None]
 OUTPUTS = {
-    data_load: ["data/raw/dataset.parquet"],
+    data_load: ["data/raw/dataset.parquet", "data/schema.json"],
     featurize: ["data/features.parquet"],
-    data_split: ["data/train.parquet", "data/test.parquet"],
-    train: ["models/model.joblib", "reports/cv_metrics.json"],
+    data_split: ["data/train.parquet", "data/test.parquet", "reports/traps.json"],
+    train: ["models/model.joblib", "reports/cv_metrics.json", "reports/cv_results.csv"],
     evaluate: [
         "reports/metrics.json",
         "reports/model_card.md",
@@ -60,6 +61,7 @@ def raw(config: Config) -> pd.DataFrame:
     table["target"] = np.where(table["a"] > table["b"], "more", "less")
     config.data_load.dataset_path.parent.mkdir(parents=True)
     table.to_parquet(config.data_load.dataset_path)
+    write_columns({"a": {"kind": "number"}, "b": {"kind": "number"}}, config)
     return table
 
 
@@ -82,7 +84,8 @@ def test_data_load_writes_the_source_and_tells_its_size_and_origin(config: Confi
     assert table.shape == (150, 5)
     assert table.columns[-1] == "target"
     assert record == StageRecord(
-        metrics={"n_rows": 150, "n_columns": 5}, tags={"source.name": "sklearn.datasets.load_iris"}
+        metrics={"n_rows": 150, "n_columns": 5, "n_rows_without_target": 0},
+        tags={"source.name": "sklearn.datasets.load_iris"},
     )
 
 
@@ -100,7 +103,7 @@ def test_data_split_shares_out_every_row_once(config: Config, raw: pd.DataFrame)
     parts = [pd.read_parquet(f"data/{name}.parquet") for name in ("train", "test")]
     assert [len(part) for part in parts] == [32, 8]
     assert sorted(pd.concat(parts)["a"]) == sorted(raw["a"])
-    assert record == StageRecord(metrics={"n_train_rows": 32, "n_test_rows": 8})
+    assert record == StageRecord(metrics={"n_train_rows": 32, "n_test_rows": 8, "n_traps": 0})
 
 
 def test_train_writes_a_model_of_raw_rows_and_tells_what_it_chose(config: Config, raw: pd.DataFrame) -> None:
