@@ -47,13 +47,13 @@ def test_interval_is_that_of_scoring_resampled_rows(metric: str, kind: str, n_ro
 )
 def test_short_way_for_many_rows_gives_the_same(metric: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     predictions = make(kind, 2_000)
-    exact = bootstrap_interval(metric, predictions, 10_000, 0)
+    exact = bootstrap_interval(metric, predictions, 3_000, 0)
     monkeypatch.setattr(intervals, "MANY_ROWS", 100)
     monkeypatch.setattr(intervals, "MANY_RANKED_ROWS", 100)
-    short = bootstrap_interval(metric, predictions, 10_000, 0)
+    short = bootstrap_interval(metric, predictions, 3_000, 0)
     assert exact is not None
     assert short is not None
-    np.testing.assert_allclose(short, exact, atol=0.06 * (exact[1] - exact[0]))
+    np.testing.assert_allclose(short, exact, atol=0.09 * (exact[1] - exact[0]))
 
 
 def test_95_of_100_intervals_hold_the_truth() -> None:
