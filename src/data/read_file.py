@@ -5,7 +5,7 @@ import gzip
 import lzma
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -77,9 +77,9 @@ def _read(path: Path, how: TableFile, as_text: set[str], name: str) -> pa.Table:
     return _Text(path, how, "\t" if kind == ".tsv" else ",", opener).read(as_text, name)
 
 
-def open_plain(path: Path) -> IO[bytes]:
-    """Open a file that is not compressed."""
-    return path.open("rb")
+def open_plain(path: Path) -> pa.NativeFile:
+    """Open a file that is not compressed; a Python file takes twice the time in the threads of pyarrow."""
+    return pa.OSFile(str(path))
 
 
 def opener_of(path: Path) -> tuple[Callable[[Path], Any], str]:
