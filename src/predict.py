@@ -30,7 +30,7 @@ READ = pa_csv.ReadOptions(block_size=8 * 2**20)
 PARSE = pa_csv.ParseOptions(newlines_in_values=True)
 
 
-def predict_file(model: Any, input_path: Path, output_path: Path) -> int:
+def predict_file(model: Any, input_path: Path, output_path: Path, chunk_rows: int = CHUNK_ROWS) -> int:
     """Predict each row of a table, piece by piece; the output appears whole or not at all.
 
     Args:
@@ -38,6 +38,7 @@ def predict_file(model: Any, input_path: Path, output_path: Path) -> int:
         input_path: CSV or Parquet with the raw columns; further columns are ignored with a warning.
         output_path: CSV or Parquet: in the order of the rows `prediction` and, if the model has
             probabilities, `probability_<class>` in [0, 1].
+        chunk_rows: Rows predicted at a time.
 
     Returns:
         Number of rows.
@@ -54,7 +55,7 @@ def predict_file(model: Any, input_path: Path, output_path: Path) -> int:
     n_rows = 0
     with atomic_path(output_path) as partial, _Writer(partial) as writer:
         progress = tqdm(desc="predicting", unit=" rows", disable=None)
-        for raw in _read_pieces(input_path, names):
+        for raw in _read_pieces(input_path, names, chunk_rows):
             if raw.empty:
                 continue
             writer.write(_predict(model, _convert(raw, columns, input_path, n_rows)))
@@ -87,12 +88,12 @@ def _convert(raw: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]], path: 
     return pd.DataFrame(converted, copy=False)
 
 
-def _read_pieces(path: Path, names: list[str]) -> Iterator[pd.DataFrame]:
+def _read_pieces(path: Path, names: list[str], chunk_rows: int) -> Iterator[pd.DataFrame]:
     try:
         if path.suffix == ".parquet":
             with pq.ParquetFile(path) as file:
                 _check_columns(path, file.schema_arrow.names, names)
-                for batch in file.iter_batches(CHUNK_ROWS, columns=names):
+                for batch in file.iter_batches(chunk_rows, columns=names):
                     yield to_table(pa.Table.from_batches([batch]), str(path))[names]
             return
         with pa_csv.open_csv(path, READ, PARSE) as file:
@@ -107,7 +108,8 @@ def _read_pieces(path: Path, names: list[str]) -> Iterator[pd.DataFrame]:
         )
         with pa_csv.open_csv(path, READ, PARSE, as_text) as file:
             for batch in file:
-                yield to_table(pa.Table.from_batches([batch]), str(path))
+                for start in range(0, batch.num_rows, chunk_rows):
+                    yield to_table(pa.Table.from_batches([batch.slice(start, chunk_rows)]), str(path))
     except FileNotFoundError:
         raise DataError(f"{path} is missing.") from None
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:

@@ -12,7 +12,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
-from src import predict as module
 from src.data.features import prepare_rows
 from src.errors import DataError, FeatureError
 from src.predict import predict_file
@@ -43,8 +42,8 @@ def make_model(estimator: Any, y: Any = Y) -> Pipeline:
     return Pipeline([("features", row_wise), ("preprocess", encode), ("estimator", estimator)]).fit(RAW, y)
 
 
-def write_csv(path: Path, table: pd.DataFrame) -> Path:
-    table.to_csv(path, index=False)
+def write(path: Path, table: pd.DataFrame) -> Path:
+    table.to_parquet(path) if path.suffix == ".parquet" else table.to_csv(path, index=False)
     return path
 
 
@@ -62,7 +61,7 @@ def model() -> Pipeline:
 def test_csv_and_parquet_and_the_model_itself_agree(model: Pipeline, tmp_path: Path) -> None:
     RAW.to_parquet(tmp_path / "rows.parquet")
     from_parquet = predictions(model, tmp_path / "rows.parquet")
-    from_csv = predictions(model, write_csv(tmp_path / "rows.csv", RAW))
+    from_csv = predictions(model, write(tmp_path / "rows.csv", RAW))
     pd.testing.assert_frame_equal(from_csv, from_parquet)
     assert from_csv["prediction"].tolist() == model.predict(RAW).tolist()
     assert list(from_csv.columns) == ["prediction", "probability_a", "probability_b"]
@@ -70,7 +69,7 @@ def test_csv_and_parquet_and_the_model_itself_agree(model: Pipeline, tmp_path: P
 
 
 def test_codes_keep_their_zeros_and_none_is_a_level(model: Pipeline, tmp_path: Path) -> None:
-    found = predictions(model, write_csv(tmp_path / "rows.csv", RAW.iloc[[0, 1, 3]]))
+    found = predictions(model, write(tmp_path / "rows.csv", RAW.iloc[[0, 1, 3]]))
     assert found["prediction"].tolist() == ["a", "b", "b"]
 
 
@@ -81,14 +80,14 @@ def test_unseen_levels_and_rows_of_nothing_are_predicted(model: Pipeline, tmp_pa
 
 def test_regression_has_no_probabilities(tmp_path: Path) -> None:
     model = make_model(DummyRegressor(), np.arange(20.0))
-    found = predictions(model, write_csv(tmp_path / "rows.csv", RAW))
+    found = predictions(model, write(tmp_path / "rows.csv", RAW))
     assert found.to_dict("list") == {"prediction": [9.5] * 20}
 
 
 def test_further_columns_are_ignored_with_a_warning(
     model: Pipeline, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = write_csv(tmp_path / "rows.csv", RAW.assign(target="a", more=1)[["more", *reversed(RAW.columns), "target"]])
+    path = write(tmp_path / "rows.csv", RAW.assign(target="a", more=1)[["more", *reversed(RAW.columns), "target"]])
     assert predictions(model, path)["prediction"].tolist() == model.predict(RAW).tolist()
     assert f"{path}: ignoring column more, target, which the model was not fitted on" in caplog.messages
 
@@ -136,25 +135,23 @@ def test_file_that_is_no_parquet_is_named(model: Pipeline, tmp_path: Path) -> No
         predict_file(model, tmp_path / "rows.parquet", tmp_path / "predictions.csv")
 
 
-def test_wrong_value_far_below_is_told_by_its_row(
-    model: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "CHUNK_ROWS", 7)
-    RAW.assign(n=[*["1"] * 18, "x", "2"]).to_parquet(tmp_path / "rows.parquet")
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_wrong_value_far_below_is_told_by_its_row(model: Pipeline, tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / f"rows{suffix}", RAW.assign(n=[*["1"] * 18, "x", "2"]))
     with pytest.raises(DataError, match="as 'x' in row 19"):
-        predict_file(model, tmp_path / "rows.parquet", tmp_path / "predictions.csv")
+        predict_file(model, path, tmp_path / "predictions.csv", chunk_rows=7)
 
 
-def test_pieces_are_predicted_as_the_whole(model: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    RAW.to_parquet(tmp_path / "rows.parquet")
-    whole = predictions(model, tmp_path / "rows.parquet")
-    monkeypatch.setattr(module, "CHUNK_ROWS", 7)
-    pd.testing.assert_frame_equal(predictions(model, tmp_path / "rows.parquet"), whole)
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_pieces_are_predicted_as_the_whole(model: Pipeline, tmp_path: Path, suffix: str) -> None:
+    path, output = write(tmp_path / f"rows{suffix}", RAW), tmp_path / "pieces.parquet"
+    assert predict_file(model, path, output, chunk_rows=7) == 20
+    pd.testing.assert_frame_equal(pd.read_parquet(output), predictions(model, path))
 
 
 def test_labels_may_be_numbers(tmp_path: Path) -> None:
     model = make_model(DummyClassifier(strategy="prior"), np.array([1, 2, 1, 1] * 5))
-    found = predictions(model, write_csv(tmp_path / "rows.csv", RAW))
+    found = predictions(model, write(tmp_path / "rows.csv", RAW))
     assert json.loads(found.head(1).to_json(orient="records")) == [
         {"prediction": 1, "probability_1": 0.75, "probability_2": 0.25}
     ]
