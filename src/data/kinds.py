@@ -32,7 +32,7 @@ from pandas.api.types import (
 TEXT = pd.StringDtype(na_value=np.nan)
 DATE = np.dtype("datetime64[us]")
 TEXT_KINDS = ("category", "ordinal", "high_cardinality")
-TRUE, FALSE = ("1", "t", "true", "y", "yes"), ("0", "f", "false", "n", "no")
+TRUE, FALSE = ("1", "1.0", "t", "true", "y", "yes"), ("0", "0.0", "f", "false", "n", "no")
 # What counts as missing where text is read as something else.
 MISSING = ("", "nan")
 

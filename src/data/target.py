@@ -64,13 +64,16 @@ def settle_target(
     return table, len(missing) - len(table)
 
 
-def split_target(table: pd.DataFrame, target_column: str, task: Task) -> tuple[pd.DataFrame, NDArray[Any]]:
+def split_target(
+    table: pd.DataFrame, target_column: str, task: Task, *, to_learn: bool = True
+) -> tuple[pd.DataFrame, NDArray[Any]]:
     """Separate the features from the target.
 
     Args:
         table: Shape (n_rows, n_features + 1).
         target_column: Name of the column to predict.
         task: Whether it holds classes or numbers.
+        to_learn: Whether these rows are to be learnt from, which takes two classes or values.
 
     Returns:
         X, shape (n_rows, n_features), and y, shape (n_rows,): class labels, or finite float64.
@@ -95,7 +98,7 @@ def split_target(table: pd.DataFrame, target_column: str, task: Task) -> tuple[p
             "set base.task to classification, or name another base.target_column."
         )
     # Told before all are counted: a million different numbers take their time.
-    if (target == target.iloc[0]).all():
+    if to_learn and (target == target.iloc[0]).all():
         what = ("value", "regression", "values") if task == "regression" else ("class", "classifier", "classes")
         raise DataError(
             f"target {target_column!r} holds only the {what[0]} {target.iloc[0]!r}; "

@@ -25,7 +25,7 @@ def evaluate(config: Config) -> None:
     """Score the model on the test rows, draw its plots and write its card."""
     settings, data, base, scoring = config.evaluate, config.data_split, config.base, config.train.scoring
     test = read_table(data.test_path, made_by="data_split")
-    X_test, y_test = split_target(test, base.target_column, base.task)
+    X_test, y_test = split_target(test, base.target_column, base.task, to_learn=False)
     target = read_table(data.train_path, made_by="data_split", columns=[base.target_column])
     y_train = target[base.target_column].to_numpy()
     features = features_by_kind(read_columns(config.data_load.schema_path), config.features, config.no_features)

@@ -16,6 +16,9 @@ DVC_EXP_BASELINE_REV = "DVC_EXP_BASELINE_REV"
 
 COLD = "0"
 
+# Settings
+ESTIMATOR = "train.estimator"  # whose packages a logged model may hold
+
 # Tags of runs
 KIND = "pipeline.kind"  # "parent", "stage" or "candidate"
 CANDIDATE = "candidate.number"  # place of a candidate in its search, the best first
@@ -33,9 +36,6 @@ GIT_BRANCH = "git.branch"
 GIT_DIRTY = "git.dirty"
 GIT_TAG = "git.tag"  # version that was published from this state
 STAGE_OUTCOME = "stage."  # + name of the stage; with ".run_id", the run that produced what is there
-
-# Settings
-ESTIMATOR = "train.estimator"  # whose packages a logged model may hold
 
 UNKNOWN = "unknown"
 

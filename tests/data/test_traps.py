@@ -11,7 +11,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
 
 from src.config.schema import Config
-from src.data.schema import infer_columns
+from src.data.infer import infer_columns
 from src.data.traps import Trap, act_on_traps, find_traps, read_traps, write_traps
 from src.errors import DataError, MissingInputError
 from tests.config.conftest import VALID

@@ -53,7 +53,7 @@ def test_all_faults_of_the_settings_come_at_once_before_any_stage(clone: Clone) 
     ("key", "value", "expected"),
     [
         ("train.estimator", "rf", ("'rf'", "knn", "logreg", "svm")),
-        ("train.param_grid.logreg.depth", [1], ("train.param_grid.logreg.depth", "C, class_weight", "solver")),
+        ("train.param_grid.logreg.depth", [1], ("train.param_grid.logreg.depth", "C, fit_intercept", "solver")),
         ("data_load.source.name", "penguins", ("data_load.source.name", "'penguins'", "breast_cancer", "iris", "wine")),
     ],
 )
@@ -67,8 +67,8 @@ def test_unknown_names_list_what_is_supported(fresh: Clone, key: str, value: obj
 @pytest.mark.parametrize(
     ("column", "rows", "expected"),
     [
-        ("gone", None, ("'sepal_length_to_sepal_width'", "'sepal_width'", "missing")),
-        ("sepal_width", 3, ("'sepal_length_to_sepal_width'", "'sepal_width'", "3 of 150 rows")),
+        ("gone", None, ("DataError: the rows lack column 'sepal_width'",)),
+        ("sepal_width", 3, ("FeatureError: ", "'sepal_length_to_sepal_width'", "'sepal_width'", "3 of 150 rows")),
     ],
 )
 def test_feature_that_cannot_be_computed_is_named(
@@ -87,7 +87,6 @@ def test_feature_that_cannot_be_computed_is_named(
     before = outputs(clone)
     result = clone.stage("featurize", code=2)
     error = result.stderr.splitlines()[-1]
-    assert error.startswith("FeatureError: ")
     assert not [word for word in expected if word not in error]
     assert outputs(clone) == before
 
@@ -177,13 +176,15 @@ def test_stage_that_raises_is_recorded_with_its_traceback(clone: Clone) -> None:
 def test_grid_value_that_scikit_learn_refuses_is_one_line(clone: Clone) -> None:
     clone.set_param("train.param_grid.logreg.C", [-1.0])
     result = clone.stage("train", code=2)
-    assert result.stderr.splitlines()[-1].startswith("TrainError: logreg cannot be fitted with train.param_grid.logreg")
+    assert result.stderr.splitlines()[-1].startswith(
+        "TrainError: logreg with C = -1.0, max_iter = 1000 cannot be fitted"
+    )
 
 
 def test_full_disk_is_one_line_and_keeps_what_was_there(clone: Clone) -> None:
     # Every write to /dev/full fails as on a full disk.
     clone.edit(
-        "src/data/files.py", r"table.to_parquet\(partial, index=False\)", "open('/dev/full', 'wb').write(b'0' * 10**6)"
+        "src/data/files.py", r"pq.write_table\(rows, partial, .*\)$", "open('/dev/full', 'wb').write(b'0' * 10**6)"
     )
     before = outputs(clone)
     result = clone.stage("featurize", code=2)

@@ -30,7 +30,7 @@ NEEDED = {
     "data_load": ALWAYS | LEARNING,
     "featurize": ALWAYS,
     "data_split": ALWAYS | LEARNING,
-    "train": ALWAYS | LEARNING,
+    "train": ALWAYS | LEARNING | {"tqdm"},
     "evaluate": ALWAYS | LEARNING | FIGURES,
 }
 # The model is logged by one stage.

@@ -160,7 +160,7 @@ def test_labels_may_be_numbers(tmp_path: Path) -> None:
 def test_progress_is_shown_to_a_terminal_and_to_nobody_else(
     model: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write_csv(tmp_path / "rows.csv", RAW)
+    path = write(tmp_path / "rows.csv", RAW)
     predict_file(model, path, tmp_path / "predictions.csv")
     assert capsys.readouterr().err == ""
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
@@ -168,34 +168,28 @@ def test_progress_is_shown_to_a_terminal_and_to_nobody_else(
     assert "predicting: 20 rows" in capsys.readouterr().err
 
 
-def test_feature_that_fails_in_a_late_piece_leaves_the_old_output(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_feature_that_fails_in_a_late_piece_leaves_the_old_output(tmp_path: Path) -> None:
     columns, features = {"n": {"kind": "number"}}, {"log_n": {"log": "n"}}
     row_wise = FunctionTransformer(prepare_rows, kw_args={"columns": columns, "features": features})
     rows = pd.DataFrame({"n": [1.0] * 20})
     model = Pipeline([("features", row_wise), ("estimator", DummyClassifier())]).fit(rows, Y)
-    monkeypatch.setattr(module, "CHUNK_ROWS", 7)
     rows.loc[17, "n"] = 0.0
     rows.to_parquet(tmp_path / "rows.parquet")
     (tmp_path / "predictions.csv").write_text("older predictions")
     with pytest.raises(FeatureError, match="gives infinity or NaN"):
-        predict_file(model, tmp_path / "rows.parquet", tmp_path / "predictions.csv")
+        predict_file(model, tmp_path / "rows.parquet", tmp_path / "predictions.csv", chunk_rows=7)
     assert (tmp_path / "predictions.csv").read_text() == "older predictions"
 
 
-def test_full_disk_leaves_the_old_output_and_no_half_of_a_new_one(
-    model: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_leaves_the_old_output_and_no_half_of_a_new_one(model: Pipeline, tmp_path: Path) -> None:
     pd.concat([RAW] * 100).to_parquet(tmp_path / "rows.parquet")
-    monkeypatch.setattr(module, "CHUNK_ROWS", 100)
     (tmp_path / "predictions.csv").write_text("older predictions")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     # A file may not grow beyond this: writing fails as on a full disk.
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
     try:
         with pytest.raises(OSError, match="too large"):
-            predict_file(model, tmp_path / "rows.parquet", tmp_path / "predictions.csv")
+            predict_file(model, tmp_path / "rows.parquet", tmp_path / "predictions.csv", chunk_rows=100)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (tmp_path / "predictions.csv").read_text() == "older predictions"
