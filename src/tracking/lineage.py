@@ -48,6 +48,7 @@ class StageDefinition:
         outs: Paths of all outputs, metrics and plots included.
         metrics: Paths of metric files.
         plots: Paths of plots.
+        in_git: Paths of outputs that git keeps instead of DVC's cache.
     """
 
     name: str
@@ -57,6 +58,7 @@ class StageDefinition:
     outs: list[str] = field(default_factory=list)
     metrics: list[str] = field(default_factory=list)
     plots: list[str] = field(default_factory=list)
+    in_git: list[str] = field(default_factory=list)
 
     @property
     def report(self) -> list[str]:
@@ -148,11 +150,18 @@ def _define(name: str, stage: dict[str, Any]) -> StageDefinition:
         outs=[*listed["outs"], *listed["metrics"], *listed["plots"]],
         metrics=listed["metrics"],
         plots=listed["plots"],
+        in_git=[
+            _path(item) for kind in ("outs", "metrics", "plots") for item in stage.get(kind, []) if _is_in_git(item)
+        ],
     )
 
 
 def _path(item: str | dict[str, Any]) -> str:
     return item if isinstance(item, str) else next(iter(item))
+
+
+def _is_in_git(item: str | dict[str, Any]) -> bool:
+    return isinstance(item, dict) and any((settings or {}).get("cache") is False for settings in item.values())
 
 
 def _to_text(value: Any) -> str:

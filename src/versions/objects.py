@@ -30,7 +30,7 @@ def list_files(root: Path, commit: str) -> dict[str, str]:
     """
     with experiment_files(root, commit) as folder:
         stages = read_stages(folder).values() if (folder / "dvc.yaml").exists() else []
-        in_git = {path for stage in stages for path in stage.metrics}
+        in_git = {path for stage in stages for path in stage.in_git}
         outputs = {path: md5 for entry in read_lock(folder).values() for path, md5 in entry.outs.items()}
     files = {path: md5 for path, md5 in outputs.items() if md5 and path not in in_git}
     for name in list_added(root, commit):

@@ -177,7 +177,7 @@ def test_values_of_swapped_columns_are_not_equal() -> None:
 # --- constants and identifiers ---
 
 
-@pytest.mark.parametrize("value", [1, 0.5, "same", None, True])
+@pytest.mark.parametrize("value", [1, 0.5, "same", True])
 def test_column_of_one_value_is_constant(value: Any) -> None:
     trap = find(make_table(2_000).assign(same=value))["constant"]
     assert trap == Trap("constant", "'same': one value in all training rows", ["same"])

@@ -80,6 +80,12 @@ def test_filled_in_value_is_not_filled_in_again(define: Define) -> None:
     assert define({"a": "${b}", "b": "x"}, cmd="echo ${a}").cmd == "echo ${b}"
 
 
+def test_outputs_of_any_kind_may_be_kept_by_git(define: Define) -> None:
+    outs = ["a.parquet", {"schema.json": {"cache": False, "persist": True}}, {"b.parquet": {"persist": True}}]
+    stage = define({}, outs=outs, metrics=[{"m.json": {"cache": False}}])
+    assert stage.in_git == ["schema.json", "m.json"]
+
+
 def test_params_of_another_file_are_kept_apart(define: Define) -> None:
     stage = define({}, params=["a", {"other.yaml": ["b", "c"]}, "d"])
     assert stage.params == {"params.yaml": ["a", "d"], "other.yaml": ["b", "c"]}
