@@ -137,12 +137,15 @@ lineage: install ## Tell where a run, model, tag or file came from: make lineage
 
 # --- the code -------------------------------------------------------------------
 
-.PHONY: clean test test-quick bench lint format typecheck docs docs-serve lock
-test: dev-install ## Run all tests, with coverage
-	pytest --cov -n 2 $(TESTS)
+.PHONY: clean test test-quick coverage bench lint format typecheck docs docs-serve lock
+test: dev-install ## Run all tests
+	pytest -n 2 $(TESTS)
 
 test-quick: dev-install ## Run all tests but the slow ones
 	pytest -n 2 -m "not slow" $(TESTS)
+
+coverage: dev-install ## Run all tests and tell what they do not reach; takes twice as long
+	pytest --cov -n 2 $(TESTS)
 
 bench: dev-install ## Measure the pipeline beside its floor: make bench [ONLY="iris 1M"] [RUNS=5]
 	python -m benchmarks.bench --runs "$${RUNS:-5}" $(if $(ONLY),--only $(ONLY))

@@ -25,7 +25,7 @@ def test_published_version_is_in_git_gto_dvc_and_mlflow(published: Clone, two_ve
     assert re.search("^CPU: .", text, re.MULTILINE)
     kept = {path.parent.name + path.name for path in (published.path.parent / "dvc-storage/files/md5").glob("*/*")}
     for tag in ("v1.0.0", "v1.1.0"):
-        in_git = ("reports/metrics.json", "reports/cv_metrics.json")
+        in_git = ("data/processed/schema.json", "reports/metrics.json", "reports/cv_metrics.json")
         assert {md5 for path, md5 in recorded(two_versions, tag).items() if path not in in_git} <= kept
     assert (published.path.parent / "dvc-storage" / "runs").is_dir()
     (parent,) = published.runs("tags.`git.tag` = 'v1.1.0'")
@@ -379,7 +379,7 @@ def test_model_of_a_tag_predicts_without_touching_the_workspace(published: Clone
     raw.to_csv(tmp_path / "rows.csv", index=False)
     before = md5s(published)
     # The workspace computes its features in another way by now; the tag keeps its own.
-    published.edit("src/data/features.py", "checked\\(above / below", "checked(above / below + 9")
+    published.edit("src/data/features.py", "ratio = above / below", "ratio = above / below + 9")
     published.edit("src/data/conform.py", "^    if not X.columns.is_unique:", "    assert X is None\n\\g<0>")
     command = ("python", "-m", "src.predict", "--input", str(tmp_path / "rows.csv"), "--output")
     for name in ("p.csv", "p.parquet"):
