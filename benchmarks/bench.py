@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from benchmarks.report import describe_machine, write_report
+from benchmarks.stages import measure_stages
 from benchmarks.tables import write_table
 from benchmarks.workspace import FLOOR, LAUNCHER, ROOT, Cost, Workspace
 
@@ -104,6 +105,7 @@ def measure_rows(n_rows: int) -> Callable[[Path, int], dict[str, Any]]:
 GROUPS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     "iris": measure_iris,
     "parents": measure_parents,
+    "stages": measure_stages,
     **{name: measure_rows(n_rows) for name, n_rows in SIZES.items()},
 }
 

@@ -25,6 +25,8 @@ ROWS: list[tuple[str, str, str, str, float | None]] = [
     ("101st parent against the 1st", "parents", "hundredth", "first", 1.10),
 ]
 MEMORY_BAR = 1.3
+# Of the stages against bare libraries, and of their memory against the table.
+STAGES_BAR, TABLE_BAR = 1.5, 3.0
 PLOT = "benchmarks.png"
 
 PAGE = """\
@@ -72,6 +74,8 @@ def write_report(results: dict[str, Any], folder: Path) -> None:
             bar = _mark(ratio, MEMORY_BAR) if group == "1M" else ""
             measured = f"{costs['forced']['megabytes']:.0f} MB | {costs['floor']['megabytes']:.0f} MB"
             lines.append(f"| peak memory at {group} × 20 rows | {measured} | {ratio:.2f} | {bar} |")
+    if "stages" in groups:
+        lines += _lines_of_stages(groups["stages"]["costs"])
     runs = sorted({group["runs"] for group in groups.values()})
     page = PAGE.format(plot=PLOT, table="\n".join(lines), runs=" or ".join(map(str, runs)), machine=results["machine"])
     (folder / "benchmarks.md").write_text(page, encoding="utf-8")
@@ -83,6 +87,17 @@ def _line(costs: dict[str, Any], work: str, _group: str, measured: str, base: st
     label = {"floor": "floor", "forced_cold": "cold", "first": "1st"}[base]
     ratio = seconds / floor
     return f"| {work} | {seconds:.2f} | {label}, {floor:.2f} | {ratio:.2f} | {_mark(ratio, bar)} |"
+
+
+def _lines_of_stages(costs: dict[str, Any]) -> list[str]:
+    stages, bare, table = costs["stages"], costs["bare"], costs["table"]
+    seconds, memory = stages["seconds"] / bare["seconds"], stages["megabytes"] / table["megabytes"]
+    return [
+        f"| 1M × 25 columns, all stages but the fit | {stages['seconds']:.2f} | bare libraries, {bare['seconds']:.2f} "
+        f"| {seconds:.2f} | {_mark(seconds, STAGES_BAR)} |",
+        f"| peak memory of a stage of it | {stages['megabytes']:.0f} MB | the table, {table['megabytes']:.0f} MB "
+        f"| {memory:.2f} | {_mark(memory, TABLE_BAR)} |",
+    ]
 
 
 def _mark(ratio: float, bar: float | None) -> str:

@@ -20,6 +20,7 @@ def some_costs(**seconds: float) -> dict[str, Any]:
     return {"runs": 5, "costs": costs}
 
 
+@pytest.mark.slow
 def test_floor_does_what_the_pipeline_does_and_records_it_alike(clone: Clone) -> None:  # noqa: F811
     for name in ("data/raw", "data/processed", "models", "reports"):
         for path in (clone.path / name).glob("*.*"):

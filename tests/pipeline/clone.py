@@ -45,7 +45,7 @@ class Clone:
     def run(self, *command: str, code: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command; `code=None` accepts any exit code."""
         result = subprocess.run(
-            command, cwd=self.path, env=self.env | env, capture_output=True, text=True, timeout=240, check=False
+            command, cwd=self.path, env=self.env | env, capture_output=True, text=True, timeout=600, check=False
         )
         assert code is None or result.returncode == code, (
             f"{command} gave {result.returncode}:\n{result.stdout}\n{result.stderr}"
@@ -140,6 +140,13 @@ class Clone:
         """Give what a parent, by default the newest, says of each stage."""
         tags = (parent or self.parent()).data.tags
         return [tags.get(f"stage.{stage}", "-") for stage in STAGES]
+
+    def logged_model(self) -> Path:
+        """Give the folder of the one model that was logged."""
+        from mlflow import MlflowClient
+
+        (model,) = MlflowClient(self.store).search_logged_models([self.parent().info.experiment_id])
+        return Path(model.artifact_location.removeprefix("file://"))
 
     def forget_runs(self) -> None:
         """Delete the store, as a user may."""

@@ -9,6 +9,8 @@ import pytest
 
 from tests.pipeline.clone import LAUNCHER, SYNC, Clone
 
+pytestmark = pytest.mark.slow
+
 # Mounts that only the command and its children see, and that are gone with them.
 IN_OWN_MOUNTS = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-euc")
 FULL_DISK = (

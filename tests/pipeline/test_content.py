@@ -83,12 +83,10 @@ def test_logged_model_has_what_it_needs_and_the_metrics_of_the_test(clone: Clone
 def test_logged_model_predicts_raw_rows_where_this_repository_is_not(clone: Clone, tmp_path: Path) -> None:
     import joblib
     import pandas as pd
-    from mlflow import MlflowClient
 
-    (model,) = MlflowClient(clone.store).search_logged_models([clone.parent().info.experiment_id])
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    shutil.copytree(model.artifact_location.removeprefix("file://"), elsewhere / "model")
+    shutil.copytree(clone.logged_model(), elsewhere / "model")
     raw = pd.read_parquet(clone.path / "data/raw/dataset.parquet").drop(columns="target")
     raw.to_parquet(elsewhere / "raw.parquet")
     expected = joblib.load(clone.path / "models/model.joblib").predict(raw)

@@ -93,6 +93,7 @@ def test_model_of_the_pipeline_predicts_raw_rows_as_it_was_evaluated(clone: Clon
     assert list(model.predict(raw)) == list(model[1:].predict(featurized))
 
 
+@pytest.mark.slow
 def test_run_opened_by_hand_becomes_the_parent(clone: Clone) -> None:
     opened = clone.launch("--open", "--name", "by hand").stdout
     run_id = opened.strip()

@@ -50,6 +50,7 @@ def test_stage_imports_what_it_uses_and_nothing_else(clone: Clone, stage: str) -
     assert loaded_by(clone, stage) == NEEDED[stage]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_record_of_a_stage_brings_mlflow_and_no_library_of_another_stage(clone: Clone, stage: str) -> None:
     loaded = loaded_by(clone, stage)

@@ -1,5 +1,7 @@
 """What a parent says of each stage, whatever DVC did with it and however DVC was started."""
 
+import pytest
+
 from tests.pipeline.clone import STAGES, SYNC, Clone
 
 SAME_MODEL = "src/train/train.py"  # train depends on it, and evaluate does not
@@ -107,6 +109,7 @@ def test_failure_under_keep_going_leaves_what_depends_on_it_stale(clone: Clone) 
     assert producers(clone)[3:] == [clone.nested(parent)["train"].info.run_id, "unknown"]
 
 
+@pytest.mark.slow
 def test_each_dvc_process_has_a_parent_of_its_own_also_within_one_shell(clone: Clone) -> None:
     add_comment(clone, FIGURES)
     again = f"echo '# once more' >> {FIGURES}"

@@ -10,6 +10,8 @@ import pytest
 from tests.pipeline.clone import Clone
 from tests.pipeline.versions import make, md5s
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.slow
 def test_published_version_is_reproduced_to_the_byte(published: Clone) -> None:

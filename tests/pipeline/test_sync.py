@@ -3,7 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.pipeline.clone import SYNC, Clone, family, wait_for
+
+pytestmark = pytest.mark.slow
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -13,6 +13,8 @@ import pytest
 from tests.pipeline.clone import Clone, copy_clone, signal_group, wait_for
 from tests.pipeline.versions import MAKE, add_origin, flip_a_byte, make, md5s, objects, recorded, refs
 
+pytestmark = pytest.mark.slow
+
 # --- publish ---
 
 

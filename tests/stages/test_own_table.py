@@ -205,6 +205,7 @@ def test_feature_with_the_name_of_a_column_is_refused(own: Own) -> None:
         featurize(config)
 
 
+@pytest.mark.slow
 def test_ten_thousand_columns_go_through_all_stages_of_the_data(own: Own) -> None:
     names = [f"x{position}" for position in range(10_000)]
     table = pd.DataFrame(np.random.default_rng(0).integers(0, 9, (20, 10_000)), columns=names)

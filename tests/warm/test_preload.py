@@ -68,6 +68,7 @@ def test_pools_get_the_size_that_the_environment_says(
     assert {pool.num_threads for pool in pools} == {size or len(os.sched_getaffinity(0))}
 
 
+@pytest.mark.slow
 def test_stages_of_the_pipeline_run_warm_and_write_the_same_bytes(clone: Clone) -> None:  # noqa: F811
     lock = clone.lock()
     for stage in STAGES:
