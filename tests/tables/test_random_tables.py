@@ -90,8 +90,8 @@ def _quiet() -> Iterator[None]:
     logging.getLogger("src").setLevel(logging.NOTSET)
 
 
-def check(drawn: tuple[pd.DataFrame, str], suffix: str, *, is_dummy: bool, searches: bool) -> bool:
-    """Run all stages and a prediction on a table; gives whether it worked, or was refused in words."""
+def check(drawn: tuple[pd.DataFrame, str], suffix: str, *, is_dummy: bool, searches: bool) -> str:
+    """Run all stages and a prediction on a table; tells whether that worked, or with which error it was refused."""
     table, task = drawn
     params = read_params("iris" if task == "classification" else "diabetes")
     source = {"source": {"kind": "file"}, "external_path": f"data/external/table{suffix}", "missing_target": "drop"}
@@ -109,17 +109,14 @@ def check(drawn: tuple[pd.DataFrame, str], suffix: str, *, is_dummy: bool, searc
             table.to_csv(path, index=False) if suffix == ".csv" else table.to_parquet(path, index=False)
         except (ValueError, TypeError, UnicodeEncodeError, OverflowError):
             # Parquet cannot hold it: no user has such a file.
-            event("no such file")
-            return False
+            return "no such file"
         try:
             config = run_stages(params)
             model = read_model(config.train.model_path)
             n_rows = predict_file(model, path, Path("predictions.parquet"))
         # What a user can mend; anything else is a bug, and fails here.
         except PipelineError as error:
-            event(f"refused: {type(error).__name__}")
-            return False
-        event("worked")
+            return f"refused: {type(error).__name__}"
         raw = pd.read_parquet(config.data_load.dataset_path)
         columns = read_columns(config.data_load.schema_path)
         features = raw.drop(columns=config.base.target_column)
@@ -129,7 +126,7 @@ def check(drawn: tuple[pd.DataFrame, str], suffix: str, *, is_dummy: bool, searc
         if n_rows == len(raw):
             predicted = pd.read_parquet("predictions.parquet")["prediction"]
             assert list(predicted) == list(model.predict(raw))
-    return True
+    return "worked"
 
 
 DRAWN = {
@@ -147,7 +144,7 @@ COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck), "derando
 def test_any_table_works_or_is_refused_in_words(
     drawn: tuple[pd.DataFrame, str], suffix: str, is_dummy: bool, searches: bool
 ) -> None:
-    check(drawn, suffix, is_dummy=is_dummy, searches=searches)
+    event(check(drawn, suffix, is_dummy=is_dummy, searches=searches))
 
 
 @pytest.mark.slow
@@ -157,11 +154,11 @@ def test_any_table_works_or_is_refused_in_words(
 def test_many_tables_work_or_are_refused_in_words(
     drawn: tuple[pd.DataFrame, str], suffix: str, is_dummy: bool, searches: bool
 ) -> None:
-    check(drawn, suffix, is_dummy=is_dummy, searches=searches)
+    event(check(drawn, suffix, is_dummy=is_dummy, searches=searches))
 
 
 @pytest.mark.usefixtures("_quiet")
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_usual_table_is_not_refused(suffix: str) -> None:
     table = pd.DataFrame({"n": range(24), "c": ["x", "y", None] * 8, "target": ["no", "yes"] * 12})
-    assert check((table, "classification"), suffix, is_dummy=False, searches=True)
+    assert check((table, "classification"), suffix, is_dummy=False, searches=True) == "worked"
