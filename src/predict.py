@@ -103,7 +103,7 @@ def _read_pieces(path: Path, names: list[str], chunk_rows: int) -> Iterator[pd.D
         as_text = pa_csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.string()),
             include_columns=names,
-            null_values=TableFile().na_values,
+            null_values=TableFile().missing,
             strings_can_be_null=True,
         )
         with pa_csv.open_csv(path, READ, PARSE, as_text) as file:

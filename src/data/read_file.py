@@ -157,8 +157,7 @@ class _Text:
                 parse_options=pa_csv.ParseOptions(delimiter=self.separator, newlines_in_values=with_care),
                 convert_options=pa_csv.ConvertOptions(
                     column_types=types,
-                    # An empty field is missing, whatever else is.
-                    null_values=["", *self.how.na_values],
+                    null_values=self.how.missing,
                     strings_can_be_null=True,
                     decimal_point=self.how.decimal,
                 ),

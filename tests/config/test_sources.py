@@ -12,7 +12,16 @@ def test_file_needs_no_settings_but_its_kind(load: Load) -> None:
     source = load(PATH | {"data_load.source": {"kind": "file"}}).data_load.source
     assert isinstance(source, FileSource)
     assert (source.separator, source.encoding, source.decimal, source.dates) == ("auto", "utf-8", ".", [])
-    assert "None" not in source.na_values
+    assert source.missing == ["", "#N/A", "N/A", "NA", "NULL", "NaN", "nan", "null"]
+
+
+def test_marks_of_missing_values_are_added_to_the_usual_ones_unless_these_are_declined(load: Load) -> None:
+    own = {"kind": "file", "na_values": ["?"]}
+    for more, usual in (({}, True), ({"default_na_values": False}, False)):
+        source = load(PATH | {"data_load.source": own | more}).data_load.source
+        assert isinstance(source, FileSource)
+        assert {"", "?"} <= set(source.missing)
+        assert ("NA" in source.missing) is usual
 
 
 @pytest.mark.parametrize(

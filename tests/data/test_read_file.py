@@ -45,7 +45,14 @@ def test_csv_is_read_with_the_types_that_it_tells(tmp_path: Path) -> None:
 def test_the_text_none_is_a_category_unless_it_is_declared_missing(tmp_path: Path) -> None:
     path = write(tmp_path, CSV)
     assert read_file(path, TableFile())["b"].tolist()[:2] == ["x", "None"]
-    assert read_file(path, TableFile(na_values=["None"]))["b"].isna().tolist() == [False, True, False]
+    assert read_file(path, TableFile(na_values=["None"]))["b"].isna().tolist() == [False, True, True]
+
+
+def test_a_mark_of_missing_values_does_not_make_the_usual_ones_levels(tmp_path: Path) -> None:
+    path = write(tmp_path, "a\nx\n?\nNA\n")
+    assert read_file(path, TableFile(na_values=["?"]))["a"].isna().tolist() == [False, True, True]
+    how = TableFile(na_values=["?"], default_na_values=False)
+    assert read_file(path, how)["a"].isna().tolist() == [False, True, False]
 
 
 def zstd(content: bytes) -> bytes:
