@@ -24,11 +24,23 @@ def _one_letter(separator: str) -> str:
     return separator
 
 
+# Python calls them encodings of text, of host names and of its own sources.
+_NOT_OF_TABLES = ("idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape")
+
+
 def _known_encoding(encoding: str) -> str:
+    hint = "try utf-8, cp1252, latin-1 or utf-16"
     try:
-        codecs.lookup(encoding)
+        name = codecs.lookup(encoding).name
     except LookupError:
-        raise ValueError("names no encoding; try utf-8, cp1252, latin-1 or utf-16") from None
+        raise ValueError(f"names no encoding; {hint}") from None
+    try:
+        # Encoding refuses rot13 and the like, which codecs knows as well.
+        is_of_text = name.replace("_", "-") not in _NOT_OF_TABLES and isinstance("".encode(encoding), bytes)
+    except LookupError:
+        is_of_text = False
+    if not is_of_text:
+        raise ValueError(f"is no encoding of text; {hint}")
     return encoding
 
 
