@@ -1,11 +1,14 @@
 import gzip
 import json
+import os
 import resource
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -142,6 +145,21 @@ def test_without_settings_of_a_file_the_usual_ones_are_taken(tmp_path: Path, con
     if content is not None:
         (tmp_path / "params.yaml").write_text(content)
     assert load_table_file(tmp_path) == TableFile()
+
+
+def test_command_reads_rows_as_the_settings_say(model: Pipeline, tmp_path: Path) -> None:
+    joblib.dump(model, tmp_path / "model.joblib")
+    (tmp_path / "dvc.yaml").write_text("artifacts: {model: {path: model.joblib, type: model}}\n")
+    source = 'kind: file, separator: ";", decimal: ",", encoding: cp1252, na_values: ["?"]'
+    (tmp_path / "params.yaml").write_text(f"data_load: {{source: {{{source}}}}}\n")
+    (tmp_path / "rows.csv").write_bytes(WRITTEN_SO.encode("cp1252"))
+    subprocess.run(
+        [sys.executable, "-m", "src.predict", "--input", "rows.csv", "--output", "predictions.csv"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        check=True,
+    )
+    assert pd.read_csv(tmp_path / "predictions.csv")["prediction"].tolist() == model.predict(RAW.head(4)).tolist()
 
 
 def test_settings_that_cannot_be_are_named(tmp_path: Path) -> None:
