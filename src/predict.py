@@ -17,7 +17,7 @@ from src.atomic import atomic_path
 from src.config.sources import TableFile
 from src.data.arrow import to_table
 from src.data.conform import conform
-from src.data.csv_options import UNREADABLE, csv_options
+from src.data.csv_options import UNREADABLE, csv_options, wrong_encoding
 from src.data.read_file import COMPRESSIONS, PARQUET_SUFFIXES, TEXT_SUFFIXES, open_plain, opener_of
 from src.data.schema import Columns
 from src.errors import DataError
@@ -110,7 +110,8 @@ def _read_pieces(
             return
         with opener(path) as raw, pa_csv.open_csv(raw, **csv_options(how, kind, {}, with_care=True)) as file:
             header = file.schema.names
-        _check_columns(path, header, names)
+        hint = " Is its separator another than data_load.source says?" if len(header) == 1 else ""
+        _check_columns(path, header, names, hint)
         # All as text, as the kinds of the columns want it: `007` of a category is not 7.
         as_text = csv_options(how, kind, dict.fromkeys(names, pa.string()), names, with_care=True)
         numbers = [name for name in names if how.decimal == "," and columns[name]["kind"] in ("number", "boolean")]
@@ -123,13 +124,15 @@ def _read_pieces(
                     yield table
     except FileNotFoundError:
         raise DataError(f"{path} is missing.") from None
-    except (UnicodeDecodeError, *UNREADABLE) as error:
+    except (UnicodeError, *UNREADABLE) as error:
+        if isinstance(error, UnicodeError) or "invalid UTF8" in str(error):
+            raise DataError(wrong_encoding(str(path), how, " ".join(str(error).split()))) from None
         raise DataError(f"{path} cannot be read as {kind[1:]}: {' '.join(str(error).split())}.") from error
 
 
-def _check_columns(path: Path, found: list[str], needed: list[str]) -> None:
+def _check_columns(path: Path, found: list[str], needed: list[str], hint: str = "") -> None:
     if missing := [name for name in needed if name not in found]:
-        raise DataError(f"{path} lacks column {', '.join(missing)}; the model needs {', '.join(needed)}.")
+        raise DataError(f"{path} lacks column {', '.join(missing)}; the model needs {', '.join(needed)}.{hint}")
     if twice := [name for name in needed if found.count(name) > 1]:
         raise DataError(f"{path}: column {', '.join(twice)} is there more than once; name each column once.")
     known = set(needed)

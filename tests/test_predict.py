@@ -117,6 +117,23 @@ def test_input_of_another_encoding_is_read_as_it_is_declared(tmp_path: Path) -> 
     assert received(tmp_path / "rows.csv", LIKE_TRAINING)["code"].tolist() == ["Köln"]
 
 
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        (TableFile(), " is not all utf-8 ("),
+        (TableFile(encoding="utf-16"), " is not all utf-16 ("),
+        (TableFile(encoding="cp1252", separator=";"), " Is its separator another than data_load.source says?"),
+    ],
+)
+def test_input_that_is_written_otherwise_names_the_setting(
+    model: Pipeline, tmp_path: Path, how: TableFile, told: str
+) -> None:
+    (tmp_path / "rows.csv").write_bytes("n,code,flag,day,size\n1,Köln,,,\n".encode("cp1252"))
+    with pytest.raises(DataError) as caught:
+        predict_file(model, tmp_path / "rows.csv", tmp_path / "predictions.csv", how=how)
+    assert told in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["rows.xlsx", "rows.parquet.gz", "rows"])
 def test_input_of_an_unknown_kind_lists_the_known(model: Pipeline, tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=r"must end in \.csv, \.tsv, \.txt, \.parquet, \.pq, a text also in \.gz"):
