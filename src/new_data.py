@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from src.atomic import atomic_path
+from src.config.agreement import EXTERNAL_DIR
 from src.config.load import load_config
 from src.config.rewrite import Line, flow, rewrite_settings
 from src.config.sources import UrlSource
@@ -19,7 +20,6 @@ from src.utils.command import command
 from src.versions.commands import show_and_run
 
 PARAMS = Path("params.yaml")
-EXTERNAL_DIR = Path("data/external")
 # Beyond that only what is no number is declared, and the rest inferred.
 MAX_DECLARED = 50
 # For a task that the settings were not made for.
@@ -92,12 +92,13 @@ def main() -> None:
     parser.add_argument("--yes", action="store_true", help="write without asking")
     options = parser.parse_args()
     old = load_config(PARAMS)
-    name = Path(urlsplit(options.url).path).name if options.url else options.file.resolve().name
+    name = Path(urlsplit(options.url).path).name if options.url else _place(options.file).name
     path = EXTERNAL_DIR / name
-    if not name:
-        raise DataError(f"{options.url} does not end in the name of a file.")
+    # First of all: other messages tell the address.
     if options.url:
         _check_address(options.url)
+    if not name:
+        raise DataError(f"{options.url} does not end in the name of a file.")
     if options.url and not path.exists():
         _agree(f"download {options.url} to {path}?", options.yes)
         show_and_run(Path(), "dvc", "import-url", options.url, str(path))
@@ -111,7 +112,7 @@ def main() -> None:
     _say(describe(guess, original))
     _say(f"\nThese lines of {PARAMS} would be new:\n")
     _say("\n".join(f"  {line}" for line in proposal.splitlines() if line not in set(text.splitlines())) + "\n")
-    is_copied = original.resolve() != path.resolve()
+    is_copied = _place(original) != _place(path)
     replaced = f", which replaces {path}" if is_copied and path.exists() else ""
     steps = [f"copy {original} to {path}{replaced}"] if is_copied else []
     _agree(f"{', '.join([*steps, f'let DVC track {path}', f'write {PARAMS}'])}?", options.yes)
@@ -124,6 +125,12 @@ def main() -> None:
         partial.write_text(proposal, encoding="utf-8")
         load_config(partial)
     _say(f"Wrote {PARAMS}: check it, then `make pipeline`, then `git add {PARAMS} {path}.dvc`.")
+
+
+def _place(path: Path) -> Path:
+    """Tell where a file lies; if it is a link, not where that leads: in DVC's cache names are hashes."""
+    absolute = path.absolute()
+    return absolute.parent.resolve() / absolute.name
 
 
 def _check_address(url: str) -> None:

@@ -3,7 +3,7 @@
 import argparse
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +16,37 @@ from tqdm import tqdm
 from src.atomic import atomic_path
 from src.config.sources import TableFile
 from src.data.arrow import to_table
-from src.data.conform import describe_wrong
-from src.data.kinds import convert
+from src.data.conform import conform
+from src.data.csv_options import UNREADABLE, csv_options, wrong_encoding
+from src.data.read_file import COMPRESSIONS, PARQUET_SUFFIXES, TEXT_SUFFIXES, open_plain, opener_of
+from src.data.schema import Columns
 from src.errors import DataError
 from src.utils.command import command
 from src.versions.models import load_model
+from src.versions.table_file import load_table_file
 
 logger = logging.getLogger(__name__)
 
-# What is in memory at a time; a row of a CSV may not be longer.
+# What is in memory at a time.
 CHUNK_ROWS = 100_000
-READ = pa_csv.ReadOptions(block_size=8 * 2**20)
-PARSE = pa_csv.ParseOptions(newlines_in_values=True)
+DEFAULT = TableFile()
+# Between the digits, and no point beside it: 1,5 and not 1.000,5.
+_DECIMAL_COMMA = r"^([^,.]*),([^,.]*)$"
 
 
-def predict_file(model: Any, input_path: Path, output_path: Path, chunk_rows: int = CHUNK_ROWS) -> int:
+def predict_file(
+    model: Any, input_path: Path, output_path: Path, chunk_rows: int = CHUNK_ROWS, how: TableFile = DEFAULT
+) -> int:
     """Predict each row of a table, piece by piece; the output appears whole or not at all.
 
     Args:
         model: A fitted Pipeline that takes raw columns, as `load_model` gives it.
-        input_path: CSV or Parquet with the raw columns; further columns are ignored with a warning.
+        input_path: CSV or TSV, either compressed, or Parquet, with the raw columns; further columns are
+            ignored with a warning.
         output_path: CSV or Parquet: in the order of the rows `prediction` and, if the model has
             probabilities, `probability_<class>` in [0, 1].
         chunk_rows: Rows predicted at a time.
+        how: How a CSV is written, as `data_load.source` says of the table the model was fitted on.
 
     Returns:
         Number of rows.
@@ -48,17 +56,20 @@ def predict_file(model: Any, input_path: Path, output_path: Path, chunk_rows: in
             that the column had when the model was fitted.
         FeatureError: A feature cannot be computed on a row.
     """
-    for path in (input_path, output_path):
-        if path.suffix not in (".csv", ".parquet"):
-            raise DataError(f"{path} must end in .csv or .parquet.")
+    _check_names(input_path, output_path)
     names, columns = list(model.feature_names_in_), model["features"].kw_args["columns"]
     n_rows = 0
     with atomic_path(output_path) as partial, _Writer(partial) as writer:
         progress = tqdm(desc="predicting", unit=" rows", disable=None)
-        for raw in _read_pieces(input_path, names, chunk_rows):
+        for raw in _read_pieces(input_path, columns, names, chunk_rows, how):
             if raw.empty:
                 continue
-            writer.write(_predict(model, _convert(raw, columns, input_path, n_rows)))
+            try:
+                X = conform(raw, columns, n_rows)
+            except DataError as error:
+                told = str(error).removesuffix(".")
+                raise DataError(f"{input_path}: {told}; mend it, or leave it empty if it is missing.") from None
+            writer.write(_predict(model, X))
             n_rows += len(raw)
             progress.update(len(raw))
         progress.close()
@@ -77,48 +88,51 @@ def _predict(model: Any, X: pd.DataFrame) -> pd.DataFrame:
     return predictions
 
 
-def _convert(raw: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]], path: Path, offset: int) -> pd.DataFrame:
-    """Bring raw rows to the kinds that the model was fitted on, and name the first that cannot be."""
-    converted = {}
-    for name in raw.columns:
-        converted[name], wrong = convert(raw[name], columns[name])
-        if wrong is not None:
-            told = describe_wrong(raw[name], wrong, columns[name]["kind"], offset)
-            raise DataError(f"{path}: column {name!r} {told}; mend it, or leave it empty if it is missing.")
-    return pd.DataFrame(converted, copy=False)
+def _check_names(input_path: Path, output_path: Path) -> None:
+    opener, kind = opener_of(input_path)
+    if kind not in TEXT_SUFFIXES and not (kind in PARQUET_SUFFIXES and opener is open_plain):
+        known = ", ".join((*TEXT_SUFFIXES, *PARQUET_SUFFIXES))
+        raise DataError(f"{input_path} must end in {known}, a text also in {', '.join(COMPRESSIONS)}.")
+    if output_path.suffix not in (".csv", ".parquet"):
+        raise DataError(f"{output_path} must end in .csv or .parquet.")
 
 
-def _read_pieces(path: Path, names: list[str], chunk_rows: int) -> Iterator[pd.DataFrame]:
+def _read_pieces(
+    path: Path, columns: Columns, names: list[str], chunk_rows: int, how: TableFile
+) -> Iterator[pd.DataFrame]:
+    opener, kind = opener_of(path)
     try:
-        if path.suffix == ".parquet":
+        if kind in PARQUET_SUFFIXES:
             with pq.ParquetFile(path) as file:
                 _check_columns(path, file.schema_arrow.names, names)
                 for batch in file.iter_batches(chunk_rows, columns=names):
                     yield to_table(pa.Table.from_batches([batch]), str(path))[names]
             return
-        with pa_csv.open_csv(path, READ, PARSE) as file:
+        with opener(path) as raw, pa_csv.open_csv(raw, **csv_options(how, kind, {}, with_care=True)) as file:
             header = file.schema.names
-        _check_columns(path, header, names)
+        hint = " Is its separator another than data_load.source says?" if len(header) == 1 else ""
+        _check_columns(path, header, names, hint)
         # All as text, as the kinds of the columns want it: `007` of a category is not 7.
-        as_text = pa_csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()),
-            include_columns=names,
-            null_values=TableFile().na_values,
-            strings_can_be_null=True,
-        )
-        with pa_csv.open_csv(path, READ, PARSE, as_text) as file:
+        as_text = csv_options(how, kind, dict.fromkeys(names, pa.string()), names, with_care=True)
+        numbers = [name for name in names if how.decimal == "," and columns[name]["kind"] in ("number", "boolean")]
+        with opener(path) as raw, pa_csv.open_csv(raw, **as_text) as file:
             for batch in file:
                 for start in range(0, batch.num_rows, chunk_rows):
-                    yield to_table(pa.Table.from_batches([batch.slice(start, chunk_rows)]), str(path))
+                    table = to_table(pa.Table.from_batches([batch.slice(start, chunk_rows)]), str(path))
+                    for name in numbers:
+                        table[name] = table[name].str.replace(_DECIMAL_COMMA, r"\1.\2", regex=True)
+                    yield table
     except FileNotFoundError:
         raise DataError(f"{path} is missing.") from None
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as {path.suffix[1:]}: {' '.join(str(error).split())}.") from error
+    except (UnicodeError, *UNREADABLE) as error:
+        if isinstance(error, UnicodeError) or "invalid UTF8" in str(error):
+            raise DataError(wrong_encoding(str(path), how, " ".join(str(error).split()))) from None
+        raise DataError(f"{path} cannot be read as {kind[1:]}: {' '.join(str(error).split())}.") from error
 
 
-def _check_columns(path: Path, found: list[str], needed: list[str]) -> None:
+def _check_columns(path: Path, found: list[str], needed: list[str], hint: str = "") -> None:
     if missing := [name for name in needed if name not in found]:
-        raise DataError(f"{path} lacks column {', '.join(missing)}; the model needs {', '.join(needed)}.")
+        raise DataError(f"{path} lacks column {', '.join(missing)}; the model needs {', '.join(needed)}.{hint}")
     if twice := [name for name in needed if found.count(name) > 1]:
         raise DataError(f"{path}: column {', '.join(twice)} is there more than once; name each column once.")
     known = set(needed)
@@ -156,11 +170,14 @@ class _Writer:
 def main() -> None:
     """Predict, from the command line."""
     parser = argparse.ArgumentParser(prog="python -m src.predict", description=__doc__)
-    parser.add_argument("--input", type=Path, required=True, help="CSV or Parquet with the raw columns")
+    parser.add_argument(
+        "--input", type=Path, required=True, help="raw columns: Parquet, or CSV as data_load.source says"
+    )
     parser.add_argument("--output", type=Path, required=True, help="CSV or Parquet")
     parser.add_argument("--rev", help="tag, branch or commit of the model; by default the workspace")
     options = parser.parse_args()
-    predict_file(load_model(Path.cwd(), options.rev), options.input, options.output)
+    how = load_table_file(Path.cwd(), options.rev)
+    predict_file(load_model(Path.cwd(), options.rev), options.input, options.output, how=how)
 
 
 if __name__ == "__main__":

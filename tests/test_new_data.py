@@ -108,6 +108,24 @@ def test_file_that_is_in_its_place_is_not_copied(repo: Path, monkeypatch: pytest
     assert settings(repo, monkeypatch).data_load.external_path == Path("data/external/here.csv")
 
 
+def test_link_has_its_own_name_and_place(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached = repo.parent / "files" / "0123456789abcdef"
+    cached.parent.mkdir()
+    (repo.parent / "own.csv").rename(cached)
+    (repo.parent / "linked.csv").symlink_to(cached)
+    new_data(repo, "--file", "../linked.csv", "--yes")
+    path = repo / "data/external/linked.csv"
+    assert settings(repo, monkeypatch).data_load.external_path == Path("data/external/linked.csv")
+    assert path.read_bytes() == cached.read_bytes()
+    # A link in data/external is in its place, though its target is not.
+    path.unlink()
+    path.symlink_to(cached)
+    assert "copy" not in new_data(repo, "--file", "data/external/linked.csv", code=2).stderr
+    # A link to that place from elsewhere is not.
+    (repo.parent / "other.csv").symlink_to(path)
+    assert "copy ../other.csv to data/external/other.csv" in new_data(repo, "--file", "../other.csv", code=2).stderr
+
+
 def test_file_that_would_be_replaced_is_told(repo: Path) -> None:
     (repo / "data/external/own.csv").write_text("older")
     result = new_data(repo, "--file", "../own.csv", code=2)
@@ -181,10 +199,13 @@ def test_nothing_is_downloaded_without_a_yes(repo: Path, address: str) -> None:
         (("--file", "../own.csv", "--target", "gone"), "DataError: TARGET = 'gone' is not in the table; it has a b, "),
         (("--file", "params.yaml"), "DataError: params.yaml: what kind of table is it?"),
         (("--url", "https://user:secret@example.org/t.csv"), "DataError: URL must hold no credentials"),
+        (("--url", "https://example.org/?sig=secret"), "DataError: URL must hold no credentials"),
         (("--url", "https://example.org/"), "DataError: https://example.org/ does not end in the name of a file."),
     ],
 )
 def test_table_that_cannot_be_used_is_one_line(repo: Path, arguments: tuple[str, ...], told: str) -> None:
     before = state(repo)
-    assert told in new_data(repo, *arguments, "--yes", code=2).stderr.splitlines()[-1]
+    result = new_data(repo, *arguments, "--yes", code=2)
+    assert told in result.stderr.splitlines()[-1]
+    assert "secret" not in result.stderr
     assert state(repo) == before

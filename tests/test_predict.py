@@ -1,8 +1,14 @@
+import gzip
 import json
+import os
 import resource
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,9 +18,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
+from src.config.sources import TableFile
 from src.data.features import prepare_rows
-from src.errors import DataError, FeatureError
+from src.errors import ConfigError, DataError, FeatureError
 from src.predict import predict_file
+from src.versions.table_file import load_table_file
 
 COLUMNS: dict[str, dict[str, Any]] = {
     "n": {"kind": "number"},
@@ -66,6 +74,115 @@ def test_csv_and_parquet_and_the_model_itself_agree(model: Pipeline, tmp_path: P
     assert from_csv["prediction"].tolist() == model.predict(RAW).tolist()
     assert list(from_csv.columns) == ["prediction", "probability_a", "probability_b"]
     np.testing.assert_array_equal(from_csv[["probability_a", "probability_b"]], model.predict_proba(RAW))
+
+
+LIKE_TRAINING = TableFile(separator=";", decimal=",", encoding="cp1252", na_values=["?"])
+WRITTEN_SO = (
+    "n;code;flag;day;size\n1,0;007;True;31.01.2024;S\n2,5;7;0,0;01.02.2024;M\n?;?;NA;?;?\n4,0;None;True;01.12.2024;S\n"
+)
+
+
+def received(path: Path, how: TableFile) -> pd.DataFrame:
+    """Give the rows as the model gets them."""
+    got = []
+
+    class Listening(DummyClassifier):
+        def predict(self, X: pd.DataFrame) -> Any:
+            got.append(X)
+            return super().predict(X)
+
+    row_wise = FunctionTransformer(prepare_rows, kw_args={"columns": COLUMNS, "features": FEATURES})
+    model = Pipeline([("features", row_wise), ("estimator", Listening())]).fit(RAW, Y)
+    predict_file(model, path, path.with_name("predictions.csv"), how=how)
+    return pd.concat(got)
+
+
+@pytest.mark.parametrize(
+    ("name", "separator", "compress"),
+    [("rows.csv", ";", bytes), ("rows.csv.gz", ";", gzip.compress), ("rows.tsv", "auto", bytes)],
+)
+def test_rows_written_like_the_training_table_are_the_same_rows(
+    tmp_path: Path, name: str, separator: str, compress: Callable[[bytes], bytes]
+) -> None:
+    how = LIKE_TRAINING.model_copy(update={"separator": separator})
+    content = WRITTEN_SO if separator == ";" else WRITTEN_SO.replace(";", "\t")
+    (tmp_path / name).write_bytes(compress(content.encode("cp1252")))
+    found = received(tmp_path / name, how)
+    pd.testing.assert_frame_equal(found, received(write(tmp_path / "plain.csv", RAW.head(4)), TableFile()))
+    assert found.loc[2, list(RAW.columns)].isna().all()
+
+
+def test_input_of_another_encoding_is_read_as_it_is_declared(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes("n;code;flag;day;size\n1;Köln;;;\n".encode("cp1252"))
+    assert received(tmp_path / "rows.csv", LIKE_TRAINING)["code"].tolist() == ["Köln"]
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        (TableFile(), " is not all utf-8 ("),
+        (TableFile(encoding="utf-16"), " is not all utf-16 ("),
+        (TableFile(encoding="cp1252", separator=";"), " Is its separator another than data_load.source says?"),
+    ],
+)
+def test_input_that_is_written_otherwise_names_the_setting(
+    model: Pipeline, tmp_path: Path, how: TableFile, told: str
+) -> None:
+    (tmp_path / "rows.csv").write_bytes("n,code,flag,day,size\n1,Köln,,,\n".encode("cp1252"))
+    with pytest.raises(DataError) as caught:
+        predict_file(model, tmp_path / "rows.csv", tmp_path / "predictions.csv", how=how)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["rows.xlsx", "rows.parquet.gz", "rows"])
+def test_input_of_an_unknown_kind_lists_the_known(model: Pipeline, tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=r"must end in \.csv, \.tsv, \.txt, \.parquet, \.pq, a text also in \.gz"):
+        predict_file(model, tmp_path / name, tmp_path / "predictions.csv")
+
+
+def git(root: Path, *arguments: str) -> None:
+    identity = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+    subprocess.run(["git", *identity, *arguments], cwd=root, check=True, capture_output=True)
+
+
+def test_settings_are_those_of_the_workspace_or_of_the_revision(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    params = tmp_path / "params.yaml"
+    params.write_text('data_load: {source: {kind: file, separator: ";", na_values: ["?"]}}\n')
+    git(tmp_path, "add", "params.yaml")
+    git(tmp_path, "commit", "--quiet", "-m", "first")
+    git(tmp_path, "tag", "v1")
+    params.write_text("data_load: {source: {kind: sklearn, name: iris}}\n")
+    assert load_table_file(tmp_path) == TableFile()
+    assert load_table_file(tmp_path, "v1") == TableFile(separator=";", na_values=["?"])
+
+
+@pytest.mark.parametrize("content", [None, "data_load: {source: iris}\n", "old: 1\n"])
+def test_without_settings_of_a_file_the_usual_ones_are_taken(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "params.yaml").write_text(content)
+    assert load_table_file(tmp_path) == TableFile()
+
+
+def test_command_reads_rows_as_the_settings_say(model: Pipeline, tmp_path: Path) -> None:
+    joblib.dump(model, tmp_path / "model.joblib")
+    (tmp_path / "dvc.yaml").write_text("artifacts: {model: {path: model.joblib, type: model}}\n")
+    source = 'kind: file, separator: ";", decimal: ",", encoding: cp1252, na_values: ["?"]'
+    (tmp_path / "params.yaml").write_text(f"data_load: {{source: {{{source}}}}}\n")
+    (tmp_path / "rows.csv").write_bytes(WRITTEN_SO.encode("cp1252"))
+    subprocess.run(
+        [sys.executable, "-m", "src.predict", "--input", "rows.csv", "--output", "predictions.csv"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        check=True,
+    )
+    assert pd.read_csv(tmp_path / "predictions.csv")["prediction"].tolist() == model.predict(RAW.head(4)).tolist()
+
+
+def test_settings_that_cannot_be_are_named(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("data_load: {source: {kind: file, separator: ';;'}}\n")
+    with pytest.raises(ConfigError, match=r"params\.yaml: data_load\.source: separator is not as it must be"):
+        load_table_file(tmp_path)
 
 
 def test_codes_keep_their_zeros_and_none_is_a_level(model: Pipeline, tmp_path: Path) -> None:

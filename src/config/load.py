@@ -63,7 +63,8 @@ def _describe(detail: ErrorDetails, content: dict[str, Any]) -> list[str]:
 
 
 def _without_credentials(text: str) -> str:
-    return re.sub(r"(?<=://)[^/\s]*@", "***@", text)
+    text = re.sub(r"(?<=://)[^/\s]*@", "***@", text)
+    return re.sub(r"(?<=[?&;])([^=&;\s'\"]+=)[^&;\s'\"]*", r"\1***", text)
 
 
 def _keys_in_file(loc: tuple[int | str, ...], content: dict[str, Any]) -> tuple[int | str, ...]:

@@ -19,10 +19,22 @@ def _inside_repository(path: Path) -> Path:
     return path
 
 
+# `sig` of Azure, `X-Amz-Signature` and `X-Goog-Signature`, `access_token`, `api-key` and the like.
+_SIGNED = (
+    r"[?&;](?:[\w.%-]*[-_.])?"
+    r"(?:sig|signature|credential|(?:access|api|auth|aws|secret)*(?:key|keyid|token|secret)|password|passwd|pwd|auth)="
+)
+
+
 def _no_credentials(url: str) -> str:
     # params.yaml is committed, and logged to every run. `ssh://git@host` tells no secret.
     if re.search("^https?://[^/]*@|://[^/]*:[^/]*@", url):
         raise ValueError("must hold no credentials; git's credential helper or an SSH key keeps them")
+    if re.search(_SIGNED, url, re.IGNORECASE):
+        raise ValueError(
+            "must hold no credentials, and seems to be signed; use the provider's own: an s3://, gs:// or azure:// "
+            "address, and the credentials in its environment or in `dvc remote modify --local`"
+        )
     return url
 
 

@@ -7,6 +7,9 @@ from pydantic import AfterValidator, Field
 
 from src.config.section import ColumnName, PublicUrl, Section
 
+# What writers of tables put for a missing value. The text `None` is not among them: it may be a category.
+DEFAULT_NA = ("#N/A", "N/A", "NA", "NULL", "NaN", "nan", "null")
+
 
 class SklearnSource(Section):
     """A table that comes with scikit-learn."""
@@ -21,11 +24,23 @@ def _one_letter(separator: str) -> str:
     return separator
 
 
+# Python calls them encodings of text, of host names and of its own sources.
+_NOT_OF_TABLES = ("idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape")
+
+
 def _known_encoding(encoding: str) -> str:
+    hint = "try utf-8, cp1252, latin-1 or utf-16"
     try:
-        codecs.lookup(encoding)
+        name = codecs.lookup(encoding).name
     except LookupError:
-        raise ValueError("names no encoding; try utf-8, cp1252, latin-1 or utf-16") from None
+        raise ValueError(f"names no encoding; {hint}") from None
+    try:
+        # Encoding refuses rot13 and the like, which codecs knows as well.
+        is_of_text = name.replace("_", "-") not in _NOT_OF_TABLES and isinstance("".encode(encoding), bytes)
+    except LookupError:
+        is_of_text = False
+    if not is_of_text:
+        raise ValueError(f"is no encoding of text; {hint}")
     return encoding
 
 
@@ -36,15 +51,22 @@ class TableFile(Section):
         separator: Between the fields of a CSV, one letter; `auto` is a tab for `.tsv`, else a comma.
         encoding: Of the text, as Python names it.
         decimal: Decimal mark of numbers.
-        na_values: Texts that mean a missing value, beside the empty one. The text `None` is a category.
+        na_values: Further texts that mean a missing value, beside the empty one and `DEFAULT_NA`.
+        default_na_values: False if those of `DEFAULT_NA` are values, as NA for Namibia.
         dates: Columns that hold dates as text of ISO 8601; for others declare the column with its format.
     """
 
     separator: Annotated[str, AfterValidator(_one_letter)] = "auto"
     encoding: Annotated[str, AfterValidator(_known_encoding)] = "utf-8"
     decimal: Literal[".", ","] = "."
-    na_values: list[str] = Field(default=["", "#N/A", "N/A", "NA", "NULL", "NaN", "nan", "null"])
+    na_values: list[str] = Field(default=[])
+    default_na_values: bool = True
     dates: list[ColumnName] = Field(default=[])
+
+    @property
+    def missing(self) -> list[str]:
+        """All texts that mean a missing value; an empty field always does."""
+        return ["", *(DEFAULT_NA if self.default_na_values else ()), *self.na_values]
 
 
 class FileSource(TableFile):

@@ -12,12 +12,13 @@ from src.errors import DataError
 N_EXAMPLES = 3
 
 
-def conform(X: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+def conform(X: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]], offset: int = 0) -> pd.DataFrame:
     """Bring raw rows to the kinds of their columns.
 
     Args:
         X: Shape (n_rows, n_columns); not changed.
         columns: What each column is; other columns of X pass untouched.
+        offset: Rows of the same table before these; the errors count them.
 
     Returns:
         The same rows and columns; a level that an ordinal does not know is missing.
@@ -36,7 +37,7 @@ def conform(X: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]]) -> pd.Dat
         raw, declared = X[name], columns[name]
         column, wrong = convert(raw, declared)
         if wrong is not None:
-            raise DataError(f"column {name!r} {describe_wrong(raw, wrong, declared['kind'])}.")
+            raise DataError(f"column {name!r} {describe_wrong(raw, wrong, declared['kind'], offset)}.")
         if declared["kind"] == "ordinal" and not (known := column.isin(declared["order"])).all():
             column = column.where(known)
         if column is not raw:

@@ -61,8 +61,7 @@ def guess_table(path: Path, target_column: str | None = None) -> Guess:
     table = read_file(path, FileSource.model_validate({"kind": "file", **settings}))
     marks = _na_marks(table)
     if marks:
-        default = FileSource.model_fields["na_values"].get_default(call_default_factory=True)
-        settings["na_values"], why["na_values"] = [*default, *marks], f"{', '.join(map(repr, marks))} among numbers"
+        settings["na_values"], why["na_values"] = marks, f"{', '.join(map(repr, marks))} among numbers"
         table = read_file(path, FileSource.model_validate({"kind": "file", **settings}))
     if table.shape[1] < 2:
         raise DataError(f"{path} has one column only, {table.columns[0]!r}; is data_load.source.separator another?")

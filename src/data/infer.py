@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 MANY_LEVELS = 50
 # Text of which at least this share is numbers is a column of numbers with something else in it.
 MOSTLY = 0.9
+MAX_FAULTS = 20
 
 
 def infer_columns(X: pd.DataFrame, known: Columns) -> dict[str, dict[str, Any]]:
@@ -31,9 +32,20 @@ def infer_columns(X: pd.DataFrame, known: Columns) -> dict[str, dict[str, Any]]:
         For each column of X what is known of it, else its inferred `kind`.
 
     Raises:
-        DataError: A column holds numbers and a few other texts.
+        DataError: Columns hold numbers and a few other texts; all of them are named.
     """
-    columns = {str(name): dict(known.get(name) or {"kind": infer_kind(X[name], str(name))}) for name in X.columns}
+    columns, faults = {}, []
+    for name in map(str, X.columns):
+        try:
+            columns[name] = dict(known.get(name) or {"kind": infer_kind(X[name], name)})
+        except DataError as error:
+            faults.append(str(error))
+    if len(faults) > 1:
+        more = [f"and {len(faults) - MAX_FAULTS} more"] if len(faults) > MAX_FAULTS else []
+        lines = "".join(f"\n  {fault}" for fault in [*faults[:MAX_FAULTS], *more])
+        raise DataError(f"{len(faults)} columns are of two kinds:{lines}")
+    if faults:
+        raise DataError(faults[0])
     inferred = Counter(column["kind"] for name, column in columns.items() if not known.get(name))
     if inferred:
         logger.info("inferred kinds: %s", ", ".join(f"{count} {kind}" for kind, count in sorted(inferred.items())))

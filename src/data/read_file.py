@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from src.config.sources import TableFile
 from src.data.arrow import to_table
+from src.data.csv_options import UNREADABLE, csv_options, first_line, wrong_encoding
 from src.errors import DataError
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
@@ -25,8 +26,6 @@ COMPRESSIONS: dict[str, Callable[[Path], Any]] = {
     ".xz": lzma.open,
     ".zst": lambda path: pa.input_stream(str(path), compression="zstd"),
 }
-# A row may not be longer than a block.
-BLOCK_BYTES = 8 * 2**20
 
 
 def read_file(path: Path, how: TableFile, as_text: Iterable[str] = (), name: str = "") -> pd.DataFrame:
@@ -50,10 +49,10 @@ def read_file(path: Path, how: TableFile, as_text: Iterable[str] = (), name: str
         rows = _read(path, how, set(as_text), name)
     except FileNotFoundError:
         raise DataError(f"{name} is missing.") from None
-    except (UnicodeError, pa.ArrowInvalid, EOFError, lzma.LZMAError, OSError) as error:
+    except (UnicodeError, *UNREADABLE) as error:
         if isinstance(error, UnicodeError):
-            raise DataError(_wrong_encoding(name, how, str(error))) from None
-        raise DataError(f"{name} cannot be read as a table: {_first_line(error)}.") from None
+            raise DataError(wrong_encoding(name, how, str(error))) from None
+        raise DataError(f"{name} cannot be read as a table: {first_line(error)}.") from None
     if _state(path) != before:
         raise DataError(f"{name} changed while it was read; run again when it is complete.")
     if not rows.num_rows:
@@ -74,7 +73,7 @@ def _read(path: Path, how: TableFile, as_text: set[str], name: str) -> pa.Table:
         raise DataError(
             f"{name}: what kind of table is it? Its name must end in {known}, a text also in {', '.join(COMPRESSIONS)}."
         )
-    return _Text(path, how, "\t" if kind == ".tsv" else ",", opener).read(as_text, name)
+    return _Text(path, how, kind, opener).read(as_text, name)
 
 
 def open_plain(path: Path) -> pa.NativeFile:
@@ -100,7 +99,7 @@ def _read_parts(folder: Path, name: str) -> pa.Table:
     try:
         schema = pa.unify_schemas(schemas, promote_options="permissive")
     except pa.ArrowTypeError as error:
-        raise DataError(f"{name}: its parts hold different types: {_first_line(error)}.") from None
+        raise DataError(f"{name}: its parts hold different types: {first_line(error)}.") from None
     return pa_dataset.dataset([str(part) for part in parts], schema=schema, format="parquet").to_table()
 
 
@@ -117,10 +116,10 @@ def find_parts(folder: Path) -> list[Path]:
 class _Text:
     """A CSV, which tells neither its types nor its mistakes."""
 
-    def __init__(self, path: Path, how: TableFile, separator: str, opener: Callable[[Path], Any]) -> None:
+    def __init__(self, path: Path, how: TableFile, kind: str, opener: Callable[[Path], Any]) -> None:
         self.path = path
         self.how = how
-        self.separator = separator if how.separator == "auto" else how.separator
+        self.kind = kind
         self.open = opener
 
     def read(self, as_text: set[str], name: str) -> pa.Table:
@@ -134,7 +133,7 @@ class _Text:
             rows = self._parse_fast(dict.fromkeys([*as_text, *retold], pa.string()), name)
         binary = [field.name for field in rows.schema if pa.types.is_binary(field.type)]
         if binary:
-            raise DataError(_wrong_encoding(name, self.how, f"column {binary[0]!r}"))
+            raise DataError(wrong_encoding(name, self.how, f"column {binary[0]!r}"))
         return rows
 
     def _parse_fast(self, types: dict[str, pa.DataType], name: str) -> pa.Table:
@@ -149,33 +148,10 @@ class _Text:
 
     def _parse(self, types: dict[str, pa.DataType], with_care: bool = False) -> pa.Table:
         with self.open(self.path) as file:
-            return pa_csv.read_csv(
-                file,
-                read_options=pa_csv.ReadOptions(
-                    encoding=self.how.encoding, block_size=BLOCK_BYTES, use_threads=not with_care
-                ),
-                parse_options=pa_csv.ParseOptions(delimiter=self.separator, newlines_in_values=with_care),
-                convert_options=pa_csv.ConvertOptions(
-                    column_types=types,
-                    # An empty field is missing, whatever else is.
-                    null_values=["", *self.how.na_values],
-                    strings_can_be_null=True,
-                    decimal_point=self.how.decimal,
-                ),
-            )
-
-
-def _wrong_encoding(name: str, how: TableFile, what: str) -> str:
-    return (
-        f"{name} is not all {how.encoding} ({what}); set data_load.source.encoding to what it is, as cp1252 or latin-1."
-    )
+            return pa_csv.read_csv(file, **csv_options(self.how, self.kind, types, with_care=with_care))
 
 
 def _state(path: Path) -> list[tuple[int, int, int]]:
     files = find_parts(path) if path.is_dir() else [path]
     stats = [file.stat() for file in files if file.exists()]
     return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")[:300]

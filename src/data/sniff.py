@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from src.data.csv_options import UNREADABLE
 from src.data.read_file import TEXT_SUFFIXES, opener_of
 from src.errors import DataError
 
@@ -33,8 +34,12 @@ def sniff_text(path: Path) -> tuple[dict[str, Any], dict[str, str], set[str]]:
     encoding = _encoding(path)
     if encoding != "utf-8":
         settings["encoding"], why["encoding"] = encoding, "the bytes are not UTF-8"
-    with compressed(path) as raw, codecs.getreader(encoding)(raw) as text:
-        sample = list(itertools.islice(text, SAMPLE_LINES))
+    try:
+        with compressed(path) as raw, codecs.getreader(encoding)(raw) as text:
+            sample = list(itertools.islice(text, SAMPLE_LINES))
+    except (UnicodeError, *UNREADABLE) as error:
+        # The bytes were not all looked at where the first of them told the encoding.
+        raise DataError(f"{path} cannot be read: {error}.") from None
     usual = "\t" if kind == ".tsv" else ","
     header = sample[0] if sample else ""
     separator = max(SEPARATORS, key=lambda mark: (header.count(mark), mark == usual))
@@ -71,6 +76,6 @@ def _encoding(path: Path) -> str:
         return FALLBACK_ENCODING
     except FileNotFoundError:
         raise DataError(f"{path} is missing.") from None
-    except (OSError, EOFError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path} cannot be read: {error}.") from None
     return "utf-8"

@@ -73,6 +73,11 @@ def test_rows_without_a_column_name_it_and_what_is_needed() -> None:
         conform(ROWS.drop(columns=["c", "d", "i"]), COLUMNS)
 
 
+def test_rows_of_a_later_piece_are_counted_from_the_first() -> None:
+    with pytest.raises(DataError, match="as 'x' in row 12"):
+        conform(pd.DataFrame({"n": ["1", "x"]}), {"n": {"kind": "number"}}, offset=10)
+
+
 def test_column_that_is_there_twice_is_named() -> None:
     with pytest.raises(DataError, match=r"^column 'n' is there more than once"):
         conform(pd.concat([ROWS, ROWS[["n"]]], axis="columns"), COLUMNS)

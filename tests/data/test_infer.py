@@ -64,6 +64,23 @@ def test_numbers_with_something_else_among_them_are_refused_with_counts_and_exam
     )
 
 
+def test_all_columns_of_two_kinds_are_told_at_once() -> None:
+    mixed = [*map(str, range(40)), "?"]
+    with pytest.raises(DataError) as caught:
+        infer_columns(pd.DataFrame({"a": mixed, "b": range(41), "c": mixed, "d": mixed}), {"d": {"kind": "category"}})
+    first, *others = str(caught.value).splitlines()
+    assert first == "2 columns are of two kinds:"
+    assert [line.split(" holds numbers and, in 1 of 41 rows")[0] for line in others] == ["  column 'a'", "  column 'c'"]
+
+
+def test_of_many_columns_of_two_kinds_the_first_are_told() -> None:
+    mixed = [*map(str, range(40)), "?"]
+    with pytest.raises(DataError) as caught:
+        infer_columns(pd.DataFrame({f"a{position}": mixed for position in range(25)}), {})
+    assert len(str(caught.value).splitlines()) == 22
+    assert str(caught.value).endswith("\n  and 5 more")
+
+
 def test_text_that_is_a_number_here_and_there_is_a_category() -> None:
     assert infer_kind(pd.Series(["A1", "7", "8", "B2"]), "a") == "category"
 

@@ -3,6 +3,7 @@ import gzip
 import lzma
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from src.config.sources import TableFile
+from src.data import csv_options
 from src.data import read_file as module
 from src.data.read_file import read_file
+from src.data.sniff import sniff_text
 from src.errors import DataError
 
 CSV = "a,b,c\n1,x,2024-01-31\n2.5,None,2024-02-01\n,NA,\n"
@@ -45,7 +48,14 @@ def test_csv_is_read_with_the_types_that_it_tells(tmp_path: Path) -> None:
 def test_the_text_none_is_a_category_unless_it_is_declared_missing(tmp_path: Path) -> None:
     path = write(tmp_path, CSV)
     assert read_file(path, TableFile())["b"].tolist()[:2] == ["x", "None"]
-    assert read_file(path, TableFile(na_values=["None"]))["b"].isna().tolist() == [False, True, False]
+    assert read_file(path, TableFile(na_values=["None"]))["b"].isna().tolist() == [False, True, True]
+
+
+def test_a_mark_of_missing_values_does_not_make_the_usual_ones_levels(tmp_path: Path) -> None:
+    path = write(tmp_path, "a\nx\n?\nNA\n")
+    assert read_file(path, TableFile(na_values=["?"]))["a"].isna().tolist() == [False, True, True]
+    how = TableFile(na_values=["?"], default_na_values=False)
+    assert read_file(path, how)["a"].isna().tolist() == [False, True, False]
 
 
 def zstd(content: bytes) -> bytes:
@@ -95,7 +105,7 @@ def test_quoted_field_may_hold_separators_quotes_and_line_ends(tmp_path: Path) -
 
 
 def test_quoted_line_end_may_lie_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(csv_options, "BLOCK_BYTES", 64)
     path = write(tmp_path, "a,b\n" + '"one\ntwo\nthree",1\n' * 50)
     table = read_file(path, TableFile())
     assert table["a"].unique().tolist() == ["one\ntwo\nthree"]
@@ -103,7 +113,7 @@ def test_quoted_line_end_may_lie_across_blocks(tmp_path: Path, monkeypatch: pyte
 
 
 def test_type_is_of_all_rows_and_not_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(csv_options, "BLOCK_BYTES", 64)
     path = write(tmp_path, "a,b\n" + "1,1\n" * 200 + "x,1.5\n")
     assert [str(dtype) for dtype in read_file(path, TableFile()).dtypes] == ["str", "float64"]
 
@@ -148,6 +158,28 @@ def test_unknown_kind_of_file_lists_the_known(tmp_path: Path, name: str) -> None
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv.gz", "t.csv.xz", "t.csv.bz2", "t.csv.zst"])
 def test_file_that_is_not_what_it_is_named_is_refused(tmp_path: Path, name: str) -> None:
     assert " cannot be read as a table: " in refusal(write(tmp_path, "a,b\n1,2\n", name))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress), ("zst", zstd)]
+)
+def test_damaged_file_is_refused_wherever_a_byte_flipped(
+    tmp_path: Path, suffix: str, compress: Callable[[bytes], bytes]
+) -> None:
+    content = compress(CSV.encode() + b"1,y,2024-02-01\n" * 50)
+    refusals = []
+    for position in range(len(content)):
+        damaged = bytearray(content)
+        damaged[position] ^= 0xFF
+        path = write(tmp_path, bytes(damaged), f"t.csv.{suffix}")
+        # Not each flip is an error: the time in gzip's header means nothing, and zstd may have no checksum.
+        for read in (partial(read_file, how=TableFile()), sniff_text):
+            try:
+                read(path)
+            except DataError as error:
+                refusals.append(str(error))
+    assert any(" cannot be read as a table: " in refusal for refusal in refusals)
+    assert any(" cannot be read: " in refusal for refusal in refusals)
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

@@ -172,6 +172,17 @@ def test_mark_of_a_missing_number_is_a_setting(own: Own) -> None:
     assert dataset()["a"].isna().sum() == 1
 
 
+def test_large_numbers_with_zeros_in_front_are_the_same_names_in_each_run(own: Own) -> None:
+    accounts = [f"00{10**16 + row}" for row in range(40)]
+    config = own(pd.DataFrame({"account": accounts, "n": range(40), "target": ["x", "y"] * 20}))
+    data_load(config)
+    first = Path("data/raw/dataset.parquet").read_bytes()
+    assert dataset()["account"].tolist() == accounts
+    assert kinds() == {"account": "high_cardinality", "n": "number"}
+    data_load(config)
+    assert Path("data/raw/dataset.parquet").read_bytes() == first
+
+
 def test_rows_without_a_target_are_dropped_and_counted_by_a_setting(own: Own) -> None:
     record = data_load(own("a,target\n1,x\n2,\n3,y\n", **{"data_load.missing_target": "drop"}))
     assert record is not None
