@@ -58,7 +58,7 @@ def make_model(estimator: Any) -> Pipeline:
 def make_facts(**changes: Any) -> Facts:
     values: dict[str, Any] = {
         "model": make_model(LogisticRegression(C=0.1, random_state=42)),
-        "candidates": pd.DataFrame({"estimator": ["logreg"] * 4, "param_C": [0.1, 1, 10, 100], "mean": 0.9}),
+        "candidates": pd.DataFrame({"estimator": ["logreg"] * 4, "C": [0.1, 1, 10, 100], "mean": 0.9}),
         "features": {"number": ["a", "b"], "category": ["c"], "boolean": []},
         "n_rows": {"train": 160, "test": 40},
         "md5s": {"data/test.parquet": "aa", "models/model.joblib": MD5},

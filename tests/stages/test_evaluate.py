@@ -45,7 +45,7 @@ OUTPUTS = {
     ],
     "regression": ["permutation_importance", "predicted_against_true", "residuals", "search"],
 }
-CV_RESULTS = "estimator,param_C,mean,std,rank\nlogreg,0.1,0.7,0.02,2\nlogreg,1.0,0.8,0.01,1\n"
+CV_RESULTS = "estimator,C,mean,std,rank\nlogreg,0.1,0.7,0.02,2\nlogreg,1.0,0.8,0.01,1\n"
 
 Prepare = Callable[..., Config]
 
