@@ -50,6 +50,9 @@ SCORINGS: dict[str, tuple[str, ...]] = {
     "classification": ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "neg_log_loss", "roc_auc_ovr"),
     "regression": ("neg_mean_absolute_error", "neg_median_absolute_error", "neg_root_mean_squared_error", "r2"),
 }
+# Columns of the table of candidates, which `train` writes and the report reads, that are
+# no parameters.
+RESULT_COLUMNS = ("estimator", "n_rows", "mean", "std", "rank")
 
 
 class NoSearch(Section):

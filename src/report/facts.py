@@ -5,9 +5,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+from sklearn.pipeline import Pipeline
 
 from src.errors import MissingInputError
 from src.report.metrics_file import Metrics
@@ -19,7 +19,7 @@ class Facts:
     """What a card tells that is in no settings.
 
     Attributes:
-        estimator: The fitted estimator.
+        model: The fitted Pipeline that takes featurized rows; its last step is the estimator.
         candidates: What the search compared.
         features: Columns that the model uses, by kind.
         n_rows: Rows by `train` and `test`.
@@ -31,7 +31,7 @@ class Facts:
         plots: Paths of the plots, relative to the card.
     """
 
-    estimator: Any
+    model: Pipeline
     candidates: pd.DataFrame
     features: Mapping[str, Sequence[str]]
     n_rows: Mapping[str, int]

@@ -36,7 +36,8 @@ def measure_importance(
     Returns:
         Columns `feature`, `mean` and `std` of the fall over the repeats, most important
         first; empty for fewer than `MIN_ROWS` rows, for more than `MAX_FEATURES` columns, or
-        if a class without rows leaves the score undefined.
+        if the score is undefined: a class has no rows, or it is of probabilities and the
+        model gives none.
     """
     empty = pd.DataFrame({"feature": [], "mean": [], "std": []})
     if not 0 < X.shape[1] <= MAX_FEATURES:
@@ -53,9 +54,13 @@ def measure_importance(
         logger.info("no permutation importance: %d test rows, it is measured on %d or more", len(rows), MIN_ROWS)
         return empty
     X, y = X.iloc[rows], y[rows]
-    if classes is not None and scoring in ("roc_auc_ovr", "neg_log_loss") and len(pd.unique(y)) < len(classes):
-        logger.info("no permutation importance: not every class of the model has a test row")
-        return empty
+    if classes is not None and scoring in ("roc_auc_ovr", "neg_log_loss"):
+        if not hasattr(model, "predict_proba"):
+            logger.info("no permutation importance: %s needs probabilities, which the model does not give", scoring)
+            return empty
+        if len(pd.unique(y)) < len(classes):
+            logger.info("no permutation importance: not every class of the model has a test row")
+            return empty
     # Threads that wait for each other cost more than they give on so few rows: on a machine
     # where others compute, 1.1 s a prediction instead of 0.02 s.
     with threadpool_limits(1):

@@ -42,6 +42,9 @@ def bootstrap_interval(
 
     Returns:
         Low and high end; None if the metric is not defined in any resample.
+
+    Raises:
+        ValueError: The metric is none that a search can maximise.
     """
     values = _resample(metric, predictions, n_bootstrap, np.random.default_rng(random_state))
     values = values[np.isfinite(values)]
@@ -66,6 +69,8 @@ def _resample(metric: str, predictions: Predictions, n: int, rng: Generator) -> 
     squares, of_truth, truth = _resample_means(np.column_stack([errors**2, y_true**2, y_true]), n, rng).T
     if metric == "rmse":
         return np.asarray(np.sqrt(np.maximum(squares, 0)))
+    if metric != "r2":
+        raise ValueError(f"no interval of {metric!r} is known; write how it is resampled")
     spread = of_truth - truth**2
     # A resample of one row again and again has no spread.
     return np.where(spread > 1e-12 * max((y_true**2).mean(), 1e-300), 1 - squares / np.where(spread, spread, 1), np.nan)

@@ -7,7 +7,6 @@ from src.report.metrics import metric_of
 from src.report.metrics_file import Metrics
 
 FEW_ROWS = 200
-HIGHER_IS_BETTER = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "r2", "roc_auc_ovr")
 
 
 def list_limits(metrics: Metrics, n_test_rows: int, config: Config) -> Iterator[str]:
@@ -20,7 +19,8 @@ def list_limits(metrics: Metrics, n_test_rows: int, config: Config) -> Iterator[
     baseline = metrics.get(f"test_baseline_{headline}")
     low, high = ends
     if isinstance(low, float) and isinstance(high, float) and isinstance(baseline, float):
-        beaten = low > baseline if headline in HIGHER_IS_BETTER else high < baseline
+        # scikit-learn turns the sign of what should be low; the metric has its own sign.
+        beaten = high < baseline if config.train.scoring.startswith("neg_") else low > baseline
         if not beaten:
             yield f"The interval of `test_{headline}` reaches the baseline: nothing shows that the model beats it."
     if config.train.search.kind == "none":

@@ -181,6 +181,6 @@ def _metrics(predictions: Predictions) -> Mapping[str, Callable[[Any], float] | 
     if isinstance(predictions, NumberPredictions):
         return _OF_NUMBERS
     of_labels = dict.fromkeys(score_matrix(np.eye(1)))
-    if not predictions.is_known.any():
+    if not (predictions.is_order and predictions.is_known.any()):
         return of_labels
     return {**of_labels, **_OF_RANKS, **(_OF_PROBABILITIES if predictions.is_probability else {})}

@@ -13,6 +13,7 @@ from src.report.limits import list_limits
 from src.report.markdown import code, table, text
 from src.report.metrics import metric_of
 from src.report.metrics_file import Metrics
+from src.report.preparation import describe_preparation, describe_target
 from src.report.search import list_params
 
 
@@ -39,9 +40,9 @@ def _join(lines: Sequence[str]) -> list[str]:
 
 def _model(facts: Facts, config: Config) -> list[str]:
     train, base = config.train, config.base
-    preprocess = train.preprocess
-    params = facts.estimator.get_params(deep=False)
-    defaults = _defaults(facts.estimator)
+    # Where the target is scaled, the estimator is within what scales it.
+    estimator = getattr(facts.model[-1], "regressor_", facts.model[-1])
+    params, defaults = estimator.get_params(deep=False), _defaults(estimator)
     searched = list_params(facts.candidates)
     chosen = {
         name: value
@@ -51,17 +52,15 @@ def _model(facts: Facts, config: Config) -> list[str]:
     n_candidates = len(facts.candidates)
     one_of = f", the best of {n_candidates} candidates by {code(train.scoring)}" if n_candidates > 1 else ""
     kinds = ", ".join(f"{len(names)} {kind.replace('_', ' ')}" for kind, names in facts.features.items() if names)
+    target = describe_target(facts.model[-1])
     rows = [
         ["Task", base.task],
         ["Predicts", code(base.target_column)],
-        ["Estimator", code(type(facts.estimator).__name__) + one_of],
+        ["Estimator", code(type(estimator).__name__) + one_of],
         *[[f"Parameter {code(name)}", code(value)] for name, value in chosen.items()],
         ["Columns", kinds or "none"],
-        [
-            "Preprocessing",
-            f"missing numbers by {preprocess.impute}, scale {preprocess.scale}, at most {preprocess.max_categories} "
-            "levels of a category",
-        ],
+        ["Preprocessing", text(describe_preparation(facts.model[:-1]))],
+        *([["Target", text(target)]] if target else []),
         ["Class weight", train.class_weight],
     ]
     return [table(["what", "value"], rows)]

@@ -43,7 +43,7 @@ def _draw(
 ) -> Iterator[tuple[str, Figure]]:
     if isinstance(predictions, ClassPredictions):
         yield "confusion_matrix", plot_confusion(predictions.counts, predictions.labels)
-        if predictions.is_known.any():
+        if predictions.is_order and predictions.is_known.any():
             yield "roc", plot_roc(predictions)
             yield "precision_recall", plot_precision_recall(predictions)
             if predictions.is_probability:

@@ -1,5 +1,6 @@
 """What a model says of rows whose answer is known: computed once, used by every metric and plot."""
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,8 @@ from sklearn.pipeline import Pipeline
 
 from src.config.training import Task
 from src.report.ranking import Floats, Separation, separate
+
+logger = logging.getLogger(__name__)
 
 Codes = NDArray[np.intp]
 
@@ -29,6 +32,7 @@ class ClassPredictions:
         y_pred: Codes, shape (n_samples,).
         confidence: How much each class of the model is believed in, shape (n_samples, n_classes).
         is_probability: Whether the confidence is a probability, or only an order.
+        is_order: Whether it orders rows at all, or is 1 for the predicted class and 0 for others.
     """
 
     labels: list[Any]
@@ -36,6 +40,7 @@ class ClassPredictions:
     y_pred: Codes
     confidence: Floats
     is_probability: bool
+    is_order: bool = True
 
     @property
     def n_classes(self) -> int:
@@ -100,6 +105,9 @@ Predictions = ClassPredictions | NumberPredictions
 def predict_rows(model: Pipeline, X: pd.DataFrame, y_true: NDArray[Any], task: Task) -> Predictions:
     """Let a model predict rows.
 
+    A classifier that gives neither probabilities nor a decision for each class is taken by
+    its labels alone.
+
     Args:
         model: Fitted Pipeline that takes X.
         X: Featurized rows, shape (n_samples, n_features).
@@ -111,15 +119,27 @@ def predict_rows(model: Pipeline, X: pd.DataFrame, y_true: NDArray[Any], task: T
     y_pred = np.asarray(estimator.predict(rows))
     if task == "regression":
         return NumberPredictions(np.asarray(y_true, dtype=float), y_pred.astype(float).reshape(-1))
-    is_probability = hasattr(estimator, "predict_proba")
-    confidence = estimator.predict_proba(rows) if is_probability else estimator.decision_function(rows)
+    classes, is_probability = estimator.classes_, hasattr(estimator, "predict_proba")
+    is_order = is_probability or hasattr(estimator, "decision_function")
+    if is_order:
+        confidence = estimator.predict_proba(rows) if is_probability else estimator.decision_function(rows)
+    else:
+        name = type(estimator).__name__
+        logger.info("%s predicts labels only: roc_auc_ovr, pr_auc and what needs probabilities are left out", name)
+        confidence = np.equal.outer(pd.Index(classes).get_indexer(pd.Index(y_pred)), np.arange(len(classes)))
     if confidence.ndim == 1:
         confidence = np.column_stack([-confidence, confidence])
-    return describe_classes(y_true, y_pred, confidence, estimator.classes_, is_probability=is_probability)
+    return describe_classes(y_true, y_pred, confidence, classes, is_probability=is_probability, is_order=is_order)
 
 
 def describe_classes(
-    y_true: NDArray[Any], y_pred: NDArray[Any], confidence: NDArray[Any], classes: NDArray[Any], *, is_probability: bool
+    y_true: NDArray[Any],
+    y_pred: NDArray[Any],
+    confidence: NDArray[Any],
+    classes: NDArray[Any],
+    *,
+    is_probability: bool,
+    is_order: bool = True,
 ) -> ClassPredictions:
     """Turn labels into codes.
 
@@ -129,6 +149,7 @@ def describe_classes(
         confidence: Shape (n_samples, n_classes).
         classes: Labels that the model knows, shape (n_classes,).
         is_probability: Whether the confidence is a probability.
+        is_order: Whether it orders rows.
     """
     known = pd.Index(classes)
     codes = known.get_indexer(pd.Index(y_true))
@@ -140,4 +161,5 @@ def describe_classes(
         y_pred=known.get_indexer(pd.Index(y_pred)),
         confidence=np.asarray(confidence, dtype=float),
         is_probability=is_probability,
+        is_order=is_order,
     )

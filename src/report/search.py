@@ -7,11 +7,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pandas.errors import EmptyDataError
 
+from src.config.training import RESULT_COLUMNS
 from src.errors import MissingInputError
 from src.report.figures import COLOURS, fit_labels, new_axes
 
 N_SHOWN = 30
-_NO_PARAMS = {"estimator", "mean", "std", "rank"}
 
 
 def read_candidates(path: Path) -> pd.DataFrame:
@@ -21,7 +21,8 @@ def read_candidates(path: Path) -> pd.DataFrame:
         MissingInputError: The file is absent.
     """
     try:
-        return pd.read_csv(path)
+        # `null`, `None` and `nan` are values of parameters; where one has none the cell is empty.
+        return pd.read_csv(path, keep_default_na=False, na_values=[""])
     except EmptyDataError:
         return pd.DataFrame()
     except FileNotFoundError:
@@ -32,7 +33,7 @@ def plot_search(candidates: pd.DataFrame, scoring: str) -> Figure | None:
     """Draw the score of the best candidates, with the standard deviation over the folds.
 
     Args:
-        candidates: Columns `estimator`, parameters, `mean`, `std` and `rank`.
+        candidates: Columns `estimator`, parameters, perhaps `n_rows`, `mean`, `std` and `rank`.
         scoring: What was measured.
 
     Returns:
@@ -63,18 +64,14 @@ def plot_search(candidates: pd.DataFrame, scoring: str) -> Figure | None:
 
 def describe_candidate(row: "pd.Series[Any]") -> str:
     """Name a candidate: its estimator and what was set of it."""
-    params = {_bare(name): value for name, value in row.items() if name not in _NO_PARAMS and not pd.isna(value)}
-    words = [f"{value}" if name == "params" else f"{name}={_short(value)}" for name, value in params.items()]
+    params = {name: value for name, value in row.items() if name not in RESULT_COLUMNS and not pd.isna(value)}
+    words = [f"{name}={_short(value)}" for name, value in params.items()]
     return " ".join([str(row["estimator"]).rpartition(".")[2], *words])
 
 
 def list_params(candidates: pd.DataFrame) -> list[str]:
     """List the parameters that were searched."""
-    return [_bare(name) for name in candidates.columns if name not in _NO_PARAMS]
-
-
-def _bare(name: Any) -> str:
-    return str(name).removeprefix("param_").removeprefix("estimator__")
+    return [name for name in candidates.columns if name not in RESULT_COLUMNS]
 
 
 def _short(value: Any) -> str:

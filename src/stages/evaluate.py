@@ -42,7 +42,7 @@ def evaluate(config: Config) -> None:
     write_metrics(metrics, settings.metrics_path)
     plots = write_plots(predictions, importance, candidates, scoring, settings.plots_dir)
     facts = Facts(
-        estimator=model[-1],
+        model=model,
         candidates=candidates,
         features=features,
         n_rows={"train": len(y_train), "test": len(y_test)},

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from src.tracking.journal import Session, Snapshot, Visit
-from src.tracking.lineage import StageDefinition, StageEntry, flatten, read_lock, read_stages
+from src.tracking.lineage import StageEntry, flatten, read_lock, read_stages
 from src.tracking.names import Outcome, Status
 from src.tracking.outlook import find_disagreements, foresee_outcomes
 from src.tracking.yaml_cache import read_yaml
@@ -141,11 +141,6 @@ def data_md5s(entry: StageEntry) -> dict[str, str]:
     """Take the MD5 of what is not code from an entry."""
     files = {**entry.deps, **entry.outs}
     return {path: md5 for path, md5 in files.items() if md5 and not path.endswith(".py")}
-
-
-def input_tables(stage: StageDefinition | None) -> list[str]:
-    """List the tables that a stage reads."""
-    return [path for path in (stage.deps if stage else []) if path.endswith(".parquet")]
 
 
 def _comes_before(stage: str, other: str, order: Mapping[str, object]) -> bool:

@@ -31,7 +31,8 @@ def make_folds(table: pd.DataFrame, y: NDArray[Any], config: Config) -> list[Fol
     """Cut the training rows as `data_split.split` cut off the test rows.
 
     Stratified, at random, by group, or by time: then each fold is scored on rows that
-    are newer than those it was fitted on. A class with fewer rows than folds is absent
+    are newer than all those it was fitted on, and rows as old as the first that is scored
+    are in neither part. A class with fewer rows than folds is absent
     from some, which a warning tells; with a single row nothing could be both learnt and
     scored.
 
@@ -44,7 +45,7 @@ def make_folds(table: pd.DataFrame, y: NDArray[Any], config: Config) -> list[Fol
         Positions of the rows to fit on and of those to score, `train.cv` times.
 
     Raises:
-        DataError: There are too few rows, groups, or rows of a class.
+        DataError: There are too few rows, dates, groups, or rows of a class.
     """
     split, cv, seed = config.data_split.split, config.train.cv, config.base.random_state
     if len(y) < 2 * cv:
@@ -54,8 +55,9 @@ def make_folds(table: pd.DataFrame, y: NDArray[Any], config: Config) -> list[Fol
         _warn_of_rare_classes(y, cv)
     groups: NDArray[np.intp] | None = None
     if split.kind == "time":
-        folds: Any = TimeSeriesSplit(cv)
-    elif split.kind == "group":
+        _check_column(table, split.column)
+        return _folds_by_time(table[split.column], cv)
+    if split.kind == "group":
         _check_column(table, split.column)
         # Rows without a group are a group.
         groups, names = pd.factorize(table[split.column], use_na_sentinel=False)
@@ -63,7 +65,7 @@ def make_folds(table: pd.DataFrame, y: NDArray[Any], config: Config) -> list[Fol
             raise DataError(
                 f"column {split.column!r} has {len(names)} groups of training rows; train.cv = {cv} needs as many."
             )
-        folds = GroupKFold(cv, shuffle=True, random_state=seed)
+        folds: Any = GroupKFold(cv, shuffle=True, random_state=seed)
     elif split.kind == "stratified":
         y, folds = pd.factorize(y)[0], StratifiedKFold(cv, shuffle=True, random_state=seed)
         if np.bincount(y).max() < cv:
@@ -96,6 +98,21 @@ def thin_out(fold: Fold, share: float, y: NDArray[Any], config: Config) -> Fold:
         needed = labels.groupby(labels).cumcount() < 2
         first = order[(needed | (np.arange(len(order)) < n_kept)).to_numpy()]
     return train[np.sort(first)], test
+
+
+def _folds_by_time(dates: "pd.Series[Any]", cv: int) -> list[Fold]:
+    """Cut between dates: rows of one day know too much of each other to be on both sides."""
+    times, cut = dates.to_numpy(), []
+    for number, (train, test) in enumerate(TimeSeriesSplit(cv).split(times), 1):
+        older = train[times[train] < times[test[0]]]
+        if not len(older):
+            raise DataError(
+                f"data_split.split.column = {dates.name!r}: fold {number} of train.cv = {cv} has no row to fit on that "
+                f"is older than {dates.iloc[test[0]]}, the first to score; set train.cv lower, bring rows of more "
+                "dates, or set train.search.kind to none."
+            )
+        cut.append((older, test))
+    return cut
 
 
 def _check_column(table: pd.DataFrame, name: str) -> None:

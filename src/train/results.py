@@ -7,11 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from src.config.training import RESULT_COLUMNS
 from src.tracking.candidates import CandidateRecord
 from src.train.search import Result, rank
-
-# Columns of the table that are no parameters.
-RESERVED = ("estimator", "n_rows", "mean", "std", "rank")
 
 
 def tabulate(results: Sequence[Result], *, halved: bool) -> pd.DataFrame:
@@ -30,8 +28,8 @@ def tabulate(results: Sequence[Result], *, halved: bool) -> pd.DataFrame:
             row["n_rows"] = result.n_rows
         rows.append(row | {"mean": result.mean, "std": result.std, "rank": place})
     names = [name for row in rows for name in row]
-    last = [name for name in RESERVED[1:] if name in names]
-    order = ["estimator", *(name for name in dict.fromkeys(names) if name not in RESERVED), *last]
+    last = [name for name in RESULT_COLUMNS[1:] if name in names]
+    order = ["estimator", *(name for name in dict.fromkeys(names) if name not in RESULT_COLUMNS), *last]
     return pd.DataFrame(rows, columns=order).astype({"rank": "Int64"})
 
 
@@ -53,6 +51,8 @@ def record_candidates(results: Sequence[Result], scoring: str) -> list[Candidate
 def params_as_text(result: Result) -> dict[str, str]:
     """Write parameters as JSON would, so that nothing and the word for it differ."""
     return {
-        f"{name}_" if name in RESERVED else name: value if isinstance(value, str) else json.dumps(value, default=str)
+        f"{name}_" if name in RESULT_COLUMNS else name: value
+        if isinstance(value, str)
+        else json.dumps(value, default=str)
         for name, value in sorted(result.candidate.params.items())
     }

@@ -117,7 +117,7 @@ def search(
 
 
 def choose(results: Sequence[Result]) -> Result:
-    """Choose the best; of equals the first."""
+    """Choose the best; of equals the first. One without a score is chosen only if none has one."""
     # max() keeps the first of equals.
     return max(results, key=_key)
 
@@ -129,7 +129,8 @@ def rank(results: Sequence[Result]) -> list[int | None]:
 
 
 def _key(result: Result) -> tuple[int, float]:
-    return result.round, -math.inf if math.isnan(result.mean) else result.mean
+    # Behind all that have a score, however far it came: a score on fewer rows is better than none.
+    return (-1, 0.0) if math.isnan(result.mean) else (result.round, result.mean)
 
 
 def _shares(n_candidates: int, n_rows: int, factor: int) -> list[float]:

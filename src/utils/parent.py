@@ -39,7 +39,8 @@ def record_parent(server: str, action: str, session: Session, experiment_name: s
 
         status = run_warm(server, "src.utils.parent", arguments)
     if status is None or os.WIFSIGNALED(status):
-        main(arguments)
+        # Not as a command, which would set up the logs anew, without the user's level.
+        open_or_close(*arguments)
     elif os.waitstatus_to_exitcode(status) == 128 + signal.SIGINT:
         raise KeyboardInterrupt
     return Journal(Path.cwd()).read_session(session.id) or session
@@ -47,8 +48,12 @@ def record_parent(server: str, action: str, session: Session, experiment_name: s
 
 @command
 def main(arguments: list[str]) -> None:
+    """Open or close a parent run."""
+    open_or_close(*arguments)
+
+
+def open_or_close(action: str, session_id: str, experiment_name: str) -> None:
     """Open or close a parent run; whatever goes wrong with a record is a warning."""
-    action, session_id, experiment_name = arguments
     journal = Journal(Path.cwd())
     session = journal.read_session(session_id)
     try:

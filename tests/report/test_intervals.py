@@ -56,6 +56,12 @@ def test_short_way_for_many_rows_gives_the_same(metric: str, kind: str, monkeypa
     np.testing.assert_allclose(short, exact, atol=0.09 * (exact[1] - exact[0]))
 
 
+@pytest.mark.parametrize("metric", ["mape", "max_error"])
+def test_metric_that_nobody_has_said_how_to_resample_is_refused(metric: str) -> None:
+    with pytest.raises(ValueError, match=f"no interval of '{metric}' is known"):
+        bootstrap_interval(metric, make_numbers(10), 100, 0)
+
+
 def test_95_of_100_intervals_hold_the_truth() -> None:
     held = 0
     for seed in range(200):

@@ -67,9 +67,11 @@ def test_split_comes_first_in_every_name(split: str) -> None:
     assert all(name.startswith(f"{split}_") for name in score(make_classes(60, 3), "f1_macro", split=split))
 
 
-@pytest.mark.parametrize("scoring", SCORINGS["classification"])
-def test_interval_of_the_headline_holds_it(scoring: str) -> None:
-    name, metrics = metric_of(scoring), score(make_classes(60, 3), scoring)
+@pytest.mark.parametrize(("task", "scoring"), [(task, scoring) for task in SCORINGS for scoring in SCORINGS[task]])
+def test_headline_has_a_baseline_and_an_interval_that_holds_it(task: str, scoring: str) -> None:
+    predictions = make_classes(60, 3) if task == "classification" else make_numbers(60)
+    name, metrics = metric_of(scoring), score(predictions, scoring)
+    assert f"test_baseline_{name}" in metrics
     assert metrics[f"test_{name}_ci95_low"] < metrics[f"test_{name}"] < metrics[f"test_{name}_ci95_high"]
     assert [key for key in metrics if "_ci95_" in key] == [f"test_{name}_ci95_high", f"test_{name}_ci95_low"]
 

@@ -19,7 +19,10 @@ from src.report.figures import fit_label, fit_labels
 from src.report.importance import plot_importance
 from src.report.plots import write_plots
 from src.report.predictions import NumberPredictions, describe_classes
-from src.report.search import plot_search, read_candidates
+from src.report.search import describe_candidate, list_params, plot_search, read_candidates
+from src.train.candidates import Candidate
+from src.train.results import tabulate
+from src.train.search import Result
 from tests.report.conftest import ODD_NAMES, make_classes, make_numbers
 
 CURVES = [plot_roc, plot_precision_recall, plot_calibration]
@@ -32,7 +35,7 @@ def make_importance(n: int) -> pd.DataFrame:
 
 
 def make_candidates(n: int) -> pd.DataFrame:
-    table = pd.DataFrame({"estimator": ["logreg", "my.own.Forest"] * n, "param_C": [0.1, None] * n}).head(n)
+    table = pd.DataFrame({"estimator": ["logreg", "my.own.Forest"] * n, "C": [0.1, None] * n}).head(n)
     return table.assign(max_iter=1000, mean=np.linspace(0.9, 0.8, n), std=0.01, rank=np.arange(1, n + 1))
 
 
@@ -299,6 +302,17 @@ def test_best_of_many_candidates_are_drawn() -> None:
     assert figure is not None
     assert len(y_labels(drawn(figure))) == 30
     assert "best 30 of 100" in figure.axes[0].get_title()
+
+
+def test_nothing_is_a_value_of_a_parameter_and_rows_of_halving_are_no_parameter(tmp_path: Path) -> None:
+    path, found = tmp_path / "cv_results.csv", []
+    for n_rows, params in enumerate([{"max_depth": None}, {"max_depth": 3}, {"metric": "nan"}], 1):
+        found.append(Result(Candidate("random_forest", params), (0.5,), 0, n_rows))
+    tabulate(found, halved=True).to_csv(path, index=False)
+    candidates = read_candidates(path)
+    assert list_params(candidates) == ["max_depth", "metric"]
+    names = [describe_candidate(row) for _, row in candidates.iterrows()]
+    assert names == ["random_forest max_depth=null", "random_forest max_depth=3", "random_forest metric=nan"]
 
 
 @pytest.mark.parametrize("content", ["", "estimator,mean,std,rank\n", "estimator,mean,std,rank\nlogreg,,,\n"])

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.multiclass import OutputCodeClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from sklearn.svm import SVC
@@ -43,7 +45,7 @@ OUTPUTS = {
     ],
     "regression": ["permutation_importance", "predicted_against_true", "residuals", "search"],
 }
-CV_RESULTS = "estimator,param_C,mean,std,rank\nlogreg,0.1,0.7,0.02,2\nlogreg,1.0,0.8,0.01,1\n"
+CV_RESULTS = "estimator,C,mean,std,rank\nlogreg,0.1,0.7,0.02,2\nlogreg,1.0,0.8,0.01,1\n"
 
 Prepare = Callable[..., Config]
 
@@ -178,6 +180,20 @@ def test_model_without_probabilities_is_reported_without_them(prepare: Prepare) 
     assert "test_brier" not in metrics()
     assert "reports/plots/calibration.png" not in outputs()
     assert "reports/plots/roc.png" in outputs()
+
+
+@pytest.mark.parametrize("scoring", ["f1_macro", "roc_auc_ovr", "neg_log_loss"])
+def test_model_that_predicts_labels_only_is_reported_by_them(
+    prepare: Prepare, scoring: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    evaluate(prepare(estimator=OutputCodeClassifier(LogisticRegression(), random_state=0), scoring=scoring))
+    assert {"test_accuracy", "test_f1_macro"} < set(metrics())
+    assert not {"test_brier", "test_log_loss", "test_pr_auc", "test_roc_auc_ovr"} & set(metrics())
+    assert "OutputCodeClassifier predicts labels only: roc_auc_ovr, pr_auc" in caplog.text
+    drawn = {Path(path).stem for path in outputs() if path.endswith(".png")}
+    assert drawn - {"permutation_importance"} == {"confusion_matrix", "search"}
+    assert ("permutation_importance" in drawn) == (scoring == "f1_macro")
 
 
 def test_no_number_that_json_does_not_know_is_written(prepare: Prepare) -> None:

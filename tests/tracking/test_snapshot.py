@@ -12,7 +12,6 @@ from src.tracking.snapshot import (
     decide_outcome,
     find_stale_stages,
     flat_params,
-    input_tables,
     read_metrics,
     take_snapshot,
     worst_status,
@@ -195,8 +194,3 @@ def test_missing_file_has_no_metrics(tmp_path: Path) -> None:
 def test_code_is_not_among_the_files_of_an_entry() -> None:
     entry = StageEntry("cmd", {"src/a.py": "1", "t.parquet": "2", "gone.csv": None}, {}, {"m.joblib": "3"})
     assert data_md5s(entry) == {"t.parquet": "2", "m.joblib": "3"}
-
-
-def test_tables_of_a_stage_are_its_parquet_inputs(repository: Path) -> None:
-    assert input_tables(read_stages(repository)["train"]) == ["data/train.parquet"]
-    assert input_tables(None) == []

@@ -29,7 +29,8 @@ def test_every_row_is_scored_once_by_a_fit_that_has_not_seen_it(kind: str) -> No
 
 @pytest.mark.parametrize("kind", ["stratified", "random", "group", "time"])
 def test_same_seed_cuts_the_same(kind: str) -> None:
-    for first, second in zip(folds(kind), folds(kind), strict=True):
+    table = TABLE.sort_values("day", ignore_index=True)
+    for first, second in zip(folds(kind, table=table), folds(kind, table=table), strict=True):
         np.testing.assert_array_equal(first[1], second[1])
 
 
@@ -53,6 +54,25 @@ def test_by_time_a_fold_is_scored_on_newer_rows_than_it_was_fitted_on() -> None:
     cut = folds("time", table["target"].to_numpy(), table)
     assert len(cut) == 3
     assert all(table["day"][train].max() < table["day"][test].min() for train, test in cut)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_by_time_no_row_of_a_date_that_is_scored_is_fitted_on(share: float) -> None:
+    config = make_config(split={"kind": "time", "column": "day"})
+    # Seven rows a day, which no border of 90 rows in four parts falls between.
+    days = pd.Timestamp("2026-01-01") + pd.to_timedelta(np.arange(90) // 7, "D")
+    table = TABLE.assign(day=days)
+    cut = [thin_out(fold, share, Y, config) for fold in make_folds(table, Y, config)]
+    assert [test.tolist() for _, test in cut] == [list(range(24, 46)), list(range(46, 68)), list(range(68, 90))]
+    assert all(table["day"][train].max() < table["day"][test].min() for train, test in cut)
+    assert [len(train) for train, _ in cut] == [round(share * len_train) for len_train in (21, 42, 63)]
+
+
+def test_too_few_dates_to_fit_on_older_rows_are_refused() -> None:
+    table = TABLE.assign(day=pd.Timestamp("2026-01-01") + pd.to_timedelta(np.arange(90) // 45, "D"))
+    told = r"'day': fold 1 of train\.cv = 3 has no row to fit on that is older than 2026-01-01.*set train\.cv lower"
+    with pytest.raises(DataError, match=told):
+        folds("time", table=table)
 
 
 def test_rows_are_sorted_only_where_time_splits_them() -> None:

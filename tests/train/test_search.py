@@ -37,6 +37,15 @@ class Interrupted(DummyClassifier):  # type: ignore[misc] - scikit-learn ships n
         raise KeyboardInterrupt
 
 
+class FitsFewRows(DummyClassifier):  # type: ignore[misc] - scikit-learn ships no types
+    """Fails on more than 50 rows if it predicts the most frequent class."""
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "FitsFewRows":
+        if len(y) > 50 and self.strategy == "most_frequent":
+            raise ValueError("too many rows")
+        return super().fit(X, y, sample_weight)  # type: ignore[no-any-return]
+
+
 def candidates(estimator: Any, kind: str, **changes: Any) -> list[Candidate]:
     search_settings = {"kind": kind, **changes.pop("search", {})}
     config = make_config(estimator, search=search_settings, **{"param_grid": GRID, **changes})
@@ -164,6 +173,24 @@ def test_ranks_begin_with_the_best_and_equals_share_one() -> None:
 
 def test_candidate_of_a_later_round_ranks_before_one_that_was_left_behind() -> None:
     assert rank([result(0.9, number=0), result(0.5, number=1)]) == [2, 1]
+
+
+def test_candidate_without_a_score_is_never_before_one_that_has_one() -> None:
+    found = [result(0.5, number=0), result(math.nan, number=1), result(0.4, number=0)]
+    assert choose(found) is found[0]
+    assert rank(found) == [1, None, 2]
+
+
+def test_halving_whose_best_fail_on_more_rows_keeps_one_that_has_a_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "MIN_HALVING_ROWS", 10)
+    name = "tests.train.test_search.FitsFewRows"
+    settings = {"kind": "halving", "factor": 3}
+    grid = {name: {"strategy": ["most_frequent", "prior", "stratified"]}}
+    table = make_table().assign(target=["common"] * 80 + ["rare"] * 10)
+    found = fit_model(table, COLUMNS, make_config(name, search=settings, param_grid=grid))
+    assert [math.isnan(each.mean) for each in found.results] == [True, False, False]
+    assert found.best_params == choose(found.results).candidate.params == {"strategy": "prior"}
+    assert all(math.isfinite(value) for value in found.cv_metrics.values())
 
 
 def test_table_of_scores_has_a_column_for_each_parameter() -> None:

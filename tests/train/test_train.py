@@ -4,12 +4,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.dummy import DummyRegressor
+from sklearn.metrics import get_scorer
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import Pipeline
 
 from src.config.training import ESTIMATOR_PARAMS, Task
 from src.data.features import prepare_rows
 from src.errors import ConfigError, DataError, TrainError
+from src.train.folds import make_folds
 from src.train.train import FitResult, fit_model
 from tests.train.tables import COLUMNS, USED, dumped, make_config, make_table, strange_rows
 
@@ -100,6 +103,28 @@ def test_model_is_better_than_the_baseline(task: Task, name: str, caplog: pytest
     assert set(metrics) == {f"cv_{scoring}_mean", f"cv_{scoring}_std", f"cv_baseline_{scoring}_mean"}
     assert metrics[f"cv_{scoring}_mean"] > metrics[f"cv_baseline_{scoring}_mean"] + 0.2
     assert [record.message for record in caplog.records if record.levelno > logging.INFO] == []
+
+
+@pytest.mark.parametrize(
+    ("scoring", "constant"),
+    [
+        ("neg_mean_absolute_error", np.median),
+        ("neg_median_absolute_error", np.median),
+        ("neg_root_mean_squared_error", np.mean),
+    ],
+)
+def test_baseline_of_numbers_is_the_best_constant_as_in_the_report(scoring: str, constant: Any) -> None:
+    config = make_config("ridge", task="regression", scoring=scoring, param_grid={"ridge": {"alpha": [1.0]}})
+    table = make_table("regression")
+    table["target"] = np.exp(table["target"] / 1000)
+    y = table["target"].to_numpy()
+    scorer = get_scorer(scoring)
+    expected = []
+    for train, test in make_folds(table, y, config):
+        dummy = DummyRegressor(strategy="constant", constant=constant(y[train])).fit(y[:, None], y)
+        expected.append(scorer(dummy, y[test][:, None], y[test]))
+    metrics = fit_model(table, COLUMNS, config).cv_metrics
+    assert metrics[f"cv_baseline_{scoring}_mean"] == pytest.approx(np.mean(expected))
 
 
 def test_baseline_is_scored_on_the_same_folds() -> None:

@@ -1,3 +1,4 @@
+import logging
 import signal
 from pathlib import Path
 
@@ -49,6 +50,15 @@ def test_dvc_runs_under_a_parent_that_is_closed_at_the_end(
     out = capsys.readouterr().out
     assert "stage         outcome     seconds\n" in out
     assert f"Run:   mine ({run_id}), FINISHED" in out
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "WARNING"])
+def test_log_level_of_the_settings_holds_to_the_end(workspace: Path, params: str, level: str) -> None:
+    (workspace / "params.yaml").write_text(params.replace("log_level: INFO", f"log_level: {level}"))
+    assert main([]) == 0
+    (parent,) = runs(open_store(workspace, "pipeline"))
+    assert parent.info.status == "FINISHED"
+    assert logging.getLevelName(logging.getLogger("src").level) == level
 
 
 @pytest.mark.parametrize("code", [1, 255])
