@@ -91,6 +91,9 @@ def main() -> None:
     parser.add_argument("--target", help="column to predict, by default guessed")
     parser.add_argument("--yes", action="store_true", help="write without asking")
     options = parser.parse_args()
+    if options.file:
+        # Not every shell does so behind `FILE=`.
+        options.file = options.file.expanduser()
     old = load_config(PARAMS)
     name = Path(urlsplit(options.url).path).name if options.url else _place(options.file).name
     path = EXTERNAL_DIR / name
