@@ -112,7 +112,7 @@ def _plot(groups: dict[str, Any], rows: list[tuple[str, str, str, str, float | N
     axes = figure.add_subplot()
     ratios = [groups[row[1]]["costs"][row[2]]["seconds"] / groups[row[1]]["costs"]["floor"]["seconds"] for row in rows]
     bars = axes.barh([row[0] for row in rows], ratios, color="steelblue")
-    axes.bar_label(bars, [f"{ratio:.2f}" for ratio in ratios], padding=3)
+    axes.bar_label(bars, [f"{ratio:.2f}" for ratio in ratios], label_type="center", color="white")
     axes.axvline(1, color="black", linewidth=1)
     axes.plot(
         [row[4] for row in rows if row[4]], [row[0] for row in rows if row[4]],
