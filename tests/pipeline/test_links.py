@@ -13,7 +13,7 @@ TABLE = "data/processed/train.parquet"
 def cached(clone: Clone) -> dict[str, str | None]:
     """Hash what the cache holds, by the name that should be its hash."""
     files = [path for path in (clone.path / ".dvc/cache/files/md5").rglob("*") if path.is_file()]
-    return {path.parent.name + path.name: md5_of(path) for path in files}
+    return {(path.parent.name + path.name).removesuffix(".dir"): md5_of(path) for path in files}
 
 
 @pytest.mark.slow
