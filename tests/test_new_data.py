@@ -98,7 +98,7 @@ def test_yes_copies_tracks_and_writes_and_keeps_the_comments(repo: Path, monkeyp
     assert [line for line in old.splitlines() if line.startswith("#")] == [
         line for line in new.splitlines() if line.startswith("#")
     ]
-    assert "  test_size: 0.2              # share of rows kept for the test" in new
+    assert "  test_size: 0.2              # share of rows, or of groups, kept for the test" in new
 
 
 def test_file_that_is_in_its_place_is_not_copied(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

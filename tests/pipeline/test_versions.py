@@ -140,7 +140,9 @@ def test_two_clones_at_once_publish_one_version_and_the_other_keeps_no_tag(origi
     shutil.copytree(origin.path / ".dvc" / "cache", other.path / ".dvc" / "cache")
     other.run("dvc", "checkout", "--quiet")
     clones = (origin, other)
-    processes = [clone.start(*MAKE, "publish", "TAG=v1.0.0") for clone in clones]
+    # Equal words in the same second would make one tag of both, which nobody needs to refuse.
+    words = [f"MESSAGE=Of clone {number}" for number in range(2)]
+    processes = [clone.start(*MAKE, "publish", "TAG=v1.0.0", word) for clone, word in zip(clones, words, strict=True)]
     outputs = [process.communicate(timeout=240)[0] for process in processes]
     codes = [process.returncode for process in processes]
     assert sorted(codes) == [0, 2], outputs
@@ -382,7 +384,6 @@ def test_model_of_a_tag_predicts_without_touching_the_workspace(published: Clone
     before = md5s(published)
     # The workspace computes its features in another way by now; the tag keeps its own.
     published.edit("src/data/features.py", "ratio = above / below", "ratio = above / below + 9")
-    published.edit("src/data/conform.py", "^    if not X.columns.is_unique:", "    assert X is None\n\\g<0>")
     command = ("python", "-m", "src.predict", "--input", str(tmp_path / "rows.csv"), "--output")
     for name in ("p.csv", "p.parquet"):
         published.run(*command, str(tmp_path / name), "--rev", "v1.0.0")
