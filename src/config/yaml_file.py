@@ -55,7 +55,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         # An explicit SafeLoader subclass: it builds plain values only.
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Yaml12Loader)  # noqa: S506
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Yaml12Loader)  # noqa: S506 - see above
     except FileNotFoundError:
         raise ConfigError(f"{path} is missing; run this in the root of the repository.") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -126,7 +126,7 @@ class _Text:
         """Read all, with the types that the text allows."""
         rows = self._parse_fast(dict.fromkeys(as_text, pa.string()), name)
         # A name that is not of the encoding is found when it is read.
-        rows.column_names  # noqa: B018
+        rows.column_names  # noqa: B018 - reading is the point
         # "12:30" is no number and no date; the text is kept as it was.
         retold = [field.name for field in rows.schema if pa.types.is_time(field.type)]
         if retold:

@@ -134,7 +134,7 @@ def describe_columns(model: Any, rows: "pd.DataFrame") -> "ModelSignature":
             return DataType.double
         if is_string_dtype(column) and to_numeric(values.astype(object), errors="coerce").isna().any():
             return DataType.string
-        return AnyType()  # type: ignore[no-untyped-call]
+        return AnyType()  # type: ignore[no-untyped-call]  # MLflow ships no types
 
     kind = model.predict(rows.head(1)).dtype.kind
     predicted = {"f": DataType.double, "i": DataType.long, "u": DataType.long, "b": DataType.boolean}

@@ -21,7 +21,7 @@ def some_costs(**seconds: float) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_floor_does_what_the_pipeline_does_and_records_it_alike(clone: Clone) -> None:  # noqa: F811
+def test_floor_does_what_the_pipeline_does_and_records_it_alike(clone: Clone) -> None:  # noqa: F811 - the fixture is imported
     for name in ("data/raw", "data/processed", "models", "reports"):
         for path in (clone.path / name).glob("*.*"):
             path.unlink()
@@ -35,7 +35,7 @@ def test_floor_does_what_the_pipeline_does_and_records_it_alike(clone: Clone) ->
     assert clone.outcomes(floor) == ["ran"] * 5
 
 
-def test_parents_are_recorded_without_running_anything(clone: Clone) -> None:  # noqa: F811
+def test_parents_are_recorded_without_running_anything(clone: Clone) -> None:  # noqa: F811 - the fixture is imported
     clone.run(sys.executable, "-m", "benchmarks.parents", "3")
     parents = clone.parents()
     assert len(parents) == 4

@@ -83,7 +83,7 @@ def test_levels_are_text(raw: pd.Series, expected: list[str | None], kind: str) 
     assert values(column) == expected
 
 
-NEW_YEAR = datetime(2024, 1, 1, 12, 30)  # noqa: DTZ001
+NEW_YEAR = datetime(2024, 1, 1, 12, 30)  # noqa: DTZ001 - as a file has it
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_parameters_of_their_defaults_are_not_listed() -> None:
 
 
 def test_class_that_cannot_be_made_without_arguments_has_all_its_parameters() -> None:
-    class Strict(LogisticRegression):  # type: ignore[misc]
+    class Strict(LogisticRegression):  # type: ignore[misc] - scikit-learn ships no types
         def __init__(self, C: float) -> None:
             super().__init__(C=C)
 

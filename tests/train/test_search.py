@@ -27,13 +27,13 @@ class Marking(DummyClassifier):  # type: ignore[misc] - scikit-learn ships no ty
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "Marking":
         Path(os.environ["MARKS"], str(os.getpid())).touch()
-        return super().fit(X, y, sample_weight)  # type: ignore[no-any-return]
+        return super().fit(X, y, sample_weight)  # type: ignore[no-any-return] - as above
 
 
 class Interrupted(DummyClassifier):  # type: ignore[misc] - scikit-learn ships no types
     """Ctrl-C is pressed while it is fitted."""
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "Interrupted":  # noqa: ARG002
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "Interrupted":  # noqa: ARG002 - as every fit
         raise KeyboardInterrupt
 
 
@@ -43,7 +43,7 @@ class FitsFewRows(DummyClassifier):  # type: ignore[misc] - scikit-learn ships n
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "FitsFewRows":
         if len(y) > 50 and self.strategy == "most_frequent":
             raise ValueError("too many rows")
-        return super().fit(X, y, sample_weight)  # type: ignore[no-any-return]
+        return super().fit(X, y, sample_weight)  # type: ignore[no-any-return] - as above
 
 
 def candidates(estimator: Any, kind: str, **changes: Any) -> list[Candidate]:

@@ -37,7 +37,7 @@ ABOVE = (
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_stage_finds_everything_imported_and_no_thread_started(clone: Clone, stage: str) -> None:  # noqa: F811
+def test_stage_finds_everything_imported_and_no_thread_started(clone: Clone, stage: str) -> None:  # noqa: F811 - the fixture is imported
     output = clone.run(sys.executable, "-c", RUN.replace("{STAGE}", stage), PYTHONPATH=".").stdout
     assert json.loads(output.splitlines()[-1]) == {"missing": [], "threads": 1, "new": []}
 
@@ -69,7 +69,7 @@ def test_pools_get_the_size_that_the_environment_says(
 
 
 @pytest.mark.slow
-def test_stages_of_the_pipeline_run_warm_and_write_the_same_bytes(clone: Clone) -> None:  # noqa: F811
+def test_stages_of_the_pipeline_run_warm_and_write_the_same_bytes(clone: Clone) -> None:  # noqa: F811 - the fixture is imported
     lock = clone.lock()
     for stage in STAGES:
         clone.in_stage(stage, ABOVE)
