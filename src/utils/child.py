@@ -1,12 +1,16 @@
 """Run DVC as a child, and leave no process behind whatever happens."""
 
 import functools
+import json
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
+from typing import TextIO
 
 import psutil
 
@@ -37,31 +41,52 @@ class _Interrupted(BaseException):
         self.number = number
 
 
-def run_dvc(arguments: list[str], environ: dict[str, str]) -> ChildResult:
-    """Run DVC of this Python and wait for it.
+RunDvc = Callable[[Mapping[str, str]], ChildResult]
 
-    SIGTERM and Ctrl-C stop the stage that runs, so that it can record how it ended,
-    and then DVC; DVC itself would die and leave the stage running.
+
+@contextmanager
+def prepared_dvc(arguments: Sequence[str], environ: Mapping[str, str]) -> Iterator[RunDvc]:
+    """Start a DVC of this Python that imports what it needs, and then waits for the word.
 
     Args:
         arguments: Command and arguments of DVC.
         environ: Its environment.
-    """
 
+    Yields:
+        What runs DVC, with further variables, and waits for it. SIGTERM and Ctrl-C stop
+        the stage that runs, so that it can record how it ended, and then DVC; DVC itself
+        would die and leave the stage running.
+    """
+    reader, writer = os.pipe()
+    with open(writer, "w", encoding="utf-8") as word:  # noqa: PTH123 - a number has no path
+        try:
+            command = [sys.executable, "-m", "src.utils.dvc_main", str(reader), *arguments]
+            process = subprocess.Popen(command, env=dict(environ), pass_fds=[reader])
+        finally:
+            os.close(reader)
+        try:
+            yield functools.partial(_run, process, word)
+        finally:
+            # Without the word it ends by itself.
+            word.close()
+            process.wait()
+
+
+def _run(process: "subprocess.Popen[bytes]", word: TextIO, variables: Mapping[str, str]) -> ChildResult:
     def interrupt(number: int, _: FrameType | None) -> None:
         raise _Interrupted(number)
 
     numbers = (signal.SIGINT, signal.SIGTERM)
     previous = {number: signal.signal(number, interrupt) for number in numbers}
-    process: subprocess.Popen[bytes] | None = None
     try:
-        process = subprocess.Popen([sys.executable, "-m", "dvc", *arguments], env=environ)
+        # Its exit code tells what became of one that is gone.
+        with suppress(BrokenPipeError), word:
+            json.dump(dict(variables), word)
         return ChildResult(_shell_code(process.wait()))
     except _Interrupted as interrupted:
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
-        if process is not None:
-            _stop(process, interrupted.number)
+        _stop(process, interrupted.number)
         return ChildResult(128 + interrupted.number, interrupted.number)
     finally:
         for number in numbers:

@@ -21,7 +21,7 @@ from src.tracking.runs import create_run
 from src.tracking.session import Place, begin_session
 from src.tracking.settle import settle
 from src.tracking.store import QUIET, explain, open_store, store_uri
-from src.utils.child import run_dvc
+from src.utils.child import prepared_dvc
 from src.utils.command import command
 from src.utils.logs import setup_logging
 from src.utils.parent import record_parent
@@ -48,9 +48,10 @@ def main(arguments: list[str] | None = None) -> int:
     if options.open:
         sys.stdout.write(f"{open_parent(config, options.name)}\n")
         return 0
+    repro = ["repro", *dvc_arguments]
     if not config.tracking.enabled:
-        with warm_server(with_tracking=False) as server:
-            return run_dvc(["repro", *dvc_arguments], {**os.environ, names.PIPELINE_WARM: server}).exit_code
+        with warm_server(with_tracking=False) as server, prepared_dvc(repro, os.environ) as run_dvc:
+            return run_dvc({names.PIPELINE_WARM: server}).exit_code
     return run_pipeline(config, options.name, dvc_arguments)
 
 
@@ -65,17 +66,14 @@ def run_pipeline(config: Config, name: str | None, dvc_arguments: list[str]) -> 
     Returns:
         The exit code of DVC, or 128 + signal after an interruption.
     """
-    with warm_server(with_tracking=True) as server:
+    with warm_server(with_tracking=True) as server, prepared_dvc(["repro", *dvc_arguments], _without_run()) as run_dvc:
         place = Place(Path.cwd(), Path.cwd())
         journal = Journal(place.main_root)
         session = begin_session(place, f"launch-{own_key().digest}-{now()}", own_key(), name=name, closed_by_owner=True)
         journal.write_session(session)
         session = record_parent(server, "open", session, config.tracking.experiment_name)
-        environ = {**os.environ, names.PIPELINE_SESSION: session.id, names.PIPELINE_WARM: server}
-        environ.pop(names.MLFLOW_RUN_ID, None)
-        if session.run_id:
-            environ[names.MLFLOW_RUN_ID] = session.run_id
-        result = run_dvc(["repro", *dvc_arguments], environ)
+        variables = {names.PIPELINE_SESSION: session.id, names.PIPELINE_WARM: server}
+        result = run_dvc(variables | ({names.MLFLOW_RUN_ID: session.run_id} if session.run_id else {}))
         session = journal.read_session(session.id) or session
         status: Status = "KILLED" if result.signal else "FAILED" if result.exit_code else "FINISHED"
         # DVC knows at once that all is well, unless it failed or was asked for a part.
@@ -89,6 +87,11 @@ def run_pipeline(config: Config, name: str | None, dvc_arguments: list[str]) -> 
             logger.debug("tracking failed", exc_info=True)
     sys.stdout.write(summarize(config, session, journal.visits(session.id)))
     return result.exit_code
+
+
+def _without_run() -> dict[str, str]:
+    """Give the environment without the run of somebody else."""
+    return {name: value for name, value in os.environ.items() if name != names.MLFLOW_RUN_ID}
 
 
 def open_parent(config: Config, name: str | None) -> str:

@@ -1,19 +1,28 @@
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 import pytest
 
 from src.utils import child
-from src.utils.child import ChildResult, run_dvc
+from src.utils.child import ChildResult, prepared_dvc
+from tests.pipeline.clone import wait_for
 from tests.utils.conftest import FakeDvc
 
+ROOT = Path(__file__).parents[2]
 # As no other command sleeps.
 SLEEP = f"4242.{os.getpid()}"
+
+
+def run_dvc(arguments: list[str], environ: Mapping[str, str], **variables: str) -> ChildResult:
+    with prepared_dvc(arguments, environ) as run:
+        return run(variables)
 
 
 def sleeping() -> list[psutil.Process]:
@@ -34,9 +43,9 @@ def test_exit_code_is_dvcs_own(fake_dvc: FakeDvc, code: int) -> None:
 
 
 def test_dvc_gets_its_arguments_and_environment(fake_dvc: FakeDvc, tmp_path: Path) -> None:
-    fake_dvc('echo "$@ $COLOUR" > "$OUT"')
+    fake_dvc('shift 3; echo "$@ $COLOUR" > "$OUT"')
     run_dvc(["repro", "-f", "a b"], {"PATH": os.environ["PATH"], "OUT": str(tmp_path / "out"), "COLOUR": "red"})
-    assert (tmp_path / "out").read_text() == "-m dvc repro -f a b red\n"
+    assert (tmp_path / "out").read_text() == "repro -f a b red\n"
 
 
 def test_real_dvc_is_the_one_of_this_python(capfd: pytest.CaptureFixture[str]) -> None:
@@ -95,3 +104,68 @@ def test_handlers_of_signals_are_afterwards_as_they_were(fake_dvc: FakeDvc, numb
     fake_dvc("exit 0")
     run_dvc([], dict(os.environ))
     assert signal.getsignal(number) is before
+
+
+# --- before the word ---
+
+
+def test_dvc_imports_before_the_word_and_gets_further_variables_with_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], cwd=tmp_path, check=True)
+    (tmp_path / "dvc.yaml").write_text("stages: {say: {cmd: 'echo \"$COLOUR $SIZE\"'}}\n")
+    environ = os.environ | {"COLOUR": "red", "PYTHONPATH": str(ROOT)}
+    with contextlib.chdir(tmp_path), prepared_dvc(["repro", "--quiet"], environ) as run:
+        assert run({"SIZE": "ten"}) == ChildResult(0)
+    assert capfd.readouterr().out == "red ten\n"
+
+
+def test_dvc_has_little_to_import_after_the_word(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=tmp_path, check=True)
+    (tmp_path / "dvc.yaml").write_text("stages: {one: {cmd: 'echo 1 > one', outs: [one]}}\n")
+    code = (
+        "import sys, importlib, src.utils.dvc_main as early, dvc.cli\n"
+        "for name in early.MODULES: importlib.import_module(name)\n"
+        "before = set(sys.modules)\n"
+        "assert not dvc.cli.main(['repro', '--quiet'])\n"
+        "print(len([name for name in set(sys.modules) - before if getattr(sys.modules[name], '__file__', None)]))"
+    )
+    environ = os.environ | {"PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "true"}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=True)
+    assert int(result.stdout.split()[-1]) < 30
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_nothing_runs_and_nothing_is_left_without_the_word(tmp_path: Path, error: type[BaseException]) -> None:
+    before = psutil.Process().children()
+    with pytest.raises(error), prepared_dvc(["init", "--no-scm", "--cd", str(tmp_path)], dict(os.environ)):
+        raise error
+    assert psutil.Process().children() == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dvc_that_waits_ends_with_a_killed_launcher() -> None:
+    code = (
+        "import os\nfrom src.utils.child import prepared_dvc\n"
+        "with prepared_dvc(['--version'], os.environ) as run:\n  print('there', flush=True)\n  input()"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as launcher:
+        assert launcher.stdout is not None
+        launcher.stdout.readline()
+        (dvc,) = psutil.Process(launcher.pid).children()
+        launcher.kill()
+        launcher.wait()
+        dvc.wait(10)
+
+
+def test_interrupted_while_it_imports_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    with prepared_dvc(["--version"], dict(os.environ)) as run:
+        (dvc,) = psutil.Process().children()
+        wait_for(lambda: "src.utils.dvc_main" in dvc.cmdline())
+        time.sleep(0.3)
+        dvc.send_signal(signal.SIGINT)
+        assert run({}) == ChildResult(128 + signal.SIGINT)
+    assert capfd.readouterr() == ("", "")
