@@ -7,11 +7,14 @@ import os
 import random
 import runpy
 import signal
+import socket
 import sys
 import threading
 import types
+from contextlib import suppress
 from typing import Any, NoReturn
 
+from src.warm.client import STATUS, YES
 from src.warm.preload import Code, set_pools
 
 PR_SET_PDEATHSIG = 1
@@ -19,7 +22,9 @@ PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
 
-def become(request: dict[str, Any], files: list[int], *, server: int, client: int, code: Code) -> NoReturn:
+def become(
+    request: dict[str, Any], files: list[int], *, server: int, client: int, connection: socket.socket, code: Code
+) -> NoReturn:
     """Run a command as a process of its own would, and end as it would.
 
     Args:
@@ -27,6 +32,7 @@ def become(request: dict[str, Any], files: list[int], *, server: int, client: in
         files: Its stdin, stdout and stderr.
         server: The server; if it dies, so does this process.
         client: The process that DVC started, and for which this one stands.
+        connection: Hears that this process begins, and its exit code: the server may be busy importing.
         code: The code of this project when the server imported it.
     """
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -37,6 +43,9 @@ def become(request: dict[str, Any], files: list[int], *, server: int, client: in
     for number, file in enumerate(files):
         os.dup2(file, number, inheritable=True)
         os.close(file)
+    with suppress(OSError):
+        connection.sendall(YES)
+    status: int | None = 0
     try:
         _take_over(request, client, code)
         runpy._run_module_as_main(request["module"])  # type: ignore[attr-defined]  # what `python -m` calls
@@ -44,9 +53,7 @@ def become(request: dict[str, Any], files: list[int], *, server: int, client: in
         status = _exit_code(end)
     except BaseException as error:
         status = _fail(error)
-    else:
-        status = 0
-    _end(status)
+    _end(status, connection)
 
 
 def _take_over(request: dict[str, Any], client: int, code: Code) -> None:
@@ -85,17 +92,20 @@ def _exit_code(end: SystemExit) -> int:
     return 1
 
 
-def _fail(error: BaseException) -> int:
+def _fail(error: BaseException) -> int | None:
     """Report as Python does what nobody caught; the traceback begins where that of `python -m` does."""
     error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
     sys.excepthook(type(error), error, error.__traceback__)
-    if isinstance(error, KeyboardInterrupt):
-        _end(None)
-    return 1
+    return None if isinstance(error, KeyboardInterrupt) else 1
 
 
-def _end(status: int | None) -> NoReturn:
-    """Do what Python does at its end, but for tidying up memory, which takes it the half of a second."""
+def _end(status: int | None, connection: socket.socket) -> NoReturn:
+    """Do what Python does at its end, but for tidying up memory, which takes it the half of a second.
+
+    Args:
+        status: The exit code; None to end as Python does after Ctrl-C.
+        connection: Hears the exit code.
+    """
     try:
         threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, and joblib hooks into it
         atexit._run_exitfuncs()
@@ -108,4 +118,7 @@ def _end(status: int | None) -> NoReturn:
     if status is None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
-    os._exit(1 if status is None else status)
+    status = 1 if status is None else status
+    with suppress(OSError):
+        connection.sendall(STATUS.pack(status << 8))
+    os._exit(status)

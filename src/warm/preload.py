@@ -15,6 +15,9 @@ from src.warm.settings import CODE
 # itself only the stage is named; the rest is imported by a library when it is first used.
 # A test tells which module a fork still had to import.
 TRACKING = (
+    # Before the others: skops looks for each function of theirs in all modules, in this order.
+    "numpy",
+    "scipy.special",
     "mlflow",
     "mlflow.store.tracking.sqlalchemy_workspace_store",
     "mlflow.store.db.trace_analytics_backfill_75868b020152",
@@ -60,13 +63,15 @@ LOGGED_MODELS = (
     "mlflow.pyfunc.utils.environment",
     "mlflow.utils.search_logged_model_utils",
     "skops.io",
+    # It looks through all installed packages for a warning about the versions that a model names.
+    "mlflow.utils.requirements_utils:_init_packages_to_modules_map",
 )
 # Of a pool that was started before a fork, the fork has no thread: none may be started.
 NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 
 
 def steps(*, with_tracking: bool) -> list[str]:
-    """List the modules to import, in order."""
+    """List the modules to import, in order; a function of one stands behind a colon."""
     return [*(TRACKING if with_tracking else ()), *TABLES, *MODELS, *(LOGGED_MODELS if with_tracking else ())]
 
 
@@ -87,9 +92,12 @@ def preloading() -> Iterator[None]:
 
 
 def load(name: str) -> None:
-    """Import a module; what is wrong with it the stage shall say that needs it."""
+    """Import a module, or call a function of it; what is wrong with it the stage shall say that needs it."""
+    module, _, function = name.partition(":")
     with suppress(Exception):
-        importlib.import_module(name)
+        imported = importlib.import_module(module)
+        if function:
+            getattr(imported, function)()
 
 
 def set_pools() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
 
-from src.warm.client import GO, HELLO, LENGTH, NO, STATUS, YES, peer_of
+from src.warm.client import GO, HELLO, LENGTH, NO, STATUS, peer_of
 from src.warm.fork import become
 from src.warm.preload import TRACKING, Code, is_threaded, load, preloading, steps
 from src.warm.settings import process_settings
@@ -100,7 +100,6 @@ class Server:
                 if request["settings"] == self._settings and len(files) == 3 and client.recv(1) == GO:
                     self._jobs.append(self._fork(client, pid, request, files))
                     client.settimeout(None)
-                    client.sendall(YES)
                     return
                 client.sendall(NO)
         except (OSError, ValueError, KeyError):
@@ -119,9 +118,8 @@ class Server:
             for job in self._jobs:
                 os.close(job.ending)
                 job.client.close()
-            client.close()
             self._listener.close()
-            become(request, files, server=server, client=client_pid, code=self._code)
+            become(request, files, server=server, client=client_pid, connection=client, code=self._code)
         return Job(pid, os.pidfd_open(pid), client)
 
     def _hear(self, job: Job) -> None:

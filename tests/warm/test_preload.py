@@ -17,7 +17,9 @@ from src.warm.preload import load, preloading, set_pools, steps
 with preloading():
     for name in steps(with_tracking=True):
         load(name)
-missing = [name for name in steps(with_tracking=True) if name not in sys.modules]
+missing = [name for name in steps(with_tracking=True) if name.partition(":")[0] not in sys.modules]
+import mlflow.utils.requirements_utils as requirements
+assert requirements._PACKAGES_TO_MODULES, "a fork has to look for all packages itself"
 n_threads = len(os.listdir("/proc/self/task"))
 before, sys.argv = set(sys.modules), ["stage", "--config", "params.yaml"]
 set_pools()
