@@ -24,6 +24,7 @@ from src.utils.summary import summarize
 
 def main() -> None:
     """Run every stage of `dvc.yaml` under one parent run."""
+    stages = [getattr(importlib.import_module(f"src.stages.{name}"), name) for name in read_stages(Path.cwd())]
     config = load_config(Path("params.yaml"))
     setup_logging(config.base.log_level)
     place = Place(Path.cwd(), Path.cwd())
@@ -33,8 +34,8 @@ def main() -> None:
     experiment_name = config.tracking.experiment_name
     session = record_parent(names.COLD, "open", session, experiment_name)
     os.environ[names.PIPELINE_SESSION] = session.id
-    for stage in read_stages(place.work_root):
-        getattr(importlib.import_module(f"src.stages.{stage}"), stage)(config)
+    for stage in stages:
+        stage(config)
     session = journal.read_session(session.id) or session
     settle(journal, session, is_newest=True, status="FINISHED", check=False)
     session = record_parent(names.COLD, "close", session, experiment_name)

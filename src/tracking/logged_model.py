@@ -174,6 +174,9 @@ def _imports(path: Path) -> Iterator[str]:
 def _requirements_of(types: Collection[str], named: Collection[str]) -> list[str]:
     """Pin the packages that the user named and the model needs, as they are installed here."""
     used = {name.partition(".")[0] for name in types} & set(named)
+    if not used:
+        # To ask what is installed takes the half of a second.
+        return []
     known = importlib.metadata.packages_distributions()
     found = {distribution for package in used for distribution in known.get(package, [])} - set(MODEL_PACKAGES)
     return [f"{name}=={importlib.metadata.version(name)}" for name in sorted(found)]
