@@ -9,7 +9,7 @@ from typing import Literal
 MLFLOW_RUN_ID = "MLFLOW_RUN_ID"  # parent run, by MLflow's own convention
 MLFLOW_TRACKING_URI = "MLFLOW_TRACKING_URI"
 PIPELINE_SESSION = "PIPELINE_SESSION"  # session of the launcher, known even when no store is
-PIPELINE_WARM = "PIPELINE_WARM"  # folder of the warm server, or 0: none shall be used
+PIPELINE_WARM = "PIPELINE_WARM"  # folder of the warm server; 0: none shall be used
 DVC_ROOT = "DVC_ROOT"  # main repository, also while an experiment runs in a temporary folder
 DVC_EXP_NAME = "DVC_EXP_NAME"
 DVC_EXP_BASELINE_REV = "DVC_EXP_BASELINE_REV"

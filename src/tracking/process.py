@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from src.tracking.rwlock import read_writers
+
 
 @dataclass(frozen=True)
 class ProcessKey:
@@ -113,11 +115,10 @@ def find_dvc_driver(work_root: Path) -> psutil.Process | None:
     Returns:
         The process, or None if the stage was started by hand.
     """
+    writers = read_writers(work_root)
     try:
-        locked = json.loads((work_root / ".dvc" / "tmp" / "rwlock").read_text())
-        holders = {holder["pid"] for holder in locked["write"].values()}
-        return next((parent for parent in psutil.Process(_own_pid()).parents() if parent.pid in holders), None)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, psutil.Error):
+        return next((parent for parent in psutil.Process(_own_pid()).parents() if parent.pid in writers), None)
+    except psutil.Error:
         return None
 
 

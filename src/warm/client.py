@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from src.warm.processes import peer_of
 from src.warm.settings import process_settings, umask
 
 SOCKET = "socket"
@@ -101,13 +102,6 @@ def _connect(folder: str) -> socket.socket:
     finally:
         os.close(directory)
     return connection
-
-
-def peer_of(connection: socket.socket) -> tuple[int, int]:
-    """Ask the kernel for the pid and the user of the other end."""
-    credentials = struct.Struct("3i")
-    pid, user, _ = credentials.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size))
-    return pid, user
 
 
 @contextmanager

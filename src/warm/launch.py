@@ -36,7 +36,7 @@ def warm_server(*, with_tracking: bool) -> Iterator[str]:
     try:
         try:
             folder = tempfile.mkdtemp(prefix="pipeline-warm-")
-            process = _start(folder, with_tracking=with_tracking)
+            process = start_server(folder, owner=os.getpid(), with_tracking=with_tracking, outlives=False)
         except OSError as error:
             # No room for a folder, a socket or a process; the stages need neither.
             logger.debug("no warm server: %s", error)
@@ -65,8 +65,19 @@ def is_possible() -> bool:
     return True
 
 
-def _start(folder: str, *, with_tracking: bool) -> "subprocess.Popen[bytes]":
-    """Start a server on a socket that exists already: whoever comes early waits."""
+def start_server(folder: str, *, owner: int, with_tracking: bool, outlives: bool) -> "subprocess.Popen[bytes]":
+    """Start a server on a socket that exists already: whoever comes early waits.
+
+    Args:
+        folder: An empty folder of this user alone, which the server deletes when it ends.
+        owner: The process that it serves, and whose end it ends with.
+        with_tracking: Whether the stages are recorded.
+        outlives: Whether a stage goes on to its end when the owner is gone, as it would
+            under DVC; the server then ends with the stage.
+
+    Raises:
+        OSError: There is no room for a socket or a process.
+    """
     from src.warm.client import SOCKET
 
     directory = os.open(folder, os.O_PATH | os.O_DIRECTORY)
@@ -75,13 +86,12 @@ def _start(folder: str, *, with_tracking: bool) -> "subprocess.Popen[bytes]":
             # As the client connects: the folder's own name may be too long for an address.
             listener.bind(f"/proc/self/fd/{directory}/{SOCKET}")
             listener.listen()
-            tracking = "tracking" if with_tracking else "no-tracking"
-            arguments = [str(listener.fileno()), str(os.getpid()), folder, tracking]
+            switches = ["tracking"] * with_tracking + ["outlives"] * outlives
             environ = dict(os.environ)
             # A server is nobody's client.
             environ.pop(names.PIPELINE_WARM, None)
             return subprocess.Popen(
-                [sys.executable, "-m", "src.warm.server", *arguments],
+                [sys.executable, "-m", "src.warm.server", str(listener.fileno()), str(owner), folder, *switches],
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
 
-from src.warm.client import GO, HELLO, LENGTH, NO, STATUS, peer_of
+from src.warm.client import GO, HELLO, LENGTH, NO, STATUS
 from src.warm.fork import become
 from src.warm.preload import TRACKING, Code, is_threaded, load, preloading, steps
+from src.warm.processes import ancestors, peer_of
 from src.warm.settings import process_settings
 
 # A client that has been greeted has its request at hand.
@@ -43,11 +44,13 @@ class Server:
     Args:
         listener: Where clients connect.
         owner: The process.
+        outlives: Whether a fork goes on to its end when the owner is gone.
     """
 
-    def __init__(self, listener: socket.socket, owner: int) -> None:
+    def __init__(self, listener: socket.socket, owner: int, *, outlives: bool) -> None:
         self._listener = listener
         self._owner = owner
+        self._outlives = outlives
         self._ending = os.pidfd_open(owner)
         self._is_over = False
         # Before anything is imported: what changes meanwhile is imported anew.
@@ -66,13 +69,15 @@ class Server:
                 while self._step(0):
                     pass
             if self._is_over:
-                return
-        while not self._is_over:
+                break
+        while not self._is_over or (self._outlives and self._jobs):
             self._step(None)
 
     def _step(self, milliseconds: int | None) -> bool:
         """Wait for one thing to happen, and do what it asks for; gives False if nothing did."""
-        waiting: dict[int, Callable[[], None]] = {self._ending: self._stop, self._listener.fileno(): self._accept}
+        waiting: dict[int, Callable[[], None]] = {}
+        if not self._is_over:
+            waiting |= {self._ending: self._stop, self._listener.fileno(): self._accept}
         for job in self._jobs:
             waiting[job.ending] = partial(self._finish, job)
             waiting[job.client.fileno()] = partial(self._hear, job)
@@ -143,16 +148,6 @@ class Server:
         job.client.close()
 
 
-def ancestors(pid: int) -> set[int]:
-    """Find the processes above a process, itself included."""
-    found: set[int] = set()
-    while pid and pid not in found:
-        found.add(pid)
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - pathlib is slower
-            pid = int(file.read().rpartition(")")[2].split()[1])
-    return found
-
-
 def _receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
     head, files, _, _ = socket.recv_fds(client, LENGTH.size, 3)
     try:
@@ -173,11 +168,12 @@ def _receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 
 def main(arguments: list[str]) -> NoReturn:
-    """Serve; the arguments are the listening socket, the owner, the folder to delete at the end, and what to import."""
-    listener, owner, folder, tracking = arguments
+    """Serve; the arguments are the listening socket, the owner, the folder to delete at the end, and switches."""
+    listener, owner, folder, *switches = arguments
     code = 1
     try:
-        Server(socket.socket(fileno=int(listener)), int(owner)).serve(with_tracking=tracking == "tracking")
+        server = Server(socket.socket(fileno=int(listener)), int(owner), outlives="outlives" in switches)
+        server.serve(with_tracking="tracking" in switches)
         code = 0
     finally:
         shutil.rmtree(folder, ignore_errors=True)

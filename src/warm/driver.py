@@ -1,0 +1,53 @@
+"""The warm server of a bare `dvc repro`: its first stage starts it, and it ends with that DVC process."""
+
+import os
+import shutil
+from pathlib import Path
+
+from src.config.yaml_file import read_yaml
+from src.errors import ConfigError
+from src.tracking.names import COLD
+from src.tracking.rwlock import read_writers
+from src.warm.processes import ancestors, started_at
+
+
+def server_of_driver() -> str:
+    """Find the server of the DVC process that runs this stage, and start it if this is the first.
+
+    Returns:
+        Its folder, or `0` if no DVC runs this stage or there is no way.
+    """
+    root = Path.cwd()
+    writers = read_writers(root)
+    driver = next((pid for pid in ancestors(os.getpid()) if pid in writers), None)
+    if driver is None:
+        return COLD
+    folder = root / ".dvc" / "tmp" / f"pipeline-warm-{driver}-{started_at(driver)}"
+    try:
+        folder.mkdir(0o700)
+    except FileExistsError:
+        # Whoever finds no server in it runs by itself.
+        return str(folder)
+    except OSError:
+        return COLD
+    from src.warm.launch import is_possible, start_server
+
+    try:
+        if is_possible():
+            server = start_server(str(folder), owner=driver, with_tracking=_is_tracked(root), outlives=True)
+            # It lives longer than this process, which Popen would warn of.
+            server.returncode = 0
+            return str(folder)
+    except OSError:
+        # No room for a socket or a process, or a file system without sockets.
+        pass
+    shutil.rmtree(folder, ignore_errors=True)
+    return COLD
+
+
+def _is_tracked(root: Path) -> bool:
+    try:
+        return bool(read_yaml(root / "params.yaml")["tracking"]["enabled"])
+    except (ConfigError, LookupError, TypeError):
+        # The stage says what is wrong with it.
+        return True
