@@ -18,6 +18,7 @@ from src.config.sources import TableFile
 from src.data.arrow import to_table
 from src.data.conform import conform
 from src.data.csv_options import UNREADABLE, csv_options, wrong_encoding
+from src.data.files import open_parquet
 from src.data.read_file import COMPRESSIONS, PARQUET_SUFFIXES, TEXT_SUFFIXES, open_plain, opener_of
 from src.data.schema import Columns
 from src.errors import DataError
@@ -103,7 +104,7 @@ def _read_pieces(
     opener, kind = opener_of(path)
     try:
         if kind in PARQUET_SUFFIXES:
-            with pq.ParquetFile(path) as file:
+            with open_parquet(path) as file:
                 _check_columns(path, file.schema_arrow.names, names)
                 for batch in file.iter_batches(chunk_rows, columns=names):
                     yield to_table(pa.Table.from_batches([batch]), str(path))[names]

@@ -17,6 +17,20 @@ logger = logging.getLogger(__name__)
 # A part is encoded in memory before it is written; a quarter of it would take twice the time,
 # as each column of each part is first tried with a dictionary.
 ROWS_OF_A_PART = 1_048_576
+READ_BYTES = 2**20
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """Open a Parquet file so that a part of it is decoded as it is read: pyarrow would first read all of the part.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: It cannot be read.
+        pa.ArrowInvalid: It is not Parquet.
+    """
+    return pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_BYTES)
 
 
 def read_table(path: Path, made_by: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -35,7 +49,7 @@ def read_table(path: Path, made_by: str, columns: Sequence[str] | None = None) -
     """
     again = f"stage {made_by} makes it: run `dvc repro {made_by}`"
     try:
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path) as file:
             known = None if columns is None else [name for name in file.schema_arrow.names if name in set(columns)]
             table = file.read(columns=known, use_pandas_metadata=False)
         frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)

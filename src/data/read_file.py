@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from src.config.sources import TableFile
 from src.data.arrow import to_table
 from src.data.csv_options import UNREADABLE, csv_options, first_line, wrong_encoding
+from src.data.files import READ_BYTES, open_parquet
 from src.errors import DataError
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
@@ -65,8 +66,7 @@ def _read(path: Path, how: TableFile, as_text: set[str], name: str) -> pa.Table:
         return _read_parts(path, name)
     opener, kind = opener_of(path)
     if kind in PARQUET_SUFFIXES and opener is open_plain:
-        # Not the whole file at once, but each part of it.
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path) as file:
             return file.read()
     if kind not in TEXT_SUFFIXES:
         known = ", ".join((*TEXT_SUFFIXES, *PARQUET_SUFFIXES))
@@ -100,7 +100,12 @@ def _read_parts(folder: Path, name: str) -> pa.Table:
         schema = pa.unify_schemas(schemas, promote_options="permissive")
     except pa.ArrowTypeError as error:
         raise DataError(f"{name}: its parts hold different types: {first_line(error)}.") from None
-    return pa_dataset.dataset([str(part) for part in parts], schema=schema, format="parquet").to_table()
+    # As `open_parquet` does.
+    bit_by_bit = pa_dataset.ParquetFragmentScanOptions(
+        use_buffered_stream=True, buffer_size=READ_BYTES, pre_buffer=False
+    )
+    kind = pa_dataset.ParquetFileFormat(default_fragment_scan_options=bit_by_bit)
+    return pa_dataset.dataset([str(part) for part in parts], schema=schema, format=kind).to_table()
 
 
 def find_parts(folder: Path) -> list[Path]:

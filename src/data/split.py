@@ -22,7 +22,8 @@ def split_table(table: pd.DataFrame, base: Base, settings: DataSplit) -> tuple[p
     """Divide rows in two.
 
     Args:
-        table: Featurized rows with their target, shape (n_rows, n_columns).
+        table: Featurized rows with their target, shape (n_rows, n_columns). It is used up: each
+            column leaves it when it is divided, so that there is only one column twice.
         base: The section `base`.
         settings: The section `data_split`.
 
@@ -33,23 +34,37 @@ def split_table(table: pd.DataFrame, base: Base, settings: DataSplit) -> tuple[p
         DataError: A part would have no rows or lack a class, a row has no date or group,
             or the table has no column of that name.
     """
-    _, y = split_target(table, base.target_column, base.task)
+    y = split_target(table, base.target_column, base.task)[1]
     split, test_size, random_state = settings.split, settings.test_size, base.random_state
+    if split.kind == "stratified":
+        check_class_counts(y, at_least=2, reason="a stratified split")
+    # Sorted numbers are the same strata as the labels, found much faster in a million texts, and smaller.
+    classes = pd.factorize(y, sort=True) if base.task == "classification" else None
+    del y
     if isinstance(split, TimeSplit):
         test = _newest(_complete(table, split.column), test_size)
     elif isinstance(split, GroupSplit):
         test = _whole_groups(_complete(table, split.column), test_size, random_state)
-    elif split.kind == "random":
-        test = _at_random(len(table), None, test_size, random_state)
     else:
-        check_class_counts(y, at_least=2, reason="a stratified split")
-        # Sorted numbers are the same strata as the labels, and found much faster in a million texts.
-        test = _at_random(len(table), pd.factorize(y, sort=True)[0], test_size, random_state)
+        strata = classes[0] if classes and split.kind == "stratified" else None
+        test = _at_random(len(table), strata, test_size, random_state)
     in_test = np.zeros(len(table), dtype=bool)
     in_test[test] = True
-    if base.task == "classification":
-        _check_classes(y, in_test, test_size, strict=split.kind == "stratified")
-    return table[~in_test], table[in_test]
+    if classes:
+        _check_classes(*classes, in_test, test_size, strict=split.kind == "stratified")
+    return _divide(table, in_test)
+
+
+def _divide(table: pd.DataFrame, in_test: NDArray[np.bool_]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    train, test, index = {}, {}, table.index
+    for name in list(table.columns):
+        # Not the column itself: each of its parts would get an index of its own.
+        values = table.pop(name).array
+        train[name], test[name] = values[~in_test], values[in_test]
+    return (
+        pd.DataFrame(train, index=index[~in_test], copy=False),
+        pd.DataFrame(test, index=index[in_test], copy=False),
+    )
 
 
 def _at_random(n_rows: int, strata: NDArray[Any] | None, test_size: float, random_state: int) -> Rows:
@@ -113,9 +128,10 @@ def _complete(table: pd.DataFrame, name: str) -> pd.Series:
     return column
 
 
-def _check_classes(y: NDArray[Any], in_test: NDArray[np.bool_], test_size: float, strict: bool) -> None:
+def _check_classes(
+    codes: NDArray[np.intp], labels: Any, in_test: NDArray[np.bool_], test_size: float, strict: bool
+) -> None:
     """Refuse a class that only the test has, and, where parts are to be alike, one that it lacks."""
-    codes, labels = pd.factorize(y)
     n_train = np.bincount(codes[~in_test], minlength=len(labels))
     n_test = np.bincount(codes[in_test], minlength=len(labels))
     lacking = labels[(n_train == 0) | (n_test == 0)]

@@ -25,7 +25,8 @@ def split(
             **{f"{name}_path": f"{name}.parquet" for name in ("train", "test", "traps")},
         }
     )
-    return split_table(table, base, settings)
+    # It uses its table up.
+    return split_table(table.copy(), base, settings)
 
 
 def make_table(**n_rows: int) -> pd.DataFrame:

@@ -1,0 +1,38 @@
+"""Tables are read, featurized, divided and written with about two copies of them in memory."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.stages import CHANGES, TABLE
+from benchmarks.tables import write_table
+from benchmarks.workspace import Workspace
+from tests.pipeline.clone import Clone
+
+N_ROWS, N_CATEGORIES = 1_000_000, 5
+RUN = """
+import re
+from pathlib import Path
+from src.config.load import load_config
+from src.stages.{stage} import {stage}
+
+def kilobytes(what):
+    return int(re.search(rf"{{what}}:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+config = load_config(Path("params.yaml"))
+before = kilobytes("VmRSS")
+{stage}(config)
+print((kilobytes("VmHWM") - before) * 1024)
+"""
+
+
+@pytest.mark.slow
+def test_stages_hold_about_two_copies_of_a_large_table(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "clone", CHANGES)
+    size = int(write_table(workspace.path / TABLE, N_ROWS, N_CATEGORIES).memory_usage(deep=True).sum())
+    copies = {}
+    for stage in ("data_load", "featurize", "data_split"):
+        output = Clone(workspace.path).run(sys.executable, "-c", RUN.format(stage=stage), PYTHONPATH=".").stdout
+        copies[stage] = int(output.splitlines()[-1]) / size
+    assert max(copies.values()) < 2.6, copies
