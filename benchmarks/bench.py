@@ -17,7 +17,7 @@ import yaml
 from benchmarks.report import describe_machine, write_report
 from benchmarks.stages import measure_stages
 from benchmarks.tables import write_table
-from benchmarks.workspace import FLOOR, LAUNCHER, ROOT, Cost, Workspace
+from benchmarks.workspace import BARE, FLOOR, LAUNCHER, ROOT, Cost, Workspace
 
 RESULTS = ROOT / "benchmarks" / "results.json"
 SIZES = {"100k": 100_000, "1M": 1_000_000, "5M": 5_000_000}
@@ -71,6 +71,7 @@ def measure_iris(folder: Path, n_runs: int) -> dict[str, Any]:
             "floor": lambda: workspace.run(*FLOOR),
             "forced": lambda: workspace.run(*LAUNCHER, "-f"),
             "forced_cold": lambda: workspace.run(*LAUNCHER, "-f", **COLD),
+            "bare": lambda: workspace.run(*BARE, "-f"),
             "one_param": change_one_param,
             "nothing": lambda: workspace.run(*LAUNCHER),
         },

@@ -42,8 +42,8 @@ def measure_stages(folder: Path, n_runs: int, n_rows: int = 1_000_000) -> dict[s
     """Run all stages, and the same work by the libraries alone, in turn, each in a process of its own.
 
     Returns:
-        Medians of the seconds without the fit, and the peak memory of the largest stage, in MB,
-        beside that of the table.
+        Medians of the seconds without the fit, and of the peak memory of each stage, in MB, beside
+        the size of the table.
     """
     workspace = Workspace(folder, CHANGES)
     table = write_table(workspace.path / TABLE, n_rows, len(CATEGORIES))
@@ -55,9 +55,9 @@ def measure_stages(folder: Path, n_runs: int, n_rows: int = 1_000_000) -> dict[s
         stages.append({name: _in_a_process(_run_stage, str(workspace.path), name) for name in STAGES})
         sys.stderr.write(f"  bare: {bare[-1][0]:.2f} s; " + "; ".join(_tell(stages[-1])) + "\n")
     seconds = [sum(cost for cost, _ in run.values()) for run in stages]
-    peaks = [max(peak for _, peak in run.values()) for run in stages]
     return {
-        "stages": {"seconds": statistics.median(seconds), "megabytes": statistics.median(peaks)},
+        "stages": {"seconds": statistics.median(seconds)},
+        "peaks": {name: statistics.median(run[name][1] for run in stages) for name in STAGES},
         "bare": {
             "seconds": statistics.median(cost for cost, _ in bare),
             "megabytes": statistics.median(peak for _, peak in bare),

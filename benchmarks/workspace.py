@@ -13,6 +13,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 LAUNCHER = ("-m", "src.utils.start_pipeline")
+BARE = ("-m", "dvc", "repro")
 FLOOR = ("-m", "benchmarks.floor")
 IDENTITY = {
     f"GIT_{role}_{field}": value

@@ -8,6 +8,7 @@ import pytest
 from tests.tracking.conftest import repository, root, store, templates  # noqa: F401 - fixtures of both folders
 
 FakeDvc = Callable[[str], None]
+REAL_PYTHON = sys.executable
 
 
 @pytest.fixture(autouse=True)
@@ -21,13 +22,26 @@ def _restore_logging() -> Iterator[None]:
         logger.setLevel(level)
 
 
+# As src.utils.dvc_main does: wait for the word, and go on as DVC.
+WAIT = """
+import json, os, sys
+script, number, *arguments = sys.argv[1:]
+with open(int(number)) as pipe:
+    word = pipe.read()
+if word:
+    os.execve("/bin/sh", ["sh", script, "-m", "dvc", *arguments], os.environ | json.loads(word))
+"""
+
+
 @pytest.fixture
 def fake_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDvc:
     """Run a shell script where `python -m dvc` would run; its arguments begin with `-m dvc`."""
 
     def install(script: str) -> None:
-        path = tmp_path / "fake-python"
-        path.write_text(f"#!/bin/sh\n{script}\n")
+        path, wait = tmp_path / "fake-python", tmp_path / "wait.py"
+        wait.write_text(WAIT)
+        waiting = f'exec {REAL_PYTHON} "{wait}" "$0" "$@"'
+        path.write_text(f'#!/bin/sh\nif [ "$2" = src.utils.dvc_main ]; then shift 2; {waiting}; fi\n{script}\n')
         path.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(path))
         # Else it would also run where the warm server would.

@@ -43,9 +43,9 @@ def test_exit_code_is_dvcs_own(fake_dvc: FakeDvc, code: int) -> None:
 
 
 def test_dvc_gets_its_arguments_and_environment(fake_dvc: FakeDvc, tmp_path: Path) -> None:
-    fake_dvc('shift 3; echo "$@ $COLOUR" > "$OUT"')
+    fake_dvc('echo "$@ $COLOUR" > "$OUT"')
     run_dvc(["repro", "-f", "a b"], {"PATH": os.environ["PATH"], "OUT": str(tmp_path / "out"), "COLOUR": "red"})
-    assert (tmp_path / "out").read_text() == "repro -f a b red\n"
+    assert (tmp_path / "out").read_text() == "-m dvc repro -f a b red\n"
 
 
 def test_real_dvc_is_the_one_of_this_python(capfd: pytest.CaptureFixture[str]) -> None:
