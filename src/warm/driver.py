@@ -4,8 +4,6 @@ import os
 import shutil
 from pathlib import Path
 
-from src.config.yaml_file import read_yaml
-from src.errors import ConfigError
 from src.tracking.names import COLD
 from src.tracking.rwlock import read_writers
 from src.warm.processes import ancestors, started_at
@@ -34,7 +32,7 @@ def server_of_driver() -> str:
 
     try:
         if is_possible():
-            server = start_server(str(folder), owner=driver, with_tracking=_is_tracked(root), outlives=True)
+            server = start_server(str(folder), owner=driver, outlives=True)
             # It lives longer than this process, which Popen would warn of.
             server.returncode = 0
             return str(folder)
@@ -43,11 +41,3 @@ def server_of_driver() -> str:
         pass
     shutil.rmtree(folder, ignore_errors=True)
     return COLD
-
-
-def _is_tracked(root: Path) -> bool:
-    try:
-        return bool(read_yaml(root / "params.yaml")["tracking"]["enabled"])
-    except (ConfigError, LookupError, TypeError):
-        # The stage says what is wrong with it.
-        return True

@@ -19,11 +19,8 @@ PATIENCE_SECONDS = 2.0
 
 
 @contextmanager
-def warm_server(*, with_tracking: bool) -> Iterator[str]:
+def warm_server() -> Iterator[str]:
     """Start a server in the background, and end it.
-
-    Args:
-        with_tracking: Whether the stages are recorded.
 
     Yields:
         What `PIPELINE_WARM` tells a stage: the folder of the server, or `0` where there is
@@ -36,7 +33,7 @@ def warm_server(*, with_tracking: bool) -> Iterator[str]:
     try:
         try:
             folder = tempfile.mkdtemp(prefix="pipeline-warm-")
-            process = start_server(folder, owner=os.getpid(), with_tracking=with_tracking, outlives=False)
+            process = start_server(folder, owner=os.getpid(), outlives=False)
         except OSError as error:
             # No room for a folder, a socket or a process; the stages need neither.
             logger.debug("no warm server: %s", error)
@@ -65,13 +62,12 @@ def is_possible() -> bool:
     return True
 
 
-def start_server(folder: str, *, owner: int, with_tracking: bool, outlives: bool) -> "subprocess.Popen[bytes]":
+def start_server(folder: str, *, owner: int, outlives: bool) -> "subprocess.Popen[bytes]":
     """Start a server on a socket that exists already: whoever comes early waits.
 
     Args:
         folder: An empty folder of this user alone, which the server deletes when it ends.
         owner: The process that it serves, and whose end it ends with.
-        with_tracking: Whether the stages are recorded.
         outlives: Whether a stage goes on to its end when the owner is gone, as it would
             under DVC; the server then ends with the stage.
 
@@ -86,12 +82,19 @@ def start_server(folder: str, *, owner: int, with_tracking: bool, outlives: bool
             # As the client connects: the folder's own name may be too long for an address.
             listener.bind(f"/proc/self/fd/{directory}/{SOCKET}")
             listener.listen()
-            switches = ["tracking"] * with_tracking + ["outlives"] * outlives
             environ = dict(os.environ)
             # A server is nobody's client.
             environ.pop(names.PIPELINE_WARM, None)
             return subprocess.Popen(
-                [sys.executable, "-m", "src.warm.server", str(listener.fileno()), str(owner), folder, *switches],
+                [
+                    sys.executable,
+                    "-m",
+                    "src.warm.server",
+                    str(listener.fileno()),
+                    str(owner),
+                    folder,
+                    *["outlives"] * outlives,
+                ],
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

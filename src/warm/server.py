@@ -11,8 +11,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
+from src.config.yaml_file import read_yaml
+from src.errors import ConfigError
 from src.warm.client import GO, HELLO, LENGTH, NO, STATUS
 from src.warm.fork import become
 from src.warm.preload import TRACKING, Code, is_threaded, load, preloading, steps
@@ -58,9 +61,9 @@ class Server:
         self._settings = process_settings()
         self._jobs: list[Job] = []
 
-    def serve(self, *, with_tracking: bool) -> None:
+    def serve(self) -> None:
         """Import, and serve meanwhile and then, until the owner ends."""
-        names = steps(with_tracking=with_tracking)
+        names = steps(with_tracking=_is_tracked(Path("params.yaml")))
         for name in names:
             with preloading():
                 load(name)
@@ -167,13 +170,21 @@ def _receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
     return request, files
 
 
+def _is_tracked(config: Path) -> bool:
+    try:
+        return bool(read_yaml(config)["tracking"]["enabled"])
+    except (ConfigError, LookupError, TypeError):
+        # The stage says what is wrong with it.
+        return True
+
+
 def main(arguments: list[str]) -> NoReturn:
     """Serve; the arguments are the listening socket, the owner, the folder to delete at the end, and switches."""
     listener, owner, folder, *switches = arguments
     code = 1
     try:
         server = Server(socket.socket(fileno=int(listener)), int(owner), outlives="outlives" in switches)
-        server.serve(with_tracking="tracking" in switches)
+        server.serve()
         code = 0
     finally:
         shutil.rmtree(folder, ignore_errors=True)

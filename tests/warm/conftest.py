@@ -69,6 +69,8 @@ class Workshop:
 def copy_code(path: Path) -> None:
     shutil.copytree(ROOT / "src", path / "src", ignore=shutil.ignore_patterns("__pycache__"))
     (path / "src" / "stages" / "probe.py").write_text(PROBE)
+    # The server need not import MLflow.
+    (path / "params.yaml").write_text("tracking: {enabled: false}\n")
 
 
 @contextlib.contextmanager
@@ -78,7 +80,7 @@ def start_workshop(path: Path, **variables: str) -> Iterator[Workshop]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | variables
     with contextlib.ExitStack() as stack:
         with mock.patch.dict(os.environ, environ, clear=True), contextlib.chdir(path):
-            server = stack.enter_context(warm_server(with_tracking=False))
+            server = stack.enter_context(warm_server())
         yield Workshop(path, server, environ)
 
 

@@ -23,7 +23,7 @@ SLEEP = "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)"
 LAUNCHER = """
 import os, subprocess, sys
 from src.warm.launch import warm_server
-with warm_server(with_tracking=False) as server:
+with warm_server() as server:
     print(server, flush=True)
     command = [sys.executable, "-m", "src.stages.probe", sys.argv[1]]
     sys.exit(subprocess.run(command, env=os.environ | {"PIPELINE_WARM": server}).returncode)
@@ -252,20 +252,20 @@ def in_environment(**variables: str) -> Iterator[None]:
 
 def test_one_variable_turns_it_off() -> None:
     before = psutil.Process().children()
-    with in_environment(PIPELINE_WARM="0"), warm_server(with_tracking=False) as server:
+    with in_environment(PIPELINE_WARM="0"), warm_server() as server:
         assert server == "0"
         assert psutil.Process().children() == before
 
 
 def test_folder_for_the_socket_that_cannot_be_made_costs_only_the_warmth(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/proc/no/such/folder")
-    with warm_server(with_tracking=False) as server:
+    with warm_server() as server:
         assert server == "0"
 
 
 def test_platform_without_the_means_costs_only_the_warmth(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    with warm_server(with_tracking=False) as server:
+    with warm_server() as server:
         assert server == "0"
 
 
