@@ -91,19 +91,18 @@ def _line(costs: dict[str, Any], work: str, _group: str, measured: str, base: st
 
 
 def _lines_of_stages(costs: dict[str, Any]) -> list[str]:
-    stages, bare, table = costs["stages"], costs["bare"], costs["table"]["megabytes"]
-    peaks = costs["peaks"]
+    stages, bare, peaks = costs["stages"]["seconds"], costs["bare"], costs["peaks"]
     others = max(peak for name, peak in peaks.items() if name != "train")
-    seconds = stages["seconds"] / bare["seconds"]
+    train, whole, table = peaks["train"], bare["megabytes"], costs["table"]["megabytes"]
+    rows = [
+        ("1M × 25 columns, all stages but the fit", stages, "bare libraries", bare["seconds"], STAGES_BAR, ".2f", ""),
+        ("peak memory of its train, with the fit", train, "bare libraries", whole, None, ".0f", " MB"),
+        ("the same", train, "the table", table, TABLE_BAR, ".0f", " MB"),
+        ("peak memory of its other stages, imports too", others, "the table", table, TABLE_BAR, ".0f", " MB"),
+    ]
     return [
-        f"| 1M × 25 columns, all stages but the fit | {stages['seconds']:.2f} | bare libraries, {bare['seconds']:.2f} "
-        f"| {seconds:.2f} | {_mark(seconds, STAGES_BAR)} |",
-        f"| peak memory of its train, with the fit | {peaks['train']:.0f} MB | bare libraries, {bare['megabytes']:.0f} MB "
-        f"| {peaks['train'] / bare['megabytes']:.2f} |  |",
-        *(
-            f"| {what} | {peak:.0f} MB | the table, {table:.0f} MB | {peak / table:.2f} | {_mark(peak / table, TABLE_BAR)} |"
-            for what, peak in (("the same", peaks["train"]), ("peak memory of its other stages, imports too", others))
-        ),
+        f"| {work} | {cost:{form}}{unit} | {label}, {base:{form}}{unit} | {cost / base:.2f} | {_mark(cost / base, bar)} |"
+        for work, cost, label, base, bar, form, unit in rows
     ]
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from src.config.yaml_file import read_yaml
+from src.errors import ConfigError
 from src.tracking.store import QUIET
 from src.warm.settings import CODE
 
@@ -38,9 +40,9 @@ TABLES = (
     "src.stages.data_load",
     "src.stages.featurize",
     "sklearn.datasets",
-    "src.stages.data_split",
 )
-MODELS = (
+SPLITTING = ("src.stages.data_split",)
+TRAINING = (
     "src.stages.train",
     "pandas.core.methods.to_dict",
     "pandas.io.formats.csvs",
@@ -49,6 +51,19 @@ MODELS = (
     "narwhals._pandas_like.namespace",
     "narwhals._pandas_like.group_by",
     "encodings.cp437",
+)
+LOGGED_MODELS = (
+    # It looks through all installed packages for a warning about the versions that a model names.
+    # The longest step by far, when the first stage has just begun and the next is far off.
+    "mlflow.utils.requirements_utils:_init_packages_to_modules_map",
+    "mlflow.sklearn",
+    "mlflow.models.display_utils",
+    "mlflow.pyfunc.scoring_server",
+    "mlflow.pyfunc.utils.environment",
+    "mlflow.utils.search_logged_model_utils",
+    "skops.io",
+)
+EVALUATION = (
     "src.stages.evaluate",
     "PIL.PngImagePlugin",
     "PIL.BmpImagePlugin",
@@ -56,23 +71,27 @@ MODELS = (
     "PIL.JpegImagePlugin",
     "PIL.PpmImagePlugin",
 )
-LOGGED_MODELS = (
-    "mlflow.sklearn",
-    "mlflow.models.display_utils",
-    "mlflow.pyfunc.scoring_server",
-    "mlflow.pyfunc.utils.environment",
-    "mlflow.utils.search_logged_model_utils",
-    "skops.io",
-    # It looks through all installed packages for a warning about the versions that a model names.
-    "mlflow.utils.requirements_utils:_init_packages_to_modules_map",
-)
 # Of a pool that was started before a fork, the fork has no thread: none may be started.
 NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 
 
-def steps(*, with_tracking: bool) -> list[str]:
-    """List the modules to import, in order; a function of one stands behind a colon."""
-    return [*(TRACKING if with_tracking else ()), *TABLES, *MODELS, *(LOGGED_MODELS if with_tracking else ())]
+def steps(*, with_tracking: bool) -> list[tuple[str, ...]]:
+    """List the modules to import, in order, in groups: a stage needs its group and those before.
+
+    A function to call stands behind a colon.
+    """
+    if with_tracking:
+        return [TRACKING, TABLES, SPLITTING, (*LOGGED_MODELS, *TRAINING), EVALUATION]
+    return [TABLES, SPLITTING, TRAINING, EVALUATION]
+
+
+def is_tracked(config: Path) -> bool:
+    """Tell whether the settings have the stages recorded."""
+    try:
+        return bool(read_yaml(config)["tracking"]["enabled"])
+    except (ConfigError, LookupError, TypeError):
+        # The stage says what is wrong with it.
+        return True
 
 
 @contextmanager

@@ -14,11 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from src.config.yaml_file import read_yaml
-from src.errors import ConfigError
 from src.warm.client import GO, HELLO, LENGTH, NO, STATUS
 from src.warm.fork import become
-from src.warm.preload import TRACKING, Code, is_threaded, load, preloading, steps
+from src.warm.preload import Code, is_threaded, is_tracked, load, preloading, steps
 from src.warm.processes import ancestors, peer_of
 from src.warm.settings import process_settings
 
@@ -60,21 +58,27 @@ class Server:
         self._code = Code()
         self._settings = process_settings()
         self._jobs: list[Job] = []
+        # What is still to be imported, and how much of it may be left when a module is asked for.
+        self._left: list[str] = []
+        self._n_left_for: dict[str, int] = {}
 
     def serve(self) -> None:
         """Import, and serve meanwhile and then, until the owner ends."""
-        names = steps(with_tracking=_is_tracked(Path("params.yaml")))
-        for name in names:
-            with preloading():
-                load(name)
-            # Without MLflow a fork would have to import it, and this process does already.
-            if name not in TRACKING or name == TRACKING[-1]:
-                while self._step(0):
-                    pass
-            if self._is_over:
-                break
+        groups = steps(with_tracking=is_tracked(Path("params.yaml")))
+        self._left = [name for group in groups for name in group]
+        n_left = len(self._left)
+        for group in groups:
+            n_left -= len(group)
+            self._n_left_for |= dict.fromkeys(group, n_left)
+        while self._left and not self._is_over:
+            if not self._step(0):
+                self._load_next()
         while not self._is_over or (self._outlives and self._jobs):
             self._step(None)
+
+    def _load_next(self) -> None:
+        with preloading():
+            load(self._left.pop(0))
 
     def _step(self, milliseconds: int | None) -> bool:
         """Wait for one thing to happen, and do what it asks for; gives False if nothing did."""
@@ -120,6 +124,9 @@ class Server:
             client.close()
 
     def _fork(self, client: socket.socket, client_pid: int, request: dict[str, Any], files: list[int]) -> Job:
+        # A fork that imports by itself what comes next here takes longer than to wait for it.
+        while len(self._left) > self._n_left_for.get(request["module"], 0):
+            self._load_next()
         server = os.getpid()
         pid = os.fork()
         if pid == 0:
@@ -168,14 +175,6 @@ def _receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
             os.close(file)
         raise
     return request, files
-
-
-def _is_tracked(config: Path) -> bool:
-    try:
-        return bool(read_yaml(config)["tracking"]["enabled"])
-    except (ConfigError, LookupError, TypeError):
-        # The stage says what is wrong with it.
-        return True
 
 
 def main(arguments: list[str]) -> NoReturn:

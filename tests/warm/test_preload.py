@@ -14,10 +14,11 @@ from tests.pipeline.conftest import clone, template  # noqa: F401 - fixtures of 
 RUN = """
 import json, os, runpy, sys
 from src.warm.preload import load, preloading, set_pools, steps
+names = [name for group in steps(with_tracking=True) for name in group]
 with preloading():
-    for name in steps(with_tracking=True):
+    for name in names:
         load(name)
-missing = [name for name in steps(with_tracking=True) if name.partition(":")[0] not in sys.modules]
+missing = [name for name in names if name.partition(":")[0] not in sys.modules]
 import mlflow.utils.requirements_utils as requirements
 assert requirements._PACKAGES_TO_MODULES, "a fork has to look for all packages itself"
 n_threads = len(os.listdir("/proc/self/task"))
