@@ -101,8 +101,9 @@ def _lines_of_stages(costs: dict[str, Any]) -> list[str]:
         ("peak memory of its other stages, imports too", others, "the table", table, TABLE_BAR, ".0f", " MB"),
     ]
     return [
-        f"| {work} | {cost:{form}}{unit} | {label}, {base:{form}}{unit} | {cost / base:.2f} | {_mark(cost / base, bar)} |"
+        f"| {work} | {cost:{form}}{unit} | {label}, {base:{form}}{unit} | {ratio:.2f} | {_mark(ratio, bar)} |"
         for work, cost, label, base, bar, form, unit in rows
+        for ratio in [cost / base]
     ]
 
 

@@ -44,8 +44,10 @@ def main(number: int, arguments: list[str]) -> int:
         number: A pipe to read further variables from, as JSON. If it ends before, nothing is run.
         arguments: Those of DVC.
     """
-    # Until then there is nothing to tell of an interruption.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Until then there is nothing to tell of an interruption. Whoever ignores it, as in the background, still does.
+    handler = signal.getsignal(signal.SIGINT)
+    if handler == signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     for name in MODULES:
         # What is wrong with it DVC shall say.
         with suppress(ImportError):
@@ -55,7 +57,7 @@ def main(number: int, arguments: list[str]) -> int:
     if not word:
         return 1
     os.environ |= json.loads(word)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, handler)
     from dvc.cli import main as run_dvc
 
     sys.argv = ["dvc", *arguments]

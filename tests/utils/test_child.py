@@ -169,3 +169,17 @@ def test_interrupted_while_it_imports_says_nothing(capfd: pytest.CaptureFixture[
         dvc.send_signal(signal.SIGINT)
         assert run({}) == ChildResult(128 + signal.SIGINT)
     assert capfd.readouterr() == ("", "")
+
+
+def test_ctrl_c_that_is_ignored_stays_ignored(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], cwd=tmp_path, check=True)
+    ask = f"{sys.executable} -c 'import signal; print(int(signal.getsignal(2)))'"
+    (tmp_path / "dvc.yaml").write_text(f'stages: {{say: {{cmd: "{ask}"}}}}\n')
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        environ = os.environ | {"PYTHONPATH": str(ROOT)}
+        with contextlib.chdir(tmp_path), prepared_dvc(["repro", "--quiet"], environ) as run:
+            assert run({}) == ChildResult(0)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capfd.readouterr().out == f"{int(signal.SIG_IGN)}\n"
