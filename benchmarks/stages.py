@@ -46,9 +46,8 @@ def measure_stages(folder: Path, n_runs: int, n_rows: int = 1_000_000) -> dict[s
         the size of the table.
     """
     workspace = Workspace(folder, CHANGES)
-    table = write_table(workspace.path / TABLE, n_rows, len(CATEGORIES))
-    megabytes = float(table.memory_usage(deep=True).sum()) / 2**20
-    del table
+    # Not here: the peak memory of a process is at least that of the one which started it.
+    megabytes, _ = _in_a_process(_write_table, str(workspace.path), n_rows)
     bare, stages = [], []
     for _ in range(n_runs):
         bare.append(_in_a_process(_run_bare, str(workspace.path)))
@@ -64,6 +63,12 @@ def measure_stages(folder: Path, n_runs: int, n_rows: int = 1_000_000) -> dict[s
         },
         "table": {"megabytes": megabytes},
     }
+
+
+def _write_table(folder: str, n_rows: int) -> float:
+    """Write the table; gives its size in memory, in MB."""
+    table = write_table(Path(folder) / TABLE, n_rows, len(CATEGORIES))
+    return float(table.memory_usage(deep=True).sum()) / 2**20
 
 
 def _tell(run: dict[str, Measured]) -> list[str]:
@@ -141,7 +146,7 @@ def _time_fits() -> list[float]:
     return fits
 
 
-def _in_a_process(function: Callable[..., float], *arguments: str) -> Measured:
+def _in_a_process(function: Callable[..., float], *arguments: Any) -> Measured:
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_report, args=(sender, function, arguments))
@@ -152,6 +157,6 @@ def _in_a_process(function: Callable[..., float], *arguments: str) -> Measured:
     return result
 
 
-def _report(sender: Any, function: Callable[..., float], arguments: tuple[str, ...]) -> None:
+def _report(sender: Any, function: Callable[..., float], arguments: tuple[Any, ...]) -> None:
     seconds = function(*arguments)
     sender.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))

@@ -1,5 +1,6 @@
 """Tables to measure with: numbers, and a class that can be learned from some of them."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,3 +30,7 @@ def write_table(path: Path, n_rows: int, n_categories: int = 0) -> pd.DataFrame:
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_parquet(path, index=False)
     return table
+
+
+if __name__ == "__main__":
+    write_table(Path(sys.argv[1]), int(sys.argv[2]))

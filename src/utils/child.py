@@ -67,8 +67,9 @@ def prepared_dvc(arguments: Sequence[str], environ: Mapping[str, str]) -> Iterat
         try:
             yield functools.partial(_run, process, word)
         finally:
-            # Without the word it ends by itself.
-            word.close()
+            if not word.closed:
+                # It has begun nothing.
+                process.kill()
             process.wait()
 
 
@@ -81,7 +82,7 @@ def _run(process: "subprocess.Popen[bytes]", word: TextIO, variables: Mapping[st
     try:
         # Its exit code tells what became of one that is gone.
         with suppress(BrokenPipeError), word:
-            json.dump(dict(variables), word)
+            word.write(json.dumps(dict(variables)))
         return ChildResult(_shell_code(process.wait()))
     except _Interrupted as interrupted:
         for number in numbers:

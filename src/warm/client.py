@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from src.warm.processes import peer_of
 from src.warm.settings import process_settings, umask
@@ -25,7 +25,7 @@ from src.warm.settings import process_settings, umask
 SOCKET = "socket"
 HELLO, GO, YES, NO = b"?", b"!", b"+", b"-"
 LENGTH, STATUS = struct.Struct("!I"), struct.Struct("!i")
-# The server says hello when it has imported everything, which takes 4 s, and longer on a busy machine.
+# The server says hello between two imports, and yes when what the stage needs is there: 4 s, more on a busy machine.
 PATIENCE_SECONDS = 60.0
 # What others send to a process. The rest a process sends to itself.
 FORWARDED = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
@@ -65,11 +65,13 @@ def run_warm(folder: str, module: str, arguments: list[str], *, forward: bool = 
             socket.send_fds(connection, [LENGTH.pack(len(content))], [0, 1, 2])
             connection.sendall(content)
             with _forwarding(connection) if forward else nullcontext(list[int]()) as heard:
-                connection.sendall(GO)
                 status = None
-                if _receive(connection, 1, PATIENCE_SECONDS) == YES:
-                    # From here on the command has begun: it is not to be run again.
-                    status = _receive_status(connection)
+                # A server that will not serve resets the connection, if a signal is on its way.
+                with suppress(OSError):
+                    connection.sendall(GO)
+                    if _receive(connection, 1, PATIENCE_SECONDS) == YES:
+                        # From here on the command has begun: it is not to be run again.
+                        status = _receive_status(connection)
             if status is None:
                 # Nobody else got them.
                 for number in heard:
@@ -102,6 +104,33 @@ def _connect(folder: str) -> socket.socket:
     finally:
         os.close(directory)
     return connection
+
+
+def receive_request(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Receive what a client wants, and its stdin, stdout and stderr; for the server.
+
+    Raises:
+        OSError: The client is gone.
+        ValueError: It is not a request.
+    """
+    head, files, _, _ = socket.recv_fds(client, LENGTH.size, 3)
+    try:
+        left = LENGTH.unpack(head)[0] if len(head) == LENGTH.size else 0
+        parts = []
+        while left:
+            part = client.recv(left)
+            if not part:
+                raise ConnectionError("the client is gone")
+            parts.append(part)
+            left -= len(part)
+        request = json.loads(b"".join(parts))
+        if not isinstance(request, dict):
+            raise ValueError("not a request")
+    except (OSError, ValueError):
+        for file in files:
+            os.close(file)
+        raise
+    return request, files
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from src.tracking.names import COLD
 from src.tracking.rwlock import read_writers
 from src.warm.processes import ancestors, started_at
 
+PREFIX = "pipeline-warm-"
+
 
 def server_of_driver() -> str:
     """Find the server of the DVC process that runs this stage, and start it if this is the first.
@@ -20,14 +22,15 @@ def server_of_driver() -> str:
     driver = next((pid for pid in ancestors(os.getpid()) if pid in writers), None)
     if driver is None:
         return COLD
-    folder = root / ".dvc" / "tmp" / f"pipeline-warm-{driver}-{started_at(driver)}"
     try:
+        folder = root / ".dvc" / "tmp" / f"{PREFIX}{driver}-{started_at(driver)}"
         folder.mkdir(0o700)
     except FileExistsError:
         # Whoever finds no server in it runs by itself.
         return str(folder)
     except OSError:
         return COLD
+    _sweep(folder.parent)
     from src.warm.launch import is_possible, start_server
 
     try:
@@ -41,3 +44,15 @@ def server_of_driver() -> str:
         pass
     shutil.rmtree(folder, ignore_errors=True)
     return COLD
+
+
+def _sweep(parent: Path) -> None:
+    """Delete what servers have left that were killed, once their owners are gone."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        owner, _, start = folder.name.removeprefix(PREFIX).partition("-")
+        try:
+            is_over = str(started_at(int(owner))) != start
+        except (OSError, ValueError):
+            is_over = True
+        if is_over:
+            shutil.rmtree(folder, ignore_errors=True)

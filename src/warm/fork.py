@@ -43,8 +43,13 @@ def become(
     for number, file in enumerate(files):
         os.dup2(file, number, inheritable=True)
         os.close(file)
-    with suppress(OSError):
+    try:
         connection.sendall(YES)
+    except OSError:
+        # The client is gone, and may run by itself.
+        os._exit(1)
+    # Else whoever waits for the end of this process would wait for those that it forks.
+    os.register_at_fork(after_in_child=connection.close)
     status: int | None = 0
     try:
         _take_over(request, client, code)
@@ -68,6 +73,7 @@ def _take_over(request: dict[str, Any], client: int, code: Code) -> None:
     sys.orig_argv = [sys.executable, "-m", module, *arguments]
     if sys.stdout is not None and not sys.stdout.write_through:  # type: ignore[union-attr]  # a TextIOWrapper
         sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]  # as above
+    sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
     gc.enable()
     set_pools()
     code.forget_if_changed()

@@ -1,4 +1,4 @@
-"""Start a warm server that ends with this process."""
+"""Start a warm server that ends with the process it serves."""
 
 import logging
 import os
@@ -36,7 +36,7 @@ def warm_server() -> Iterator[str]:
             process = start_server(folder, owner=os.getpid(), outlives=False)
         except OSError as error:
             # No room for a folder, a socket or a process; the stages need neither.
-            logger.debug("no warm server: %s", error)
+            logger.info("no warm server: %s", error)
         yield folder if folder and process else names.COLD
     finally:
         if process:

@@ -3,6 +3,7 @@
 import os
 import socket
 import struct
+from contextlib import suppress
 
 
 def peer_of(connection: socket.socket) -> tuple[int, int]:
@@ -13,16 +14,21 @@ def peer_of(connection: socket.socket) -> tuple[int, int]:
 
 
 def ancestors(pid: int) -> list[int]:
-    """List the processes above a process, itself first."""
+    """List the processes above a process, itself first, up to one that this user may not look at."""
     found: list[int] = []
-    while pid and pid not in found:
-        found.append(pid)
-        pid = int(_stat(pid)[1])
+    with suppress(OSError):
+        while pid and pid not in found:
+            found.append(pid)
+            pid = int(_stat(pid)[1])
     return found
 
 
 def started_at(pid: int) -> int:
-    """Tell when a process began, in ticks since the boot: two processes may have one number, one after the other."""
+    """Tell when a process began, in ticks since the boot: two may have one number, one after the other.
+
+    Raises:
+        OSError: There is none.
+    """
     return int(_stat(pid)[19])
 
 

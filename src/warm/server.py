@@ -1,7 +1,6 @@
 """The warm server: it imports, waits, and forks. One thread, no pool, no store, no file of the user open."""
 
 import contextlib
-import json
 import os
 import select
 import shutil
@@ -14,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from src.warm.client import GO, HELLO, LENGTH, NO, STATUS
+from src.warm.client import GO, HELLO, NO, STATUS, receive_request
 from src.warm.fork import become
 from src.warm.preload import Code, is_threaded, is_tracked, load, preloading, steps
 from src.warm.processes import ancestors, peer_of
@@ -40,7 +39,7 @@ class Job:
 
 
 class Server:
-    """Serve forks to the processes below one process, until that ends.
+    """Serve forks to the processes below one process, until that ends and what outlives it.
 
     Args:
         listener: Where clients connect.
@@ -63,7 +62,7 @@ class Server:
         self._n_left_for: dict[str, int] = {}
 
     def serve(self) -> None:
-        """Import, and serve meanwhile and then, until the owner ends."""
+        """Import, and serve meanwhile and then."""
         groups = steps(with_tracking=is_tracked(Path("params.yaml")))
         self._left = [name for group in groups for name in group]
         n_left = len(self._left)
@@ -108,7 +107,7 @@ class Server:
             if user == os.getuid() and self._owner in ancestors(pid) and not is_threaded():
                 client.settimeout(REQUEST_SECONDS)
                 client.sendall(HELLO)
-                request, files = _receive(client)
+                request, files = receive_request(client)
                 if request["settings"] == self._settings and len(files) == 3 and client.recv(1) == GO:
                     self._jobs.append(self._fork(client, pid, request, files))
                     client.settimeout(None)
@@ -127,14 +126,21 @@ class Server:
         # A fork that imports by itself what comes next here takes longer than to wait for it.
         while len(self._left) > self._n_left_for.get(request["module"], 0):
             self._load_next()
+        if is_threaded() or select.select([client], [], [], 0)[0]:
+            # A signal came meanwhile, or the client is gone: it does with it what it would do.
+            raise ConnectionError("not to be served")
         server = os.getpid()
         pid = os.fork()
         if pid == 0:
-            for job in self._jobs:
-                os.close(job.ending)
-                job.client.close()
-            self._listener.close()
-            become(request, files, server=server, client=client_pid, connection=client, code=self._code)
+            # Whatever happens, it must not go on as a server.
+            try:
+                for job in self._jobs:
+                    os.close(job.ending)
+                    job.client.close()
+                self._listener.close()
+                become(request, files, server=server, client=client_pid, connection=client, code=self._code)
+            finally:
+                os._exit(1)
         return Job(pid, os.pidfd_open(pid), client)
 
     def _hear(self, job: Job) -> None:
@@ -158,28 +164,12 @@ class Server:
         job.client.close()
 
 
-def _receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    head, files, _, _ = socket.recv_fds(client, LENGTH.size, 3)
-    try:
-        left = LENGTH.unpack(head)[0] if len(head) == LENGTH.size else 0
-        parts = []
-        while left:
-            part = client.recv(left)
-            if not part:
-                raise ConnectionError("the client is gone")
-            parts.append(part)
-            left -= len(part)
-        request: dict[str, Any] = json.loads(b"".join(parts))
-    except (OSError, ValueError):
-        for file in files:
-            os.close(file)
-        raise
-    return request, files
-
-
 def main(arguments: list[str]) -> NoReturn:
     """Serve; the arguments are the listening socket, the owner, the folder to delete at the end, and switches."""
     listener, owner, folder, *switches = arguments
+    if "outlives" in switches:
+        # DVC deletes the folder of an experiment while this process still imports from it.
+        sys.dont_write_bytecode = True
     code = 1
     try:
         server = Server(socket.socket(fileno=int(listener)), int(owner), outlives="outlives" in switches)

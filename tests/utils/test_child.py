@@ -163,8 +163,12 @@ def test_dvc_that_waits_ends_with_a_killed_launcher() -> None:
 
 def test_interrupted_while_it_imports_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     with prepared_dvc(["--version"], dict(os.environ)) as run:
-        (dvc,) = psutil.Process().children()
-        wait_for(lambda: "src.utils.dvc_main" in dvc.cmdline())
+
+        def found() -> list[psutil.Process]:
+            return [each for each in psutil.Process().children() if "src.utils.dvc_main" in each.cmdline()]
+
+        wait_for(found)
+        (dvc,) = found()
         time.sleep(0.3)
         dvc.send_signal(signal.SIGINT)
         assert run({}) == ChildResult(128 + signal.SIGINT)

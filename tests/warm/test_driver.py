@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from src.warm import driver
+from src.warm import driver, processes
 from src.warm.processes import ancestors, started_at
 from tests.pipeline.clone import STAGES, Clone, wait_for
 from tests.pipeline.conftest import clone, template  # noqa: F401 - fixtures of both folders
@@ -109,3 +109,26 @@ def test_ancestors_are_those_of_the_kernel() -> None:
         assert found[:2] == [process.pid, os.getpid()]
         assert found == [process.pid, *(each.pid for each in psutil.Process(process.pid).parents())]
         process.communicate(b"\n")
+
+
+def test_process_that_may_not_be_looked_at_ends_the_search(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    look, own = processes._stat, os.getpid()
+
+    def refuse_others(pid: int) -> list[str]:
+        if pid != own:
+            raise PermissionError(pid)
+        return look(pid)
+
+    monkeypatch.setattr(processes, "_stat", refuse_others)
+    assert ancestors(own) == [own, os.getppid()]
+    assert driver.server_of_driver() == "0"
+
+
+def test_folder_of_a_killed_server_is_deleted_by_the_next(tmp_path: Path) -> None:
+    names = ["pipeline-warm-1-1", "pipeline-warm-x", f"pipeline-warm-{os.getpid()}-{started_at(os.getpid())}", "other"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "socket").touch()
+    driver._sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[2:])
