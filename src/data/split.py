@@ -22,8 +22,8 @@ def split_table(table: pd.DataFrame, base: Base, settings: DataSplit) -> tuple[p
     """Divide rows in two.
 
     Args:
-        table: Featurized rows with their target, shape (n_rows, n_columns). It is used up: each
-            column leaves it when it is divided, so that there is only one column twice.
+        table: Featurized rows with their target, shape (n_rows, n_columns). If the caller keeps
+            no reference to it, each column is freed when it is divided.
         base: The section `base`.
         settings: The section `data_split`.
 
@@ -52,18 +52,17 @@ def split_table(table: pd.DataFrame, base: Base, settings: DataSplit) -> tuple[p
     in_test[test] = True
     if classes:
         _check_classes(*classes, in_test, test_size, strict=split.kind == "stratified")
-    return _divide(table, in_test)
-
-
-def _divide(table: pd.DataFrame, in_test: NDArray[np.bool_]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    train, test, index = {}, {}, table.index
-    for name in list(table.columns):
-        # Not the column itself: each of its parts would get an index of its own.
-        values = table.pop(name).array
-        train[name], test[name] = values[~in_test], values[in_test]
+    names, index = list(table.columns), table.index
+    # Arrays, since each part of a column would get an index of its own.
+    columns = [table[name].array for name in names]
+    del table
+    train_columns, test_columns = {}, {}
+    for name in names:
+        values = columns.pop(0)
+        train_columns[name], test_columns[name] = values[~in_test], values[in_test]
     return (
-        pd.DataFrame(train, index=index[~in_test], copy=False),
-        pd.DataFrame(test, index=index[in_test], copy=False),
+        pd.DataFrame(train_columns, index=index[~in_test], copy=False),
+        pd.DataFrame(test_columns, index=index[in_test], copy=False),
     )
 
 

@@ -8,12 +8,7 @@ from src.errors import DataError
 
 
 def split(
-    table: pd.DataFrame,
-    test_size: float = 0.2,
-    random_state: int = 0,
-    target: str = "target",
-    used_up: bool = False,
-    **kind: str,
+    table: pd.DataFrame, test_size: float = 0.2, random_state: int = 0, target: str = "target", **kind: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     base = Base(
         task="regression" if kind.pop("task", "") == "regression" else "classification",
@@ -30,7 +25,7 @@ def split(
             **{f"{name}_path": f"{name}.parquet" for name in ("train", "test", "traps")},
         }
     )
-    return split_table(table, base, settings) if used_up else split_table(table.copy(), base, settings)
+    return split_table(table, base, settings)
 
 
 def make_table(**n_rows: int) -> pd.DataFrame:
@@ -210,13 +205,3 @@ def test_class_that_no_test_row_has_is_warned_of(caplog: pytest.LogCaptureFixtur
 def test_too_few_rows_for_a_random_split_are_refused() -> None:
     with pytest.raises(DataError, match=r"^data_split\.test_size = 0\.99 leaves no row on one side"):
         split(DAYS.head(2), 0.99, kind="random")
-
-
-def test_table_is_used_up_and_intact_after_an_error() -> None:
-    table = make_table(a=30, b=1)
-    with pytest.raises(DataError):
-        split(table, used_up=True)
-    assert list(table.columns) == ["row", "target"]
-    table = make_table(a=30, b=20)
-    split(table, used_up=True)
-    assert list(table.columns) == []
