@@ -171,9 +171,13 @@ def test_lock_that_is_no_text_names_no_driver(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("argument", "expected"), [("exec-run", True), ("repro", False)])
 def test_worker_of_the_queue_is_known_by_its_command(argument: str, expected: bool) -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()", argument], stdin=subprocess.PIPE) as process:
-        assert is_queue_worker(psutil.Process(process.pid)) is expected
-        process.kill()
+    command = [sys.executable, "-c", "print(flush=True); input()", argument]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as driver:
+        # Popen may return before the kernel shows the new command.
+        assert driver.stdout is not None
+        driver.stdout.readline()
+        assert is_queue_worker(psutil.Process(driver.pid)) is expected
+        driver.kill()
 
 
 def test_no_driver_is_no_worker_of_the_queue() -> None:
