@@ -15,6 +15,7 @@ import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
@@ -188,6 +189,21 @@ def test_settings_that_cannot_be_are_named(tmp_path: Path) -> None:
 def test_codes_keep_their_zeros_and_none_is_a_level(model: Pipeline, tmp_path: Path) -> None:
     found = predictions(model, write(tmp_path / "rows.csv", RAW.iloc[[0, 1, 3]]))
     assert found["prediction"].tolist() == ["a", "b", "b"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_number_of_an_account_is_the_same_level_beside_a_missing_one(tmp_path: Path, suffix: str) -> None:
+    rows = pd.DataFrame({"account": pd.array([2**60 + row for row in range(8)], dtype="Int64")})
+    columns = {"account": {"kind": "high_cardinality"}}
+    row_wise = FunctionTransformer(prepare_rows, kw_args={"columns": columns, "features": {}})
+    model = Pipeline([("features", row_wise), ("encode", OneHotEncoder()), ("estimator", KNeighborsClassifier(1))])
+    model.fit(rows, np.arange(8))
+    found = predictions(model, write(tmp_path / f"rows{suffix}", rows))["prediction"]
+    assert found.tolist() == list(range(8))
+    model.fit(pd.concat([rows, pd.DataFrame({"account": [pd.NA]})]).convert_dtypes(), np.arange(9))
+    rows.loc[3, "account"] = pd.NA
+    found = predictions(model, write(tmp_path / f"rows{suffix}", rows))["prediction"]
+    assert found.tolist() == [0, 1, 2, 8, 4, 5, 6, 7]
 
 
 def test_unseen_levels_and_rows_of_nothing_are_predicted(model: Pipeline, tmp_path: Path) -> None:

@@ -59,6 +59,8 @@ def settle_target(
                 "classes; set base.task to regression."
             )
         target = target.astype(np.int64)
+    elif isinstance(target.dtype, pd.Int64Dtype | pd.UInt64Dtype) and target.notna().all():
+        target = target.astype(np.dtype(str(target.dtype).lower()))
     table = table.assign(**{target_column: target}) if target is not table[target_column] else table
     split_target(table, target_column, task)
     return table, len(missing) - len(table)

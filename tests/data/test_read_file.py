@@ -3,6 +3,7 @@ import gzip
 import lzma
 import threading
 from collections.abc import Callable
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
@@ -201,6 +203,39 @@ def test_strange_names_are_names(tmp_path: Path) -> None:
     table.to_parquet(tmp_path / "t.parquet", index=False)
     for name in ("t.csv", "t.parquet"):
         pd.testing.assert_frame_equal(read_file(tmp_path / name, TableFile()), table)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+@pytest.mark.parametrize(("first", "dtype"), [(2**60, "Int64"), (-(2**60), "Int64"), (2**53, "Int64"), (5, "float64")])
+def test_integer_that_no_float_could_hold_stays_one_beside_a_missing_value(
+    tmp_path: Path, name: str, first: int, dtype: str
+) -> None:
+    integers = pa.array([first + 1, None, first - 1])
+    rows = pa.table({"a": [1, 2, 3], "id": integers, "b": [4, 5, 6]})
+    pq.write_table(rows, tmp_path / name) if name.endswith("parquet") else pa_csv.write_csv(rows, tmp_path / name)
+    table = read_file(tmp_path / name, TableFile())
+    assert [*map(str, table.dtypes)] == ["int64", dtype, "int64"]
+    assert table["id"].dropna().tolist() == [first + 1, first - 1]
+    assert table["id"].isna().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "dtype"),
+    [
+        ([2**60 + 1, 1], 0, "int64"),
+        ([2**60 + 1, None], 0, "Int64"),
+        ([7, None], 0, "float64"),
+        ([2**100, 1], 0, "float64"),
+        ([None, None], 0, "float64"),
+        ([7, 1], 2, "float64"),
+    ],
+)
+def test_decimals_that_are_whole_are_integers(tmp_path: Path, values: list[int | None], scale: int, dtype: str) -> None:
+    decimals = pa.array([value if value is None else Decimal(value) for value in values], pa.decimal128(38, scale))
+    pq.write_table(pa.table({"id": decimals}), tmp_path / "t.parquet")
+    column = read_file(tmp_path / "t.parquet", TableFile())["id"]
+    assert column.dtype == dtype
+    assert column.dropna().tolist() == [value for value in values if value is not None]
 
 
 def test_ten_thousand_columns_are_read(tmp_path: Path) -> None:

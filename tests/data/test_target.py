@@ -72,6 +72,8 @@ def settle(
         (["x", "y"], "category", "str"),
         ([1, 2], None, "int64"),
         ([1.0, 2.0], None, "int64"),
+        ([2**60, 2**60 + 1], "Int64", "int64"),
+        ([2**64 - 2, 2**64 - 1], "UInt64", "uint64"),
         ([True, False], None, "bool"),
     ],
 )
