@@ -34,7 +34,8 @@ def server_of_driver() -> str:
     from src.warm.launch import is_possible, start_server
 
     try:
-        if is_possible():
+        # Some file systems have no modes; no client would enter such a folder.
+        if is_possible() and not folder.stat().st_mode & 0o077:
             server = start_server(str(folder), owner=driver, outlives=True)
             # It lives longer than this process, which Popen would warn of.
             server.returncode = 0

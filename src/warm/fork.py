@@ -6,9 +6,11 @@ import gc
 import os
 import random
 import runpy
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import types
 from contextlib import suppress
@@ -73,6 +75,9 @@ def _take_over(request: dict[str, Any], client: int, code: Code) -> None:
     sys.orig_argv = [sys.executable, "-m", module, *arguments]
     if sys.stdout is not None and not sys.stdout.write_through:  # type: ignore[union-attr]  # a TextIOWrapper
         sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]  # as above
+    tempfile.tempdir = None
+    # It was made for the server, which other forks come from.
+    atexit.unregister(shutil.rmtree)
     sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
     gc.enable()
     set_pools()

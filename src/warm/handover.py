@@ -22,8 +22,10 @@ def hand_over() -> None:
     from src.warm.driver import server_of_driver
     from src.warm.settings import inherits_files
 
+    if inherits_files():
+        return
     folder = folder or server_of_driver()
-    if folder == names.COLD or inherits_files():
+    if folder == names.COLD:
         return
     status = run_warm(folder, sys.orig_argv[2], sys.orig_argv[3:], forward=True)
     if status is not None:

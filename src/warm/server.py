@@ -7,35 +7,21 @@ import shutil
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from src.warm.client import GO, HELLO, NO, STATUS, receive_request
 from src.warm.fork import become
+from src.warm.jobs import Call, Job
 from src.warm.preload import Code, is_threaded, is_tracked, load, preloading, steps
 from src.warm.processes import ancestors, peer_of
 from src.warm.settings import process_settings
 
 # A client that has been greeted has its request at hand.
 REQUEST_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Job:
-    """A fork at work.
-
-    Attributes:
-        pid: Its number.
-        ending: Becomes readable when it ends.
-        client: The connection to its client.
-    """
-
-    pid: int
-    ending: int
-    client: socket.socket
 
 
 class Server:
@@ -56,6 +42,7 @@ class Server:
         # Before anything is imported: what changes meanwhile is imported anew.
         self._code = Code()
         self._settings = process_settings()
+        self._calls: list[Call] = []
         self._jobs: list[Job] = []
         # What is still to be imported, and how much of it may be left when a module is asked for.
         self._left: list[str] = []
@@ -71,16 +58,19 @@ class Server:
             self._n_left_for |= dict.fromkeys(group, n_left)
         while self._left and not self._is_over:
             if not self._step(0):
-                self._load_next()
+                with preloading():
+                    load(self._left.pop(0))
         while not self._is_over or (self._outlives and self._jobs):
             self._step(None)
 
-    def _load_next(self) -> None:
-        with preloading():
-            load(self._left.pop(0))
+    def end(self) -> None:
+        """Take along what the forks have started; they themselves die with this process."""
+        for job in self._jobs:
+            job.signal(signal.SIGKILL)
 
     def _step(self, milliseconds: int | None) -> bool:
         """Wait for one thing to happen, and do what it asks for; gives False if nothing did."""
+        self._answer_calls()
         waiting: dict[int, Callable[[], None]] = {}
         if not self._is_over:
             waiting |= {self._ending: self._stop, self._listener.fileno(): self._accept}
@@ -99,34 +89,38 @@ class Server:
         self._is_over = True
 
     def _accept(self) -> None:
-        client, _ = self._listener.accept()
-        files: list[int] = []
-        try:
+        with contextlib.suppress(OSError, ValueError, KeyError), contextlib.ExitStack() as stack:
+            # The client may be gone, or none of ours: it goes on by itself.
+            client = stack.enter_context(self._listener.accept()[0])
             pid, user = peer_of(client)
             # A thread that some library has started would be missing in the fork.
-            if user == os.getuid() and self._owner in ancestors(pid) and not is_threaded():
-                client.settimeout(REQUEST_SECONDS)
-                client.sendall(HELLO)
-                request, files = receive_request(client)
-                if request["settings"] == self._settings and len(files) == 3 and client.recv(1) == GO:
-                    self._jobs.append(self._fork(client, pid, request, files))
-                    client.settimeout(None)
-                    return
+            if user != os.getuid() or self._owner not in ancestors(pid) or is_threaded():
+                return
+            client.settimeout(REQUEST_SECONDS)
+            client.sendall(HELLO)
+            call = Call(client, pid, *receive_request(client))
+            stack.callback(call.close)
+            if call.request["settings"] == self._settings and len(call.files) == 3 and client.recv(1) == GO:
+                client.settimeout(None)
+                self._calls.append(call)
+                stack.pop_all()
+            else:
                 client.sendall(NO)
-        except (OSError, ValueError, KeyError):
-            # The client is gone, or is none of ours: it goes on by itself.
-            pass
-        finally:
-            for file in files:
-                os.close(file)
-        if all(job.client is not client for job in self._jobs):
-            client.close()
 
-    def _fork(self, client: socket.socket, client_pid: int, request: dict[str, Any], files: list[int]) -> Job:
-        # A fork that imports by itself what comes next here takes longer than to wait for it.
-        while len(self._left) > self._n_left_for.get(request["module"], 0):
-            self._load_next()
-        if is_threaded() or select.select([client], [], [], 0)[0]:
+    def _answer_calls(self) -> None:
+        """Fork for each stage whose group is imported: a fork that did it by itself would take longer."""
+        for call in self._calls[:]:
+            if len(self._left) <= self._n_left_for.get(call.request["module"], 0):
+                self._calls.remove(call)
+                try:
+                    self._jobs.append(self._fork(call))
+                except OSError:
+                    call.client.close()
+                finally:
+                    call.close()
+
+    def _fork(self, call: Call) -> Job:
+        if is_threaded() or select.select([call.client], [], [], 0)[0]:
             # A signal came meanwhile, or the client is gone: it does with it what it would do.
             raise ConnectionError("not to be served")
         server = os.getpid()
@@ -134,14 +128,23 @@ class Server:
         if pid == 0:
             # Whatever happens, it must not go on as a server.
             try:
+                if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
+                    signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 for job in self._jobs:
                     os.close(job.ending)
                     job.client.close()
                 self._listener.close()
-                become(request, files, server=server, client=client_pid, connection=client, code=self._code)
+                become(
+                    call.request, call.files, server=server, client=call.pid, connection=call.client, code=self._code
+                )
             finally:
                 os._exit(1)
-        return Job(pid, os.pidfd_open(pid), client)
+        try:
+            return Job(pid, os.pidfd_open(pid), call.client)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
 
     def _hear(self, job: Job) -> None:
         """Pass on a signal; a client that is gone takes its fork with it."""
@@ -149,11 +152,14 @@ class Server:
             heard = job.client.recv(1)
         except OSError:
             heard = b""
-        number = heard[0] if heard else signal.SIGKILL
-        # In a session of its own no terminal would stop it.
-        os.kill(job.pid, signal.SIGSTOP if number == signal.SIGTSTP else number)
         if not heard:
+            job.signal(signal.SIGKILL)
             self._finish(job)
+        elif heard[0] in (signal.SIGTSTP, signal.SIGCONT):
+            # In a session of their own no terminal stops them.
+            job.signal(signal.SIGSTOP if heard[0] == signal.SIGTSTP else signal.SIGCONT)
+        else:
+            os.kill(job.pid, heard[0])
 
     def _finish(self, job: Job) -> None:
         _, status = os.waitpid(job.pid, 0)
@@ -170,12 +176,18 @@ def main(arguments: list[str]) -> NoReturn:
     if "outlives" in switches:
         # DVC deletes the folder of an experiment while this process still imports from it.
         sys.dont_write_bytecode = True
-    code = 1
+    # What a library makes when it is imported, as matplotlib does without a home, goes with this process.
+    tempfile.tempdir = folder
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    code, server = 1, None
     try:
         server = Server(socket.socket(fileno=int(listener)), int(owner), outlives="outlives" in switches)
         server.serve()
         code = 0
     finally:
+        if server:
+            server.end()
         shutil.rmtree(folder, ignore_errors=True)
         # Whatever the imports have registered is for the forks; they end with this process.
         os._exit(code)

@@ -19,6 +19,12 @@ ROOT = Path(__file__).parents[2]
 PROBE = "import sys\n\nexec(sys.argv[1])\n"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _linux_only() -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux has warm stages")
+
+
 @dataclass
 class Workshop:
     """A copy of the code with one more stage, and a warm server that belongs to this process.

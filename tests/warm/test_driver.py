@@ -42,7 +42,7 @@ def above(path: Path) -> list[bool]:
 def test_stages_of_one_dvc_share_a_server_that_ends_with_it(clone: Clone) -> None:  # noqa: F811 - the fixture is imported
     for stage in STAGES:
         clone.in_stage(stage, ABOVE)
-    clone.run("dvc", "repro")
+    clone.run("dvc", "repro", PIPELINE_WARM="")
     assert above(clone.path) == [True] * len(STAGES)
     wait_for(lambda: not servers(clone.path) and not folders(clone.path), 5)
     assert clone.nested(clone.parent()).keys() == set(STAGES)
@@ -63,14 +63,14 @@ def test_stage_without_dvc_runs_by_itself(clone: Clone) -> None:  # noqa: F811 -
 
 def test_experiment_in_a_folder_of_its_own_is_warm_and_leaves_nothing(clone: Clone) -> None:  # noqa: F811 - the fixture is imported
     clone.in_stage("train", ABOVE.replace("'above-'", f"'{clone.path}/above-'"))
-    clone.run("dvc", "exp", "run", "--temp", "--set-param", "train.cv=3")
+    clone.run("dvc", "exp", "run", "--temp", "--set-param", "train.cv=3", PIPELINE_WARM="")
     assert above(clone.path) == [True]
     wait_for(lambda: not servers(clone.path), 5)
 
 
 def test_stage_whose_dvc_is_killed_goes_on_as_it_would_cold(clone: Clone) -> None:  # noqa: F811 - the fixture is imported
     clone.in_stage("featurize", GO_ON)
-    with clone.start("dvc", "repro", "-s", "featurize") as process:
+    with clone.start("dvc", "repro", "-s", "featurize", PIPELINE_WARM="") as process:
         wait_for((clone.path / "in_stage").exists)
         (server,) = servers(clone.path)
         process.kill()

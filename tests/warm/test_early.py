@@ -48,6 +48,23 @@ def test_stage_waits_for_its_own_group_and_hears_of_its_end_at_once(early_worksh
     assert early_workshop.run(SEEN)[1] == "True True\n"
 
 
+def test_signal_reaches_a_stage_while_another_waits_for_its_imports(early_workshop: Workshop, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    (early_workshop.path / "src/stages/train.py").write_text("import time\ntime.sleep(3)\n")
+    with (
+        start(early_workshop, "data_split", "import time; print(flush=True); time.sleep(60)") as process,
+        start(early_workshop, "probe", f"open({str(begun)!r}, 'a').close()") as waiting,
+    ):
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.terminate()
+        assert process.wait(60) == -signal.SIGTERM
+        # The last import is still to come, or on its way.
+        assert not begun.exists()
+        assert waiting.communicate(timeout=60) == ("", "")
+    assert begun.exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_command_that_is_stopped_while_it_waits_is_never_begun(
     early_workshop: Workshop, tmp_path: Path, number: signal.Signals

@@ -129,14 +129,17 @@ def test_signal_reaches_the_stage(workshop: Workshop, number: signal.Signals, ha
 
 
 def test_suspended_stage_stands_still_and_goes_on(workshop: Workshop) -> None:
-    code = "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(0.1)\nprint('done')"
-    with workshop.start(code) as process:
+    code = (
+        "import os, subprocess\nwith subprocess.Popen(['sleep', '60']) as worker:\n"
+        "  print(os.getpid(), worker.pid, flush=True)\n  input()\n  worker.kill()\nprint('done')"
+    )
+    with workshop.start(code, stdin=subprocess.PIPE) as process:
         assert process.stdout is not None
-        fork = psutil.Process(int(process.stdout.readline()))
+        family = [psutil.Process(process.pid), *map(psutil.Process, map(int, process.stdout.readline().split()))]
         process.send_signal(signal.SIGTSTP)
-        wait_for(lambda: fork.status() == psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+        wait_for(lambda: {each.status() for each in family} == {psutil.STATUS_STOPPED})
         process.send_signal(signal.SIGCONT)
-        assert process.communicate(timeout=60)[0] == "done\n"
+        assert process.communicate("\n", timeout=60)[0] == "done\n"
     assert process.returncode == 0
 
 

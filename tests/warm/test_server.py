@@ -14,11 +14,15 @@ from unittest import mock
 import psutil
 import pytest
 
+from src.warm import client
 from src.warm.launch import warm_server
+from src.warm.server import Server
 from tests.pipeline.clone import wait_for
 from tests.warm.conftest import Workshop, copy_code, start_workshop
 
 SLEEP = "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)"
+# As one with workers does.
+SLEEP_WITH_CHILD = f"import subprocess\nsubprocess.Popen(['sleep', '60'])\n{SLEEP}"
 # A launcher that says where its server is, starts a stage under it, and waits for it.
 LAUNCHER = """
 import os, subprocess, sys
@@ -53,6 +57,34 @@ def test_folder_that_others_can_enter_is_not_used(own_workshop: Workshop) -> Non
     assert not own_workshop.is_warm()
     Path(own_workshop.server).chmod(0o700)
     assert own_workshop.is_warm()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
+def test_server_does_not_greet_another_user(own_workshop: Workshop) -> None:
+    ask = (
+        "import os, socket, sys; os.chdir(sys.argv[1]); client = socket.socket(socket.AF_UNIX); "
+        "os.setuid(int(sys.argv[2])); client.connect('socket'); print(client.recv(1).decode())"
+    )
+    # As if somebody had got in.
+    Path(own_workshop.server).chmod(0o755)
+    (Path(own_workshop.server) / "socket").chmod(0o777)
+    for user, answer in (("0", client.HELLO.decode()), ("65534", "")):
+        command = [sys.executable, "-c", ask, own_workshop.server, user]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"{answer}\n"
+
+
+def test_server_of_another_user_is_not_used(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    client._connect(workshop.server).close()
+    own, other = os.getuid(), os.getuid() + 1
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "peer_of", lambda _: (1, other))
+        with pytest.raises(PermissionError):
+            client._connect(workshop.server)
+    monkeypatch.setattr(os, "getuid", lambda: other)
+    monkeypatch.setattr(client, "peer_of", lambda _: (1, other))
+    with pytest.raises(PermissionError):
+        client._connect(workshop.server)
+    assert Path(workshop.server).stat().st_uid == own
 
 
 def test_process_that_is_not_below_the_launcher_is_refused(workshop: Workshop, tmp_path: Path) -> None:
@@ -146,6 +178,12 @@ def test_two_clones_at_once_have_a_server_each(workshop: Workshop, own_workshop:
         second.terminate()
 
 
+def test_client_that_cannot_be_accepted_costs_the_server_nothing() -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        # Nobody can connect to it, and it refuses to accept.
+        Server(listener, os.getpid(), outlives=False)._accept()
+
+
 # --- what a fork starts from ---
 
 
@@ -180,11 +218,12 @@ def test_module_that_cannot_be_imported_is_the_affair_of_the_stage_that_needs_it
 
 
 def test_fork_dies_with_its_command(workshop: Workshop) -> None:
-    with workshop.start(SLEEP) as process:
+    with workshop.start(SLEEP_WITH_CHILD) as process:
         fork = fork_of(process)
+        (child,) = fork.children()
         process.kill()
         process.wait()
-        wait_for(lambda: is_gone(fork), 5)
+        wait_for(lambda: is_gone(fork) and is_gone(child), 5)
     assert workshop.is_warm()
 
 
@@ -216,7 +255,7 @@ def test_stale_socket_is_passed_by(own_workshop: Workshop) -> None:
 def test_nothing_is_left_of_a_launcher_that_is_killed(
     workshop: Workshop, tmp_path: Path, number: signal.Signals
 ) -> None:
-    command = [sys.executable, "-c", LAUNCHER, SLEEP]
+    command = [sys.executable, "-c", LAUNCHER, SLEEP_WITH_CHILD]
     # A temporary folder whose name is too long for the address of a socket, and has a space in it.
     folder = tmp_path / ("a " * 60)
     folder.mkdir()
@@ -226,7 +265,8 @@ def test_nothing_is_left_of_a_launcher_that_is_killed(
         server_dir = Path(process.stdout.readline().rstrip("\n"))
         assert server_dir.parent == folder
         fork = fork_of(process)
-        family = [fork, *psutil.Process(process.pid).children(recursive=True)]
+        family = [*fork.children(), fork, *psutil.Process(process.pid).children(recursive=True)]
+        assert "sleep" in family[0].name()
         assert "src.warm.server" in " ".join(psutil.Process(fork.ppid()).cmdline())
         process.send_signal(number)
         process.wait()
@@ -242,6 +282,18 @@ def test_nothing_is_left_when_the_launcher_ends(tmp_path: Path) -> None:
         assert workshop.is_warm()
     assert is_gone(server)
     assert not Path(workshop.server).exists()
+
+
+def test_nothing_is_left_of_what_a_library_makes_without_a_home(tmp_path: Path) -> None:
+    copy_code(tmp_path / "copy")
+    (tmp_path / "tmp").mkdir()
+    with start_workshop(tmp_path / "copy", HOME="/proc/nowhere", TMPDIR=str(tmp_path / "tmp")) as workshop:
+        for _ in range(2):
+            code = "import pathlib, matplotlib, tempfile; print(pathlib.Path(matplotlib.get_cachedir()).parent)"
+            assert workshop.run(f"{code}; print(tempfile.gettempdir())") == (
+                0, f"{workshop.server}\n{tmp_path / 'tmp'}\n", "",
+            )  # fmt: skip
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 @contextlib.contextmanager
