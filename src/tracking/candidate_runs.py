@@ -49,7 +49,7 @@ def log_candidates(store: Store, run_id: str, candidates: Sequence[CandidateReco
 def _tags_of_candidate(tags: Mapping[str, str], run_id: str, number: int, candidate: CandidateRecord) -> dict[str, str]:
     """Take what the run of the stage carries, but nothing by which a stage or its outputs are found."""
     kept = (names.SESSION, names.HOST, names.CPU, names.PYTHON, names.GIT_COMMIT, names.GIT_BRANCH, names.GIT_DIRTY,
-            names.EXP_NAME, names.EXP_BASELINE, "mlflow.user", "mlflow.source.name", "mlflow.source.type")  # fmt: skip
+            names.EXP_NAME, names.EXP_BASELINE, "mlflow.user", names.SOURCE, "mlflow.source.type")  # fmt: skip
     return {key: tags[key] for key in kept if key in tags} | {
         "mlflow.parentRunId": run_id,
         names.KIND: "candidate",

@@ -20,6 +20,7 @@ COLD = "0"
 ESTIMATOR = "train.estimator"  # whose packages a logged model may hold
 
 # Tags of runs
+SOURCE = "mlflow.source.name"  # what MLflow shows as the source of a run
 KIND = "pipeline.kind"  # "parent", "stage" or "candidate"
 CANDIDATE = "candidate.number"  # place of a candidate in its search, the best first
 SESSION = "pipeline.session"

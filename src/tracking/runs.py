@@ -30,9 +30,10 @@ def create_run(store: Store, session: Session, name: str, start_time: int, tags:
         names.PYTHON: platform.python_version(),
         names.EXP_NAME: session.exp_name,
         names.EXP_BASELINE: session.exp_baseline,
+        names.SOURCE: "dvc.yaml",
         **tags,
     }
-    # MLflow adds its own: user, source, commit.
+    # MLflow adds its own: user, commit.
     all_tags = resolve_tags({key: value for key, value in known.items() if value})
     run = store.client.create_run(store.experiment_id, start_time=start_time, tags=all_tags, run_name=name)
     return str(run.info.run_id)

@@ -16,7 +16,12 @@ from src.tracking.store import Store
 
 def open_stage_run(store: Store, session: Session, visit: Visit) -> None:
     """Create the nested run under the parent of the session."""
-    tags = {"mlflow.parentRunId": session.run_id or "", names.KIND: "stage", names.STAGE: visit.stage}
+    tags = {
+        "mlflow.parentRunId": session.run_id or "",
+        names.SOURCE: f"src/stages/{visit.stage}.py",
+        names.KIND: "stage",
+        names.STAGE: visit.stage,
+    }
     visit.run_id = create_run(store, session, visit.stage, visit.start_time, tags)
 
 

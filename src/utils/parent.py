@@ -1,7 +1,7 @@
 """Open and close the parent run of a session for the launcher, which imports no MLflow itself.
 
-python -m src.utils.parent open SESSION EXPERIMENT
-python -m src.utils.parent close SESSION EXPERIMENT
+python -m src.utils.parent LEVEL open SESSION EXPERIMENT
+python -m src.utils.parent LEVEL close SESSION EXPERIMENT
 """
 
 import logging
@@ -16,6 +16,7 @@ from src.tracking.parent_run import ensure_parent
 from src.tracking.store import explain, open_store, store_uri
 from src.tracking.sync import project
 from src.utils.command import command
+from src.utils.logs import setup_logging
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ def record_parent(server: str, action: str, session: Session, experiment_name: s
     if server != COLD:
         from src.warm.client import run_warm
 
-        status = run_warm(server, "src.utils.parent", arguments)
+        level = logging.getLevelName(logging.getLogger("src").level)
+        status = run_warm(server, "src.utils.parent", [level, *arguments])
     if status is None or os.WIFSIGNALED(status):
         # Not as a command, which would set up the logs anew, without the user's level.
         open_or_close(*arguments)
@@ -48,8 +50,10 @@ def record_parent(server: str, action: str, session: Session, experiment_name: s
 
 @command
 def main(arguments: list[str]) -> None:
-    """Open or close a parent run."""
-    open_or_close(*arguments)
+    """Open or close a parent run, with the logs as the launcher has them."""
+    level, *rest = arguments
+    setup_logging(level)
+    open_or_close(*rest)
 
 
 def open_or_close(action: str, session_id: str, experiment_name: str) -> None:

@@ -44,6 +44,14 @@ def test_unknown_scheme(clone: Clone) -> None:
     )
 
 
+@pytest.mark.parametrize("warm", ["", "0"])
+def test_level_of_the_logs_is_that_of_the_launcher_warm_and_cold(clone: Clone, warm: str) -> None:
+    clone.set_param("base.log_level", "ERROR")
+    assert clone.launch(MLFLOW_TRACKING_URI="foo://bar", PIPELINE_WARM=warm).stderr == ""
+    clone.set_param("base.log_level", "DEBUG")
+    assert "Traceback" in clone.launch(MLFLOW_TRACKING_URI="foo://bar", PIPELINE_WARM=warm).stderr
+
+
 def test_database_of_a_newer_schema(clone: Clone) -> None:
     with closing(sqlite3.connect(clone.path / "mlflow.db")) as store, store:
         store.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")

@@ -30,6 +30,7 @@ def test_parent_is_opened_once(store: Store, journal: Journal) -> None:
     (run,) = runs(store)
     assert (run.info.run_id, run.info.run_name, run.info.status) == (first.run_id, "by test", "RUNNING")
     assert (run.data.tags["pipeline.kind"], run.info.start_time) == ("parent", 1_000)
+    assert run.data.tags["mlflow.source.name"] == "dvc.yaml"
     assert journal.read_session("some") == first
 
 

@@ -25,6 +25,7 @@ def test_stage_is_nested_under_the_parent_of_its_session(store: Store, session: 
     assert run.data.tags["mlflow.parentRunId"] == session.run_id
     assert run.data.tags["pipeline.kind"] == "stage"
     assert run.data.tags["dvc.stage"] == "train"
+    assert run.data.tags["mlflow.source.name"] == "src/stages/train.py"
     assert run.data.tags["pipeline.session"] == "some"
 
 
