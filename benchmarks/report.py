@@ -1,12 +1,12 @@
 """The measured figures as a page and a plot."""
 
-import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import psutil
+from joblib import cpu_count
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -37,6 +37,9 @@ What it costs to have processes, DVC and its cache. The floor is the same work i
 functions and the same tracking, without DVC, imports included (`python -m benchmarks.floor`). `make bench` measures
 all of this and writes this page; `make bench ONLY=iris RUNS=3` measures a part of it.
 
+The pipeline may be faster than its floor where there are two cores: the launcher, DVC and the warm server import at
+the same time what the floor imports one after the other, and a fork ends without tidying up its memory.
+
 ![Seconds of each kind of work beside its floor]({plot})
 
 {table}
@@ -52,7 +55,7 @@ def describe_machine() -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     gibibytes = round(psutil.virtual_memory().total / 2**30)
     return (
-        f"{cpu_model()}, {len(os.sched_getaffinity(0))} cores, {gibibytes} GiB, {platform.system()}, "
+        f"{cpu_model()}, {cpu_count()} cores, {gibibytes} GiB, {platform.system()}, "
         f"Python {platform.python_version()}, {packages}"
     )
 

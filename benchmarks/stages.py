@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.tables import write_table
-from benchmarks.workspace import Workspace
+from benchmarks.workspace import Workspace, peak_megabytes
 
 STAGES = ("data_load", "featurize", "data_split", "train", "evaluate")
 TABLE = "data/external/large.parquet"
@@ -159,4 +159,4 @@ def _in_a_process(function: Callable[..., float], *arguments: Any) -> Measured:
 
 def _report(sender: Any, function: Callable[..., float], arguments: tuple[Any, ...]) -> None:
     seconds = function(*arguments)
-    sender.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    sender.send((seconds, peak_megabytes(resource.getrusage(resource.RUSAGE_SELF))))

@@ -1,6 +1,7 @@
 """A clone of this repository in which commands are timed."""
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,11 @@ class Cost:
 
     seconds: float
     megabytes: float
+
+
+def peak_megabytes(usage: resource.struct_rusage) -> float:
+    """Give the peak of memory, which macOS counts in bytes and Linux in kilobytes."""
+    return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 class Workspace:
@@ -81,7 +87,7 @@ class Workspace:
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise RuntimeError(f"{' '.join(arguments)} gave {process.returncode}:\n{log.read_text(encoding='utf-8')}")
-        return Cost(seconds, usage.ru_maxrss / 1024)
+        return Cost(seconds, peak_megabytes(usage))
 
     def _copy(self) -> None:
         """Copy the files that git knows or would know, and commit them."""

@@ -3,6 +3,7 @@
 import json
 import sys
 
+import pandas as pd
 import pytest
 
 from tests.pipeline.clone import STAGES, Clone
@@ -48,6 +49,17 @@ def loaded_by(clone: Clone, stage: str) -> set[str]:
 def test_stage_imports_what_it_uses_and_nothing_else(clone: Clone, stage: str) -> None:
     clone.set_param("tracking.enabled", False)
     assert loaded_by(clone, stage) == NEEDED[stage]
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
+def test_reading_a_file_imports_no_scikit_learn(clone: Clone, name: str) -> None:
+    table = pd.DataFrame({"a": [1.0, None, 3.0], "b": ["x", "y", "x"], "target": ["u", "v", "u"]})
+    path = clone.path / "data/external" / name
+    table.to_csv(path, index=False) if name.endswith("csv") else table.to_parquet(path)
+    clone.set_param("tracking.enabled", False)
+    clone.set_param("data_load.source", {"kind": "file"})
+    clone.set_param("data_load.external_path", f"data/external/{name}")
+    assert loaded_by(clone, "data_load") == ALWAYS
 
 
 @pytest.mark.slow
