@@ -29,6 +29,7 @@ TRACKING = (
     "sqlalchemy.dialects.sqlite",
     "alembic.config",
     "git",
+    "mlflow.utils.search_logged_model_utils",
     "src.utils.parent",
 )
 TABLES = (
@@ -39,7 +40,8 @@ TABLES = (
     "pandas.core.arrays.arrow.extension_types",
     "src.stages.data_load",
     "src.stages.featurize",
-    "sklearn.datasets",
+    "sklearn.datasets.data",
+    "sklearn.datasets.descr",
 )
 SPLITTING = ("src.stages.data_split",)
 TRAINING = (
@@ -60,7 +62,6 @@ LOGGED_MODELS = (
     "mlflow.models.display_utils",
     "mlflow.pyfunc.scoring_server",
     "mlflow.pyfunc.utils.environment",
-    "mlflow.utils.search_logged_model_utils",
     "skops.io",
 )
 EVALUATION = (
@@ -75,14 +76,25 @@ EVALUATION = (
 NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 
 
-def steps(*, with_tracking: bool) -> list[tuple[str, ...]]:
-    """List the modules to import, in order, in groups: a stage needs its group and those before.
+def steps(*, with_tracking: bool) -> list[str]:
+    """List the modules to import, in order; a function to call stands behind a colon."""
+    return [name for group in _groups(with_tracking=with_tracking) for name in group]
 
-    A function to call stands behind a colon.
-    """
-    if with_tracking:
-        return [TRACKING, TABLES, SPLITTING, (*LOGGED_MODELS, *TRAINING), EVALUATION]
-    return [TABLES, SPLITTING, TRAINING, EVALUATION]
+
+def needed_by(module: str, *, with_tracking: bool) -> set[str]:
+    """Tell which of these steps a module needs before it is run: its own group and those before."""
+    needed: set[str] = set()
+    for group in _groups(with_tracking=with_tracking):
+        needed.update(group)
+        if module in group:
+            # Only `train` logs a model.
+            return needed - (set() if group is TRAINING else set(LOGGED_MODELS))
+    return needed
+
+
+def _groups(*, with_tracking: bool) -> list[tuple[str, ...]]:
+    groups = [TABLES, SPLITTING, TRAINING, EVALUATION]
+    return [TRACKING, *groups[:2], LOGGED_MODELS, *groups[2:]] if with_tracking else groups
 
 
 def is_tracked(config: Path) -> bool:

@@ -16,7 +16,7 @@ from typing import NoReturn
 from src.warm.client import GO, HELLO, NO, STATUS, receive_request
 from src.warm.fork import become
 from src.warm.jobs import Call, Job
-from src.warm.preload import Code, is_threaded, is_tracked, load, preloading, steps
+from src.warm.preload import Code, is_threaded, is_tracked, load, needed_by, preloading, steps
 from src.warm.processes import ancestors, peer_of
 from src.warm.settings import process_settings
 
@@ -44,22 +44,18 @@ class Server:
         self._settings = process_settings()
         self._calls: list[Call] = []
         self._jobs: list[Job] = []
-        # What is still to be imported, and how much of it may be left when a module is asked for.
-        self._left: list[str] = []
-        self._n_left_for: dict[str, int] = {}
+        self._with_tracking = is_tracked(Path("params.yaml"))
+        # What is still to be imported.
+        self._left = steps(with_tracking=self._with_tracking)
 
     def serve(self) -> None:
         """Import, and serve meanwhile and then."""
-        groups = steps(with_tracking=is_tracked(Path("params.yaml")))
-        self._left = [name for group in groups for name in group]
-        n_left = len(self._left)
-        for group in groups:
-            n_left -= len(group)
-            self._n_left_for |= dict.fromkeys(group, n_left)
         while self._left and not self._is_over:
             if not self._step(0):
+                name = next((name for call in self._calls for name in self._wanted_by(call)), self._left[0])
+                self._left.remove(name)
                 with preloading():
-                    load(self._left.pop(0))
+                    load(name)
         while not self._is_over or (self._outlives and self._jobs):
             self._step(None)
 
@@ -108,9 +104,9 @@ class Server:
                 client.sendall(NO)
 
     def _answer_calls(self) -> None:
-        """Fork for each stage whose group is imported: a fork that did it by itself would take longer."""
+        """Fork for each stage whose modules are imported: a fork that did it by itself would take longer."""
         for call in self._calls[:]:
-            if len(self._left) <= self._n_left_for.get(call.request["module"], 0):
+            if not self._wanted_by(call):
                 self._calls.remove(call)
                 try:
                     self._jobs.append(self._fork(call))
@@ -118,6 +114,11 @@ class Server:
                     call.client.close()
                 finally:
                     call.close()
+
+    def _wanted_by(self, call: Call) -> list[str]:
+        """List what a stage still waits for."""
+        needed = needed_by(call.request["module"], with_tracking=self._with_tracking)
+        return [name for name in self._left if name in needed]
 
     def _fork(self, call: Call) -> Job:
         if is_threaded() or select.select([call.client], [], [], 0)[0]:

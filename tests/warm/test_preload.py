@@ -13,20 +13,22 @@ from tests.pipeline.conftest import clone, template  # noqa: F401 - fixtures of 
 # What the server does and then its fork, without the way in between.
 RUN = """
 import json, os, runpy, sys
-from src.warm.preload import load, preloading, set_pools, steps
-names = [name for group in steps(with_tracking=True) for name in group]
+from src.warm.preload import load, needed_by, preloading, set_pools, steps
+needed = needed_by("src.stages.{STAGE}", with_tracking=True)
+names = [name for name in steps(with_tracking=True) if name in needed]
 with preloading():
     for name in names:
         load(name)
 missing = [name for name in names if name.partition(":")[0] not in sys.modules]
-import mlflow.utils.requirements_utils as requirements
-assert requirements._PACKAGES_TO_MODULES, "a fork has to look for all packages itself"
+if "{STAGE}" == "train":
+    import mlflow.utils.requirements_utils as requirements
+    assert requirements._PACKAGES_TO_MODULES, "a fork has to look for all packages itself"
 n_threads = len(os.listdir("/proc/self/task"))
 before, sys.argv = set(sys.modules), ["stage", "--config", "params.yaml"]
 set_pools()
-sys.modules.pop(f"src.stages.{STAGE}")
+sys.modules.pop("src.stages.{STAGE}")
 try:
-    runpy.run_module(f"src.stages.{STAGE}", run_name="__main__")
+    runpy.run_module("src.stages.{STAGE}", run_name="__main__")
 except SystemExit as end:
     assert not end.code
 new = {name for name in set(sys.modules) - before if getattr(sys.modules[name], "__file__", None)}
