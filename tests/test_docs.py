@@ -97,8 +97,6 @@ def test_ci_ends_with_the_tests() -> None:
     assert [line for line in text_of(script).splitlines() if line.startswith("make ")][-1].startswith("make test")
 
 
-def test_github_runs_targets_of_the_makefile() -> None:
+def test_github_runs_what_ci_runs() -> None:
     jobs = yaml.safe_load(text_of(ROOT / ".github/workflows/ci.yaml"))["jobs"]
-    commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
-    assert {command.removeprefix("make ") for command in commands} <= make_targets()
-    assert {"make lint", "make typecheck", "make docs", "make test"} <= set(commands)
+    assert [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step] == [".ci/run"]

@@ -74,10 +74,14 @@ def prepared_dvc(arguments: Sequence[str], environ: Mapping[str, str]) -> Iterat
 
 
 def _run(process: "subprocess.Popen[bytes]", word: TextIO, variables: Mapping[str, str]) -> ChildResult:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
     def interrupt(number: int, _: FrameType | None) -> None:
+        # Once: a second one must not come before the first is caught.
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
         raise _Interrupted(number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
     previous = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         # Its exit code tells what became of one that is gone.
@@ -85,8 +89,6 @@ def _run(process: "subprocess.Popen[bytes]", word: TextIO, variables: Mapping[st
             word.write(json.dumps(dict(variables)))
         return ChildResult(_shell_code(process.wait()))
     except _Interrupted as interrupted:
-        for number in numbers:
-            signal.signal(number, signal.SIG_IGN)
         _stop(process, interrupted.number)
         return ChildResult(128 + interrupted.number, interrupted.number)
     finally:
