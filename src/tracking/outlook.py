@@ -8,6 +8,8 @@ from src.tracking.lineage import StageDefinition, StageEntry, get_param, observe
 from src.tracking.names import Outcome
 from src.tracking.yaml_cache import read_yaml
 
+SPOILT: set[Outcome] = {"failed", "stale"}
+
 
 def foresee_outcomes(
     root: Path,
@@ -34,12 +36,32 @@ def foresee_outcomes(
     for name, stage in stages.items():
         if name in ran or outcomes[name] != "unknown":
             continue
-        before = {outcomes[other.name] for other in stages.values() if set(other.outs) & set(stage.deps)}
-        if before & {"failed", "stale"}:
+        before = _outcomes_before(stage, stages, outcomes)
+        if before & SPOILT:
             outcomes[name] = "stale"
         elif "unknown" not in before and is_up_to_date(root, stage, lock):
             outcomes[name] = "unchanged"
     return outcomes
+
+
+def spread_staleness(stages: Mapping[str, StageDefinition], decided: Mapping[str, Outcome]) -> dict[str, Outcome]:
+    """Call stale what comes after a stage that failed or is stale: nobody knows what it will get.
+
+    Args:
+        stages: The stages in an order in which they can run.
+        decided: Outcome of each, looked at by itself, as DVC does.
+    """
+    outcomes = dict(decided)
+    for name, stage in stages.items():
+        if outcomes[name] == "unchanged" and _outcomes_before(stage, stages, outcomes) & SPOILT:
+            outcomes[name] = "stale"
+    return outcomes
+
+
+def _outcomes_before(
+    stage: StageDefinition, stages: Mapping[str, StageDefinition], outcomes: Mapping[str, Outcome]
+) -> set[Outcome]:
+    return {outcomes[other.name] for other in stages.values() if set(other.outs) & set(stage.deps)}
 
 
 def is_up_to_date(root: Path, stage: StageDefinition, lock: Mapping[str, StageEntry]) -> bool:

@@ -6,6 +6,7 @@ import os
 import platform
 import socket
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -120,6 +121,16 @@ def find_dvc_driver(work_root: Path) -> psutil.Process | None:
         return next((parent for parent in psutil.Process(_own_pid()).parents() if parent.pid in writers), None)
     except psutil.Error:
         return None
+
+
+def find_dvc_at_work(work_root: Path) -> int | None:
+    """Find a DVC process that runs stages in a folder; None if there is none."""
+    for pid in sorted(read_writers(work_root)):
+        with suppress(psutil.Error):
+            # The file may be older than whoever has that number now.
+            if "dvc" in " ".join(psutil.Process(pid).cmdline()):
+                return pid
+    return None
 
 
 def is_queue_worker(driver: psutil.Process | None) -> bool:

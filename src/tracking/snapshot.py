@@ -10,7 +10,7 @@ from typing import Any
 from src.tracking.journal import Session, Snapshot, Visit
 from src.tracking.lineage import StageEntry, flatten, read_lock, read_stages
 from src.tracking.names import Outcome, Status
-from src.tracking.outlook import find_disagreements, foresee_outcomes
+from src.tracking.outlook import find_disagreements, foresee_outcomes, spread_staleness
 from src.tracking.yaml_cache import read_yaml
 
 UP_TO_DATE = ("ran", "restored", "unchanged")
@@ -34,13 +34,18 @@ def take_snapshot(root: Path, session: Session, visits: Sequence[Visit], *, fini
         if not finished and visit.status == "FINISHED" and visit.entry:
             lock[visit.stage] = visit.entry
             entries[visit.stage] = visit.entry.digest
-    stale: set[str] = set()
+    stale: set[str] | None = set()
     if check:
         stale = find_stale_stages(root) if (root / ".dvc").is_dir() else find_disagreements(root, stages, lock)
+    # A DVC that cannot tell is kept from it by another, which goes on.
+    finished = finished and stale is not None
     outcomes = {
-        name: decide_outcome(name, session.before, entries, visits, stale, finished=finished) for name in stages
+        name: decide_outcome(name, session.before, entries, visits, stale or set(), finished=finished)
+        for name in stages
     }
-    if not finished:
+    if finished:
+        outcomes = spread_staleness(stages, outcomes)
+    else:
         outcomes = foresee_outcomes(root, stages, lock, visits, outcomes)
     good = [stages[name] for name, outcome in outcomes.items() if outcome in UP_TO_DATE]
     return Snapshot(
@@ -110,14 +115,14 @@ def worst_status(visits: Sequence[Visit]) -> Status:
     return "FAILED" if "FAILED" in last.values() else "FINISHED"
 
 
-def find_stale_stages(root: Path) -> set[str]:
-    """Ask DVC which stages it would run again."""
+def find_stale_stages(root: Path) -> set[str] | None:
+    """Ask DVC which stages it would run again; None if it cannot tell."""
     command = [sys.executable, "-m", "dvc", "status", "--json"]
     result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     try:
         status: dict[str, Any] = json.loads(result.stdout)
     except ValueError:
-        return set()
+        return None
     return {name.rpartition(":")[2] for name in status}
 
 

@@ -15,8 +15,7 @@ def summarize(config: Config, session: Session, visits: Sequence[Visit]) -> str:
             (visit.end_time - visit.start_time) / 1000 for visit in visits if visit.stage == stage and visit.end_time
         ]
         lines.append(f"{stage:<14}{outcome:<12}{f'{seconds[-1]:7.1f}' if seconds else ''}".rstrip())
-    outcomes = set(snapshot.outcomes.values())
-    if outcomes == {"unchanged"}:
+    if session.status == "FINISHED" and set(snapshot.outcomes.values()) == {"unchanged"}:
         lines += ["", f"Nothing to do: all {len(snapshot.outcomes)} stages are up to date."]
     if snapshot.metrics:
         # Those of each class, as `test_f1_class.setosa`, would hide the others.

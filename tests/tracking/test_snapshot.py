@@ -148,8 +148,36 @@ def test_dvc_is_asked_which_stages_are_stale(repository: Path) -> None:
     assert find_stale_stages(repository) == {"data_split", "train"}
 
 
-def test_outside_of_dvc_no_stage_is_known_to_be_stale(tmp_path: Path) -> None:
-    assert find_stale_stages(tmp_path) == set()
+def test_outside_of_dvc_nobody_knows_which_stages_are_stale(tmp_path: Path) -> None:
+    assert find_stale_stages(tmp_path) is None
+
+
+def test_what_dvc_cannot_tell_is_unknown_unless_it_can_be_seen(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.tracking.snapshot.find_stale_stages", lambda _: None)
+    before = {name: entry.digest for name, entry in read_lock(repository).items()}
+    session = make_session(repository, before=before)
+    snapshot = take_snapshot(repository, session, [], finished=True, check=True)
+    assert snapshot.outcomes == {"data_split": "unchanged", "train": "unchanged"}
+    # Another process is about to write it.
+    (repository / "models" / "model.joblib").unlink()
+    snapshot = take_snapshot(repository, session, [], finished=True, check=True)
+    assert snapshot.outcomes == {"data_split": "unchanged", "train": "unknown"}
+    assert snapshot.metrics == {}
+
+
+@pytest.mark.parametrize("first", ["failed", "stale"])
+def test_what_comes_after_a_stage_that_failed_or_is_stale_is_stale_and_shows_no_metrics(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    # DVC looks at each stage by itself.
+    monkeypatch.setattr("src.tracking.snapshot.find_stale_stages", lambda _: {"data_split"})
+    before = {name: entry.digest for name, entry in read_lock(repository).items()}
+    visits = [make_visit("data_split", status="FAILED")] if first == "failed" else []
+    snapshot = take_snapshot(repository, make_session(repository, before=before), visits, finished=True, check=True)
+    assert snapshot.outcomes == {"data_split": first, "train": "stale"}
+    assert snapshot.metrics == {}
 
 
 # --- files ---
