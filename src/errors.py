@@ -7,6 +7,7 @@
     │   └── FeatureError          a declared feature cannot be computed
     ├── TrainError                no estimator could be fitted
     ├── TrackingError             the MLflow store cannot be used; never stops a stage
+    ├── BusyError                 another process works in this clone
     └── VersionError              a version cannot be published, restored or made again
 
 Anything else that escapes is a bug and keeps its traceback.
@@ -39,6 +40,10 @@ class TrainError(PipelineError):
 
 class TrackingError(PipelineError):
     """The MLflow store cannot be used; training goes on without it."""
+
+
+class BusyError(PipelineError):
+    """Another process works in this clone."""
 
 
 class VersionError(PipelineError):

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from src.config.schema import DataLoad
-from src.config.sources import DvcSource, FileSource, SklearnSource, UrlSource
+from src.config.sources import DvcSource, SklearnSource, UrlSource
+from src.data.presence import check_it_is_there
 from src.data.read_file import find_parts, read_file
 from src.errors import DataError
 
@@ -38,7 +39,7 @@ def load_source(
         return _load_sklearn(source.name, target_column), {"source.name": f"sklearn.datasets.load_{source.name}"}
     if isinstance(source, DvcSource):
         return _load_dvc(source, as_text)
-    _check_it_is_there(source, path)
+    check_it_is_there(source, path)
     check_it_is_inside(path)
     origin = {"source.path": str(path)}
     if isinstance(source, UrlSource):
@@ -71,16 +72,6 @@ def check_it_is_inside(path: Path) -> None:
             raise DataError(
                 f"{file} leads out of the repository, to {real}: no other clone would have it; copy it to {path}."
             )
-
-
-def _check_it_is_there(source: FileSource | UrlSource, path: Path) -> None:
-    if path.exists():
-        return
-    if isinstance(source, UrlSource):
-        raise DataError(f"{path} is missing; bring it: `dvc import-url {source.url} {path}`.")
-    raise DataError(
-        f"{path} is missing; put your table there and run `dvc add {path}`, or bring it back by `dvc pull {path}`."
-    )
 
 
 def _load_sklearn(name: str, target_column: str) -> pd.DataFrame:

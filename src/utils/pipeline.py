@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 from src.config.schema import Config
+from src.config.sources import FileSource, UrlSource
+from src.data.presence import check_it_is_there
 from src.errors import TrackingError
 from src.tracking import names
 from src.tracking.journal import Journal, now
@@ -25,7 +27,7 @@ WHOLE = {"-f", "--force", "-q", "--quiet", "-v", "--verbose"}
 
 
 def run_pipeline(config: Config, run_dvc: RunDvc, server: str, name: str | None, dvc_arguments: list[str]) -> int:
-    """Open the parent, run `dvc repro`, complete the parent, print the summary.
+    """Open the parent, run `dvc repro`, complete the parent, print the summary; with tracking off only run it.
 
     Args:
         config: The settings.
@@ -36,7 +38,15 @@ def run_pipeline(config: Config, run_dvc: RunDvc, server: str, name: str | None,
 
     Returns:
         The exit code of DVC, or 128 + signal after an interruption.
+
+    Raises:
+        DataError: The table is missing; DVC would tell it as its own fault.
     """
+    source, is_whole = config.data_load.source, not set(dvc_arguments) - WHOLE
+    if is_whole and isinstance(source, FileSource | UrlSource):
+        check_it_is_there(source, config.data_load.external_path)
+    if not config.tracking.enabled:
+        return run_dvc({names.PIPELINE_WARM: server}).exit_code
     place = Place(Path.cwd(), Path.cwd())
     journal = Journal(place.main_root)
     session = begin_session(place, f"launch-{own_key().digest}-{now()}", own_key(), name=name, closed_by_owner=True)
@@ -47,7 +57,7 @@ def run_pipeline(config: Config, run_dvc: RunDvc, server: str, name: str | None,
     session = journal.read_session(session.id) or session
     status: Status = "KILLED" if result.signal else "FAILED" if result.exit_code else "FINISHED"
     # DVC knows at once that all is well, unless it failed or was asked for a part.
-    check = bool(result.exit_code or set(dvc_arguments) - WHOLE)
+    check = bool(result.exit_code) or not is_whole
     try:
         settle(journal, session, is_newest=True, status=status, check=check)
         session = record_parent(server, "close", session, config.tracking.experiment_name)

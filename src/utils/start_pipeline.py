@@ -33,13 +33,13 @@ def main(arguments: list[str] | None = None) -> int:
     with warm_server() as server, prepared_dvc(["repro", *dvc_arguments], environ) as run_dvc:
         # Only now: both import, and this process would keep them waiting.
         from src.config.load import load_config
+        from src.utils.alone import alone
         from src.utils.pipeline import run_pipeline
 
         config = load_config(options.config)
         setup_logging(config.base.log_level)
-        if config.tracking.enabled:
+        with alone(Path.cwd()):
             return run_pipeline(config, run_dvc, server, options.name, dvc_arguments)
-        return run_dvc({names.PIPELINE_WARM: server}).exit_code
 
 
 def _open(config_path: Path, name: str | None) -> int:

@@ -271,6 +271,12 @@ def test_missing_file_tells_the_command_that_brings_it(source: Source, command: 
     assert command in str(caught.value)
 
 
+def test_missing_file_that_dvc_knows_is_brought_back_by_dvc(here: Path) -> None:
+    (here / "data/external/gone.csv.dvc").touch()
+    with pytest.raises(DataError, match=r"is missing; bring it back: `dvc checkout data/external/gone\.csv\.dvc`, or"):
+        load(FILE, path="data/external/gone.csv")
+
+
 def test_link_out_of_the_repository_is_refused(here: Path) -> None:
     outside = here.parent / "secret.csv"
     outside.write_text("a,species\n1,x\n")

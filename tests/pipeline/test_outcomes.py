@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.pipeline.clone import STAGES, SYNC, Clone
+from tests.pipeline.clone import LAUNCHER, STAGES, SYNC, Clone, wait_for
 
 SAME_MODEL = "src/train/train.py"  # train depends on it, and evaluate does not
 FIGURES = "src/report/confusion.py"  # evaluate alone depends on it
@@ -107,6 +107,33 @@ def test_failure_under_keep_going_leaves_what_depends_on_it_stale(clone: Clone) 
     assert parent.info.status == "FAILED"
     assert clone.outcomes() == ["unchanged"] * 3 + ["failed", "stale"]
     assert producers(clone)[3:] == [clone.nested(parent)["train"].info.run_id, "unknown"]
+
+
+def test_failure_of_the_first_stage_leaves_all_others_stale_and_no_metrics(clone: Clone) -> None:
+    clone.in_stage("data_load", 'raise RuntimeError("the disk caught fire")')
+    clone.launch(code=255)
+    parent = clone.parent()
+    assert parent.info.status == "FAILED"
+    assert clone.outcomes() == ["failed"] + ["stale"] * 4
+    assert parent.data.metrics == {}
+
+
+def test_launcher_beside_another_process_of_dvc_is_refused_and_recorded_nowhere(clone: Clone) -> None:
+    wait = "while not pathlib.Path('go_on').exists():\n        time.sleep(0.1)"
+    clone.in_stage("featurize", f"import pathlib, time; pathlib.Path('in_stage').touch()\n    {wait}")
+    n_before = len(clone.parents())
+    for command, told in ((LAUNCHER, "another `make pipeline` runs"), (("dvc", "repro"), "another DVC, process ")):
+        process = clone.start(*command)
+        wait_for((clone.path / "in_stage").exists)
+        result = clone.launch(code=2)
+        assert (result.stdout, result.stderr.startswith(f"BusyError: {told}")) == ("", True)
+        (clone.path / "go_on").touch()
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, output
+        (clone.path / "in_stage").unlink()
+        (clone.path / "go_on").unlink()
+        add_comment(clone, "src/data/features.py")
+    assert len(clone.parents()) == n_before + 2
 
 
 @pytest.mark.slow

@@ -1,11 +1,14 @@
+import json
 import logging
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from src.tracking.journal import Journal
 from src.tracking.store import open_store
+from src.utils.alone import alone
 from src.utils.start_pipeline import main
 from tests.tracking.workspace import runs
 from tests.utils.conftest import FakeDvc
@@ -105,6 +108,52 @@ def test_without_tracking_dvc_runs_alone(workspace: Path, params: str, capsys: p
     assert asked(workspace) == ("-m dvc repro -f", "", "")
     assert Journal(workspace).sessions() == []
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("enabled", ["true", "false"])
+def test_second_launcher_in_a_clone_is_refused_before_anything_is_recorded(
+    workspace: Path, params: str, capsys: pytest.CaptureFixture[str], enabled: str
+) -> None:
+    (workspace / "params.yaml").write_text(params.replace("enabled: true", f"enabled: {enabled}"))
+    with alone(workspace):
+        assert main([]) == 2
+    assert capsys.readouterr().err == (
+        "BusyError: another `make pipeline` runs in this clone; wait until it has ended.\n"
+    )
+    assert not (workspace / "asked").exists()
+    assert Journal(workspace).sessions() == []
+    assert main([]) == 0
+
+
+def test_launcher_beside_a_bare_dvc_is_refused(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = workspace / ".dvc" / "tmp" / "rwlock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    for name, code in (("dvc", 2), ("other", 0)):
+        command = ["sh", "-c", "echo; read line", name]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            assert other.stdout is not None
+            other.stdout.readline()
+            lock.write_text(json.dumps({"write": {"out": {"pid": other.pid, "cmd": "dvc repro"}}, "read": {}}))
+            assert main([]) == code
+            other.kill()
+        assert (f"another DVC, process {other.pid}, runs" in capsys.readouterr().err) is bool(code)
+    # It is gone.
+    assert main([]) == 0
+
+
+def test_missing_table_is_told_before_dvc_tells_it_in_its_own_words(
+    workspace: Path, params: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = "source: {kind: sklearn, name: iris}\n  external_path: data/external"
+    own = "source: {kind: file}\n  external_path: data/external/t.csv"
+    (workspace / "params.yaml").write_text(params.replace(source, own))
+    assert main(["-f"]) == 2
+    assert capsys.readouterr().err == (
+        "DataError: data/external/t.csv is missing; put your table there and run `dvc add data/external/t.csv`.\n"
+    )
+    assert Journal(workspace).sessions() == []
+    # Who asks for a part may not need it, and DVC may fetch it.
+    assert main(["--pull"]) == 0
 
 
 def test_faulty_settings_stop_before_dvc(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
