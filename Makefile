@@ -162,7 +162,7 @@ typecheck: dev-install ## Check types
 	mypy
 
 docs: dev-install ## Build the documentation into site/
-	mkdocs build --quiet --strict -f mkdocs.yaml
+	mkdocs build --strict -f mkdocs.yaml
 
 docs-serve: dev-install ## Show the documentation while it is written
 	mkdocs serve -f mkdocs.yaml

@@ -1,4 +1,4 @@
-"""Start with a table of your own: `make new-data FILE=table.csv` or `URL=https://…`, [TARGET=column] [YES=1]."""
+"""Start with a table of your own: `make new-data FILE=table.csv|URL=https://… [TARGET=column] [YES=1]`."""
 
 import argparse
 import shutil

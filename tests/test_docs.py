@@ -1,4 +1,6 @@
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,24 @@ def test_a_page_of_a_package_shows_its_modules() -> None:
     config = yaml.safe_load(text_of(ROOT / "mkdocs.yaml"))
     plugins = [plugin["mkdocstrings"] for plugin in config["plugins"] if isinstance(plugin, dict)]
     assert plugins[0]["handlers"]["python"]["options"]["show_submodules"]
+
+
+@pytest.mark.slow
+def test_docs_are_refused_for_a_broken_reference_and_for_nothing_else(tmp_path: Path) -> None:
+    for name in ("docs", "src"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Makefile", "mkdocs.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    with (tmp_path / "docs/index.md").open("a", encoding="utf-8") as page:
+        page.write("\n[gone][src.gone]\n")
+    result = subprocess.run(
+        ["make", "-o", "dev-install", "docs"], cwd=tmp_path, check=False, capture_output=True, text=True
+    )
+    warnings = [line for line in result.stderr.splitlines() if "WARNING" in line]
+    assert len(warnings) == 1
+    assert "Could not find cross-reference target 'src.gone'" in warnings[0]
+    assert result.returncode == 2
 
 
 def test_every_page_is_in_the_navigation() -> None:

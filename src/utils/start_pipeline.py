@@ -1,7 +1,7 @@
 """The launcher: one parent run, `dvc repro` under it, and a summary at the end.
 
-python -m src.utils.start_pipeline [--name NAME] [arguments of dvc repro]
-MLFLOW_RUN_ID=$(python -m src.utils.start_pipeline --open) dvc repro
+`python -m src.utils.start_pipeline [--name NAME] [arguments of dvc repro]`, or
+`MLFLOW_RUN_ID=$(python -m src.utils.start_pipeline --open) dvc repro`.
 """
 
 import argparse
