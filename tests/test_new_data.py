@@ -141,6 +141,16 @@ def test_number_to_predict_sets_training_for_a_regression(repo: Path, monkeypatc
     assert (config.train.estimator, config.train.scoring, config.data_split.split.kind) == ("ridge", "r2", "random")
 
 
+def test_comments_are_true_beside_the_new_values(repo: Path) -> None:
+    ROWS.assign(price=[0.5 * row if row else None for row in range(40)]).to_csv(repo.parent / "own.csv", index=False)
+    new_data(repo, "--file", "../own.csv", "--target", "price", "--yes")
+    text = (repo / "params.yaml").read_text(encoding="utf-8")
+    assert "task: regression " in text
+    assert "missing_target: drop " in text
+    # `regression  # or regression` would offer what is there.
+    assert [line for line in text.splitlines() if "# or " in line] == []
+
+
 def test_settings_of_the_same_task_keep_their_training(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = repo / "params.yaml"
     path.write_text(path.read_text(encoding="utf-8").replace("scoring: f1_macro", "scoring: accuracy"))
