@@ -82,7 +82,8 @@ class _Rows:
         if name not in self.X.columns:
             known = ", ".join(map(str, self.X.columns[:20]))
             raise FeatureError(
-                f"feature {self.feature!r} needs column {name!r}, which is missing; the table has {known}."
+                f"feature {self.feature!r} needs column {name!r}, which is missing; the table has {known}; "
+                "drop or mend the feature in featurize.features of params.yaml."
             )
         return self.X[name]
 

@@ -86,7 +86,10 @@ def test_missing_column_is_named_with_the_columns_there_are(columns: list[str], 
     X = pd.DataFrame({"a": [1.0], "b": [2.0]})
     with pytest.raises(FeatureError) as caught:
         add_features(X, {"x": {"ratio": columns}})
-    assert str(caught.value) == f"feature 'x' needs column {missing!r}, which is missing; the table has a, b."
+    assert str(caught.value) == (
+        f"feature 'x' needs column {missing!r}, which is missing; the table has a, b; "
+        "drop or mend the feature in featurize.features of params.yaml."
+    )
 
 
 @pytest.mark.parametrize(
