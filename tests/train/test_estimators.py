@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,6 +46,13 @@ def test_default_grid_is_small_and_one_that_a_user_may_write(task: Task, name: s
     grid = find_recipe(name, task).grid
     assert set(grid) <= set(ESTIMATOR_PARAMS[task][name])
     assert 1 <= len(ParameterGrid(dict(grid))) <= 8
+
+
+@pytest.mark.parametrize("name", sorted(ESTIMATOR_PARAMS["classification"]))
+def test_classifier_without_probabilities_is_documented_as_such(name: str) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/own-table.md").read_text(encoding="utf-8")
+    (row,) = [line for line in page.splitlines() if line.startswith("|") and f"`{name}`" in line]
+    assert hasattr(make("classification", name), "predict_proba") == ("without probabilities" not in row)
 
 
 @pytest.mark.parametrize("task", TASKS)
