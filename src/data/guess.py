@@ -80,7 +80,10 @@ def guess_table(path: Path, target_column: str | None = None) -> Guess:
         counts = table[target[0]].value_counts()
         if len(rare := counts[counts < MIN_ROWS_A_CLASS]):
             guess.remarks.append(f"{len(rare)} classes have fewer than {MIN_ROWS_A_CLASS} rows, as {rare.index[0]!r}")
-    dates = [name for name, (declared, _) in columns.items() if declared["kind"] == "date"]
+    # A row without a date is neither before nor after others: the split refuses it.
+    dates = [
+        name for name, (declared, _) in columns.items() if declared["kind"] == "date" and table[name].notna().all()
+    ]
     if dates:
         guess.remarks.append(
             f"will the model predict the future? then data_split.split: {{kind: time, column: {dates[0]}}}"
@@ -113,7 +116,7 @@ def _guess_task(target: pd.Series) -> tuple[Task, str]:
 
 def _guess_column(column: pd.Series, has_codes: bool) -> tuple[dict[str, Any], str]:
     name, present = str(column.name), column.dropna()
-    missing = f", {column.isna().mean():.0%} missing" if len(present) < len(column) else ""
+    missing = f", {_share(len(column) - len(present), len(column))} missing" if len(present) < len(column) else ""
     if not len(present):
         return {"kind": "ignore"}, "no value at all"
     n_levels = present.nunique() if not holds_text(column) or present.map(type).nunique() == 1 else 0
@@ -136,6 +139,12 @@ def _guess_column(column: pd.Series, has_codes: bool) -> tuple[dict[str, Any], s
         examples = ", ".join(str(level)[:20] for level in present.drop_duplicates().head(3))
         return {"kind": kind}, f"{n_levels} levels, as {examples}{missing}"
     return {"kind": kind}, f"{n_levels} values of type {column.dtype}{missing}"
+
+
+def _share(n: int, total: int) -> str:
+    """Tell a part of all rows in percent, or by number where that would round to none or all."""
+    percent = f"{n / total:.0%}"
+    return f"{n} of {total}" if percent in ("0%", "100%") else percent
 
 
 def _date_format(present: pd.Series) -> tuple[str, str] | None:

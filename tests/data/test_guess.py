@@ -18,7 +18,7 @@ def guess(tmp_path: Path, named: str | None = None, /, **columns: Any) -> Guess:
 
 
 def of_column(tmp_path: Path, values: Any) -> tuple[dict[str, Any], str]:
-    return guess(tmp_path, x=values, target=["a", "b"] * (N // 2)).columns["x"]
+    return guess(tmp_path, x=values, target=["a", "b"] * (len(values) // 2)).columns["x"]
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,8 @@ def test_task_is_told_by_the_values_of_the_target(tmp_path: Path, values: list[A
         (["01/31/2024"] * N, {"kind": "date", "format": "%m/%d/%Y"}, "dates, as 01/31/2024"),
         (["007", "123"] * (N // 2), {"kind": "category"}, "codes with zeros in front"),
         ([None] * N, {"kind": "ignore"}, "no value at all"),
+        ([None, *range(599)], {"kind": "number"}, "0 to 598, 1 of 600 missing"),
+        ([1, *[None] * 599], {"kind": "number"}, "1 to 1, 599 of 600 missing"),
         ([*map(str, range(N - 1)), "A7"], {"kind": "high_cardinality"}, "numbers and text in one column: look at it"),
     ],
 )
@@ -119,6 +121,13 @@ def test_rows_without_a_target_and_rare_classes_and_dates_are_remarked(tmp_path:
         "1 classes have fewer than 10 rows, as 'rare'",
         "will the model predict the future? then data_split.split: {kind: time, column: day}",
     ]
+
+
+def test_split_by_time_is_proposed_of_a_column_without_gaps_only(tmp_path: Path) -> None:
+    gaps, full = ["2024-01-31", None] * 10, ["2024-01-31", "2024-02-01"] * 10
+    (remark,) = guess(tmp_path, seen=gaps, day=full, target=["x", "y"] * 10).remarks
+    assert "{kind: time, column: day}" in remark
+    assert guess(tmp_path, seen=gaps, target=["x", "y"] * 10).remarks == []
 
 
 def test_table_of_one_column_is_refused(tmp_path: Path) -> None:
