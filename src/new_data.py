@@ -1,6 +1,7 @@
 """Start with a table of your own: `make new-data FILE=table.csv|URL=https://… [TARGET=column] [YES=1]`."""
 
 import argparse
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -127,7 +128,9 @@ def main() -> None:
     with atomic_path(PARAMS) as partial:
         partial.write_text(proposal, encoding="utf-8")
         load_config(partial)
-    _say(f"Wrote {PARAMS}: check it, then `make pipeline`, then `git add {PARAMS} {path}.dvc`.")
+    # `git commit -a` alone leaves out what git does not know yet.
+    add = shlex.join(["git", "add", f"{path}.dvc"])
+    _say(f"Wrote {PARAMS}: check it, then `make pipeline`, then `{add}` and `git commit -a`.")
 
 
 def _place(path: Path) -> Path:

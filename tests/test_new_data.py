@@ -1,4 +1,6 @@
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -99,6 +101,16 @@ def test_yes_copies_tracks_and_writes_and_keeps_the_comments(repo: Path, monkeyp
         line for line in new.splitlines() if line.startswith("#")
     ]
     assert "  test_size: 0.2              # share of rows, or of groups, kept for the test" in new
+
+
+def test_commands_to_type_next_take_a_name_with_blanks(repo: Path) -> None:
+    name = "kunden übersicht.csv"
+    (repo.parent / "own.csv").rename(repo.parent / name)
+    result = new_data(repo, "--file", f"../{name}", "--yes")
+    (command,) = re.findall("`(git add .*?)`", result.stdout)
+    subprocess.run(shlex.split(command), cwd=repo, check=True)
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=repo, check=True, capture_output=True, text=True).stdout
+    assert f"data/external/{name}.dvc" in tracked.split("\0")
 
 
 def test_file_that_is_in_its_place_is_not_copied(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """YAML files, read as DVC reads them."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         reason = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise ConfigError(f"{path}{where}: not YAML: {reason}.") from None
     if content is None:
-        raise ConfigError(f"{path} is empty; `git checkout {path}` brings it back.")
+        raise ConfigError(f"{path} is empty; `git checkout {shlex.quote(str(path))}` brings it back.")
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds a {type(content).__name__}, not sections with keys.")
     return content

@@ -1,5 +1,6 @@
 """Whether the user's own table is where the settings say."""
 
+import shlex
 from pathlib import Path
 
 from src.config.sources import FileSource, UrlSource
@@ -14,8 +15,10 @@ def check_it_is_there(source: FileSource | UrlSource, path: Path) -> None:
     """
     if path.exists():
         return
-    if Path(f"{path}.dvc").exists():
-        raise DataError(f"{path} is missing; bring it back: `dvc checkout {path}.dvc`, or `dvc pull {path}.dvc`.")
+    quoted, pointer = shlex.quote(str(path)), f"{path}.dvc"
+    if Path(pointer).exists():
+        known = shlex.quote(pointer)
+        raise DataError(f"{path} is missing; bring it back: `dvc checkout {known}`, or `dvc pull {known}`.")
     if isinstance(source, UrlSource):
-        raise DataError(f"{path} is missing; bring it: `dvc import-url {source.url} {path}`.")
-    raise DataError(f"{path} is missing; put your table there and run `dvc add {path}`.")
+        raise DataError(f"{path} is missing; bring it: `dvc import-url {shlex.quote(source.url)} {quoted}`.")
+    raise DataError(f"{path} is missing; put your table there and run `dvc add {quoted}`.")

@@ -257,17 +257,18 @@ def test_own_file_is_loaded_and_its_origin_named(source: Source, origin: dict[st
 
 
 @pytest.mark.parametrize(
-    ("source", "command"),
+    ("source", "name", "command"),
     [
-        (FILE, "`dvc add data/external/gone.csv`"),
-        (URL, "`dvc import-url https://example.org/t.csv data/external/gone.csv`"),
+        (FILE, "gone.csv", "`dvc add data/external/gone.csv`"),
+        (FILE, "gone ü.csv", "`dvc add 'data/external/gone ü.csv'`"),
+        (URL, "gone.csv", "`dvc import-url https://example.org/t.csv data/external/gone.csv`"),
     ],
 )
 @pytest.mark.usefixtures("here")
-def test_missing_file_tells_the_command_that_brings_it(source: Source, command: str) -> None:
+def test_missing_file_tells_the_command_that_brings_it(source: Source, name: str, command: str) -> None:
     with pytest.raises(DataError) as caught:
-        load(source, path="data/external/gone.csv")
-    assert str(caught.value).startswith("data/external/gone.csv is missing; ")
+        load(source, path=f"data/external/{name}")
+    assert str(caught.value).startswith(f"data/external/{name} is missing; ")
     assert command in str(caught.value)
 
 
