@@ -52,12 +52,17 @@ def _describe(detail: ErrorDetails, content: dict[str, Any]) -> list[str]:
             return [prefix + line for line in message.splitlines()]
         return [f"{key} = {got}: {message}"]
     if kind == "extra_forbidden":
-        allowed = _allowed_keys(keys[:-1], content)
+        allowed = sorted({name for model in _sections_at(keys[:-1], content) for name in model.model_fields})
         close = difflib.get_close_matches(str(keys[-1]), allowed, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         return [f"{key} = {got}: unknown; {hint}allowed here: {', '.join(allowed)}"]
     if kind == "missing":
         return [f"{key} is missing"]
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        *kinds, last = [repr(name) for model in _sections_at(keys, content) for name in _kinds(model)]
+        chosen = detail["input"].get("kind")
+        what = "is missing" if chosen is None else f"= {_without_credentials(repr(chosen)):.80}"
+        return [f"{key}.kind {what}: must be {', '.join(kinds)} or {last}"]
     message = detail["msg"].removeprefix("Input ").replace("should be", "must be")
     return [f"{key} = {got}: {message[0].lower()}{message[1:]}"]
 
@@ -80,8 +85,8 @@ def _keys_in_file(loc: tuple[int | str, ...], content: dict[str, Any]) -> tuple[
     return tuple(keys)
 
 
-def _allowed_keys(keys: tuple[int | str, ...], content: dict[str, Any]) -> list[str]:
-    """List the settings of the section at `keys`; of a union, those of the kind that was chosen."""
+def _sections_at(keys: tuple[int | str, ...], content: dict[str, Any]) -> list[type[Section]]:
+    """Find what the section at `keys` may be; of a union, the kind that was chosen, or all if none was."""
     models: list[type[Section]] = [Config]
     here: Any = content
     for key in keys:
@@ -90,7 +95,7 @@ def _allowed_keys(keys: tuple[int | str, ...], content: dict[str, Any]) -> list[
         models = [model for field in fields for model in _sections_of(field.annotation)] or models
         chosen = [model for model in models if here["kind"] in _kinds(model)] if "kind" in here else []
         models = chosen or models
-    return sorted({name for model in models for name in model.model_fields})
+    return models
 
 
 def _kinds(model: type[Section]) -> tuple[Any, ...]:

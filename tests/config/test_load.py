@@ -85,6 +85,30 @@ def test_unknown_key_that_resembles_none_gets_the_allowed_keys_only(refusal: Ref
     )
 
 
+@pytest.mark.parametrize(
+    ("key", "allowed"),
+    [
+        ("data_load.source", "'sklearn', 'file', 'url' or 'dvc'"),
+        ("data_split.split", "'stratified', 'random', 'time' or 'group'"),
+        ("train.search", "'none', 'grid', 'halving' or 'random'"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        ({"kind": "sqlite"}, "= 'sqlite'"),
+        ({"kind": ["file"]}, "= ['file']"),
+        ({"kind": None}, "is missing"),
+        ({"name": "iris"}, "is missing"),
+        ({}, "is missing"),
+    ],
+)
+def test_kind_that_is_none_gets_the_allowed_ones(
+    refusal: Refusal, key: str, allowed: str, value: dict[str, object], what: str
+) -> None:
+    assert refusal({key: value}) == f"params.yaml: {key}.kind {what}: must be {allowed}."
+
+
 def test_key_of_another_kind_of_source_is_not_suggested_as_itself(refusal: Refusal) -> None:
     source = {"kind": "dvc", "path": "t.parquet", "repo": ".", "rev": "v1", "name": "iris"}
     message = refusal({"data_load.source": source})

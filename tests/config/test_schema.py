@@ -107,16 +107,6 @@ def test_unknown_name_lists_what_is_supported(refusal: Refusal, key: str, value:
     assert refusal({key: value}) == f"params.yaml: {key} = {value!r}: must be {supported}."
 
 
-def test_unknown_kind_of_source_lists_what_is_supported(refusal: Refusal) -> None:
-    message = refusal({"data_load.source": {"kind": "csv"}})
-    assert message.startswith("params.yaml: data_load.source = {'kind': 'csv'}: ")
-    assert "'sklearn', 'file', 'url', 'dvc'" in message
-
-
-def test_source_without_a_kind_asks_for_it(refusal: Refusal) -> None:
-    assert "'kind'" in refusal({"data_load.source": {"name": "iris"}})
-
-
 def test_source_lacking_a_key_names_it(refusal: Refusal) -> None:
     source = {"kind": "dvc", "path": "t.parquet", "repo": "."}
     assert refusal({"data_load.source": source}) == "params.yaml: data_load.source.rev is missing."
