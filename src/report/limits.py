@@ -1,5 +1,6 @@
 """What a reader of the scores must not conclude from them."""
 
+import math
 from collections.abc import Iterator
 
 from src.config.schema import Config
@@ -23,6 +24,12 @@ def list_limits(metrics: Metrics, n_test_rows: int, config: Config) -> Iterator[
         beaten = high < baseline if config.train.scoring.startswith("neg_") else low > baseline
         if not beaten:
             yield f"The interval of `test_{headline}` reaches the baseline: nothing shows that the model beats it."
+    if isinstance(low, float) and isinstance(high, float) and math.isclose(low, high):
+        yield f"Every resample gives the same `test_{headline}`: its interval has no width, which shows no certainty."
+        if metrics.get("test_accuracy") == 1:
+            # The exact form of the rule of three (Hanley & Lippman-Hand 1983).
+            share = 1 - 0.05 ** (1 / n_test_rows)
+            yield f"A model that errs in {share:.1%} of all rows has 1 chance in 20 to show no error in {n_test_rows}."
     if config.train.search.kind == "none":
         yield "Nothing was searched: the parameters are those of the settings."
     yield "The interval tells the luck in the choice of test rows, not that of the split or of the training."

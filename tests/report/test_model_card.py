@@ -274,6 +274,27 @@ def test_model_that_does_not_beat_the_dummy_is_told_so(scoring: str) -> None:
         assert (f"The interval of `test_{name}` reaches the baseline" in told) is (baseline != beaten)
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "low", "told"),
+    [
+        (
+            1.0,
+            1.0,
+            "- Every resample gives the same `test_f1_macro`: its interval has no width, which shows no certainty.\n"
+            "- A model that errs in 9.5% of all rows has 1 chance in 20 to show no error in 30.\n",
+        ),
+        (0.0, 1.0, "Every resample gives the same `test_f1_macro`"),
+        (1.0, 0.99, None),
+    ],
+)
+def test_interval_that_cannot_vary_is_told_to_say_little(accuracy: float, low: float, told: str | None) -> None:
+    ends = {"test_f1_macro_ci95_high": 1.0, "test_f1_macro_ci95_low": low, "test_accuracy": accuracy}
+    page = card(make_facts(metrics=METRICS | ends, n_rows={"train": 120, "test": 30}))
+    assert (told or "\n") in page
+    assert ("Every resample" in page) is (told is not None)
+    assert ("errs in" in page) is (accuracy == low == 1)
+
+
 def test_split_and_search_have_their_limits() -> None:
     assert "same time and the same groups" in limits()
     assert "the newest" in limits(data_split__split={"kind": "time", "column": "day"})
