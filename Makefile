@@ -47,6 +47,7 @@ install: $(VENV)/.installed ## Make .venv with the locked requirements
 dev-install: $(VENV)/.dev-installed ## The same with what tests, lint and docs need
 
 $(BIN)/python:
+	@$(PYTHON) -c '' 2>/dev/null || { echo "PYTHON=$(PYTHON) names no interpreter; set PYTHON=python3.12, say." >&2; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "Python 3.11 to 3.13 is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1); set PYTHON=python3.12, say." >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \

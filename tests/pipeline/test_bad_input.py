@@ -193,6 +193,12 @@ def test_full_disk_is_one_line_and_keeps_what_was_there(clone: Clone) -> None:
     assert outputs(clone) == before
 
 
+def test_python_that_is_not_there_is_told(fresh: Clone) -> None:
+    result = fresh.run("make", "install", "PYTHON=/nonexistent", code=2)
+    assert "\nPYTHON=/nonexistent names no interpreter; set PYTHON=python3.12, say.\n" in f"\n{result.stderr}"
+    assert "is needed" not in result.stderr
+
+
 def test_python_without_venv_is_told_which_package_to_install(fresh: Clone) -> None:
     python = fresh.path / "python-without-venv"
     python.write_text('#!/bin/sh\ncase "$2" in *ensurepip*) exit 1;; esac\nexit 0\n')
