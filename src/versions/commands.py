@@ -93,6 +93,11 @@ def find_commit(root: Path, reference: str, kind: str = "tag, branch or commit")
         raise VersionError(f"{reference!r} is no {kind} of this repository; {known}.") from None
 
 
+def list_tags(root: Path, commit: str) -> list[str]:
+    """List the tags that point at a commit, oldest version first."""
+    return git(root, "tag", "--points-at", commit, "--sort=version:refname").splitlines()
+
+
 def find_changes(root: Path) -> list[str]:
     """List files that git knows or could know and that are not committed."""
     lines = git(root, "status", "--porcelain", "--no-renames").splitlines()

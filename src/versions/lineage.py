@@ -22,7 +22,7 @@ from src.tracking.experiments import experiment_files
 from src.tracking.snapshot import flat_params
 from src.tracking.store import Store, open_store
 from src.utils.command import command
-from src.versions.commands import find_commit, git
+from src.versions.commands import find_commit, list_tags
 from src.versions.history import FoundFile, find_file
 from src.versions.record import find_parent
 from src.versions.references import find_run, record_of_commit
@@ -103,7 +103,7 @@ def _trace_run(root: Path, store: Store, run: "Run") -> Lineage:
             "commit": commit,
             "branch": tags.get(names.GIT_BRANCH, names.UNKNOWN),
             "dirty": tags.get(names.GIT_DIRTY, names.UNKNOWN),
-            "tags": _tags_with(root, commit, tags.get(names.GIT_TAG)),
+            "tags": _tags_of(root, commit, tags.get(names.GIT_TAG)),
         },
         "source": _source_of(store, tags),
         "files": {key.removeprefix(names.MD5): value for key, value in tags.items() if key.startswith(names.MD5)},
@@ -120,7 +120,7 @@ def _trace_commit(root: Path, store: Store | None, reference: str) -> Lineage:
         run = find_parent(store, folder, record.commit) if store else None
     return {
         "run": {"id": run.info.run_id, "name": run.info.run_name, "status": run.info.status} if run else {},
-        "git": {"commit": record.commit, "tags": _tags_with(root, record.commit)},
+        "git": {"commit": record.commit, "tags": list_tags(root, record.commit)},
         "source": _source_of(store, run.data.tags)
         if store and run
         else {key: value for key, value in params.items() if key.startswith("data_load.source")},
@@ -140,13 +140,13 @@ def _source_of(store: Store, tags: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in loaded.items() if key.startswith("source.")}
 
 
-def _tags_with(root: Path, commit: str, published: str | None = None) -> list[str]:
+def _tags_of(root: Path, commit: str, published: str | None) -> list[str]:
+    # A tag points at the commit that holds the results, which comes after that of the run.
     try:
-        found = git(root, "tag", "--contains", find_commit(root, commit), "--sort=version:refname").splitlines()
+        return list_tags(root, find_commit(root, published or commit))
     except VersionError:
-        # A commit that this clone never fetched, or that is unknown.
-        found = []
-    return [*found, published] if published and published not in found else found
+        # This clone never fetched it, or it is unknown.
+        return [published] if published else []
 
 
 def _try_store(root: Path, experiment_name: str) -> Store | None:

@@ -22,7 +22,7 @@ from src.tracking.lineage import read_stages
 from src.tracking.process import cpu_model
 from src.tracking.snapshot import read_metrics
 from src.utils.command import command
-from src.versions.commands import SEMANTIC_VERSION, ask_dvc, find_commit, git, refuse_changes, show_and_run
+from src.versions.commands import SEMANTIC_VERSION, ask_dvc, find_commit, git, list_tags, refuse_changes, show_and_run
 from src.versions.objects import is_sound, list_files, objects_of
 from src.versions.record import tag_parent
 
@@ -69,7 +69,7 @@ def check_publishable(root: Path, tag: str) -> None:
     """
     if git(root, "tag", "--list", tag):
         raise VersionError(f"tag {tag} exists already; choose the next version.")
-    here = [name for name in git(root, "tag", "--points-at", "HEAD").splitlines() if SEMANTIC_VERSION.fullmatch(name)]
+    here = [name for name in list_tags(root, "HEAD") if SEMANTIC_VERSION.fullmatch(name)]
     if here:
         raise VersionError(f"this commit is published already, as {here[0]}.")
     refuse_changes(root, "publish")

@@ -318,8 +318,13 @@ def test_lineage_is_told_of_a_tag_a_run_a_model_and_a_file(published: Clone) -> 
         assert lineage["params"]["train.estimator"] == "svm"
         assert lineage["metrics"]["test_f1_macro"] == pytest.approx(0.966583, abs=1e-5)
         assert lineage["source"] == {"source.name": "sklearn.datasets.load_iris"}
-        assert {"v1.1.0", "model@v1.1.0"} <= set(lineage["git"]["tags"])
+        assert lineage["git"]["tags"] == ["model@v1.1.0", "v1.1.0"]
     assert re.search(r"train.estimator +svm", make(published, "lineage", REF="v1.1.0").stdout)
+
+
+def test_lineage_of_a_tag_names_no_later_version(published: Clone) -> None:
+    lineage = json.loads(make(published, "lineage", REF="v1.0.0", JSON="1").stdout)
+    assert lineage["git"]["tags"] == ["model@v1.0.0", "v1.0.0"]
 
 
 def test_lineage_of_a_tag_needs_no_mlflow(published: Clone) -> None:
