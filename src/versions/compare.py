@@ -9,11 +9,10 @@ from urllib.parse import quote
 
 from src.config.load import load_config
 from src.errors import TrackingError
-from src.tracking.experiments import experiment_files
 from src.tracking.store import open_store
 from src.utils.command import command
 from src.versions.commands import find_commit, show_and_run
-from src.versions.record import find_parent
+from src.versions.record import find_parents
 
 logger = logging.getLogger(__name__)
 
@@ -44,13 +43,10 @@ def compare(root: Path, first: str, second: str, experiment_name: str | None) ->
 def _link(root: Path, experiment_name: str, commits: list[str]) -> str:
     try:
         store = open_store(root, experiment_name)
-        runs = []
-        for commit in commits:
-            with experiment_files(root, commit) as folder:
-                runs.append(find_parent(store, folder, commit))
+        found = [find_parents(store, root, commit) for commit in commits]
     except TrackingError as error:
         return f"unknown: {error}"
-    known = [run.info.run_id for run in runs if run]
+    known = [runs[0].info.run_id for runs in found if runs]
     if len(known) < len(commits):
         return "unknown: MLflow has no parent run of one of them; restore it and run `make sync`"
     address = store.label.rstrip("/") if store.uri.startswith("http") else "<address that `make ui` prints>"

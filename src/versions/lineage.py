@@ -24,7 +24,7 @@ from src.tracking.store import Store, open_store
 from src.utils.command import command
 from src.versions.commands import find_commit, list_tags
 from src.versions.history import FoundFile, find_file
-from src.versions.record import find_parent
+from src.versions.record import find_parents
 from src.versions.references import find_run, record_of_commit
 
 if TYPE_CHECKING:
@@ -105,9 +105,9 @@ def _trace_run(root: Path, store: Store, run: "Run") -> Lineage:
             "dirty": tags.get(names.GIT_DIRTY, names.UNKNOWN),
             "tags": _tags_of(root, commit, tags.get(names.GIT_TAG)),
         },
-        "source": _source_of(store, tags),
+        "source": _source_of(store, tags, run.data.params),
         "files": {key.removeprefix(names.MD5): value for key, value in tags.items() if key.startswith(names.MD5)},
-        "made on": {"cpu": tags.get(names.CPU, names.UNKNOWN), "python": tags.get(names.PYTHON, names.UNKNOWN)},
+        "made on": _made_on(store, tags),
         "params": dict(run.data.params),
         "metrics": dict(run.data.metrics),
     }
@@ -117,27 +117,40 @@ def _trace_commit(root: Path, store: Store | None, reference: str) -> Lineage:
     record = record_of_commit(root, reference)
     with experiment_files(root, record.commit) as folder:
         params = flat_params(read_yaml(folder / "params.yaml"))
-        run = find_parent(store, folder, record.commit) if store else None
+    run = next(iter(find_parents(store, root, record.commit)), None) if store else None
+    tags = run.data.tags if run else {}
     return {
         "run": {"id": run.info.run_id, "name": run.info.run_name, "status": run.info.status} if run else {},
         "git": {"commit": record.commit, "tags": list_tags(root, record.commit)},
-        "source": _source_of(store, run.data.tags)
-        if store and run
-        else {key: value for key, value in params.items() if key.startswith("data_load.source")},
+        "source": _source_of(store, tags, params),
         "files": record.md5s,
-        "made on": {"cpu": run.data.tags.get(names.CPU, names.UNKNOWN) if run else record.cpu or names.UNKNOWN},
+        "made on": _made_on(store, tags, record.cpu),
         "params": params,
         "metrics": record.metrics,
     }
 
 
-def _source_of(store: Store, tags: Mapping[str, str]) -> dict[str, str]:
-    """Take what the run that loaded the data told of its origin."""
-    run_id = tags.get(f"{names.STAGE_OUTCOME}data_load.run_id", names.UNKNOWN)
-    if run_id == names.UNKNOWN:
+def _source_of(store: Store | None, tags: Mapping[str, str], params: Mapping[str, str]) -> dict[str, str]:
+    """Take what the run that loaded the data told of its origin, else what the settings say."""
+    loaded = _producer_tags(store, tags, "data_load")
+    told = {key: value for key, value in loaded.items() if key.startswith("source.")}
+    return told or {key: value for key, value in params.items() if key.startswith("data_load.source")}
+
+
+def _made_on(store: Store | None, tags: Mapping[str, str], cpu: str | None = None) -> dict[str, str]:
+    """Take where the model was trained, which is not where a run found it there."""
+    trained = _producer_tags(store, tags, "train")
+    return {
+        "cpu": trained.get(names.CPU) or cpu or names.UNKNOWN,
+        "python": trained.get(names.PYTHON, names.UNKNOWN),
+    }
+
+
+def _producer_tags(store: Store | None, tags: Mapping[str, str], stage: str) -> dict[str, str]:
+    run_id = tags.get(f"{names.STAGE_OUTCOME}{stage}.run_id", names.UNKNOWN)
+    if store is None or run_id == names.UNKNOWN:
         return {}
-    loaded = store.client.get_run(run_id).data.tags
-    return {key: value for key, value in loaded.items() if key.startswith("source.")}
+    return dict(store.client.get_run(run_id).data.tags)
 
 
 def _tags_of(root: Path, commit: str, published: str | None) -> list[str]:

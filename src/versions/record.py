@@ -5,15 +5,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.tracking import names
+from src.tracking.experiments import experiment_files
 from src.tracking.lineage import read_lock
 from src.tracking.store import Store, explain, open_store, store_uri
 from src.tracking.sync import sync
-from src.versions.commands import find_commit
+from src.versions.commands import find_commit, list_tags
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 logger = logging.getLogger(__name__)
+
+TRAINED = f"{names.STAGE_OUTCOME}train"
 
 
 def tag_parent(root: Path, experiment_name: str, tag: str) -> None:
@@ -28,8 +31,10 @@ def tag_parent(root: Path, experiment_name: str, tag: str) -> None:
         # Gives a state that came by git and DVC its parent run too.
         sync(root, experiment_name)
         store = open_store(root, experiment_name)
-        parent = find_parent(store, root, find_commit(root, "HEAD"))
-        if parent:
+        parents = find_parents(store, root, find_commit(root, "HEAD"))
+        if parents:
+            # An earlier version of the same results keeps the run that carries its tag.
+            parent = next((run for run in parents if names.GIT_TAG not in run.data.tags), parents[0])
             store.client.set_tag(parent.info.run_id, names.GIT_TAG, tag)
     # The version is published: no record is worth saying that it is not.
     except Exception as error:
@@ -37,17 +42,27 @@ def tag_parent(root: Path, experiment_name: str, tag: str) -> None:
         logger.debug("tracking failed", exc_info=True)
 
 
-def find_parent(store: Store, root: Path, commit: str) -> "Run | None":
-    """Find the newest parent run of what `dvc.lock` in `root` says, preferably one made at a commit.
+def find_parents(store: Store, root: Path, commit: str) -> "list[Run]":
+    """Find the parent runs of what a commit's `dvc.lock` says.
 
     Args:
         store: The store.
-        root: A folder with `dvc.lock`.
-        commit: The commit that is preferred.
+        root: Root of the repository.
+        commit: The commit.
+
+    Returns:
+        First those that were published as a tag of the commit, then those that trained
+        the model instead of finding it there, then those made at the commit; the newest first.
     """
-    md5s = {path: md5 for entry in read_lock(root).values() for path, md5 in entry.outs.items() if md5}
+    with experiment_files(root, commit) as folder:
+        md5s = {path: md5 for entry in read_lock(folder).values() for path, md5 in entry.outs.items() if md5}
     same = " and ".join(f"tags.`{names.MD5}{path}` = '{md5}'" for path, md5 in md5s.items())
     query = f"tags.`{names.KIND}` = 'parent' and attributes.status = 'FINISHED'" + (f" and {same}" if same else "")
     runs = store.client.search_runs([store.experiment_id], query, order_by=["start_time DESC"])
-    of_commit = [run for run in runs if run.data.tags.get(names.GIT_COMMIT) == commit]
-    return next(iter([*of_commit, *runs]), None)
+    published = list_tags(root, commit)
+
+    def rank(run: "Run") -> tuple[bool, bool, bool]:
+        tags = run.data.tags
+        return tags.get(names.GIT_TAG) in published, tags.get(TRAINED) == "ran", tags.get(names.GIT_COMMIT) == commit
+
+    return sorted(runs, key=rank, reverse=True)

@@ -1,6 +1,7 @@
 """Versions: published, restored, compared, made again and traced, on real git, DVC, GTO and MLflow."""
 
 import json
+import platform
 import re
 import shutil
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from src.tracking.process import cpu_model
 from tests.pipeline.clone import Clone, copy_clone, signal_group, wait_for
 from tests.pipeline.versions import MAKE, add_origin, flip_a_byte, make, md5s, objects, recorded, refs
 
@@ -332,6 +334,46 @@ def test_lineage_of_a_tag_needs_no_mlflow(published: Clone) -> None:
     lineage = json.loads(make(published, "lineage", REF="v1.0.0", JSON="1").stdout)
     assert (lineage["run"], lineage["params"]["train.estimator"]) == ({}, "logreg")
     assert lineage["source"]["data_load.source.name"] == "iris"
+
+
+@pytest.mark.parametrize("carries_tag", [True, False])
+def test_run_that_trained_is_named_and_none_that_found_its_results(published: Clone, carries_tag: bool) -> None:
+    from mlflow import MlflowClient
+
+    (trained,) = published.runs("tags.`git.tag` = 'v1.0.0'")
+    if not carries_tag:
+        MlflowClient(published.store).delete_tag(trained.info.run_id, "git.tag")
+    make(published, "restore", TAG="v1.0.0")
+    published.launch()
+    assert published.outcomes() == ["unchanged"] * 5
+    lineage = json.loads(make(published, "lineage", REF="v1.0.0", JSON="1").stdout)
+    assert lineage["run"]["id"] == trained.info.run_id
+    assert lineage["made on"] == {"cpu": cpu_model(), "python": platform.python_version()}
+    assert trained.info.run_id in make(published, "compare", A="v1.0.0", B="v1.1.0").stdout
+
+
+def test_version_of_the_same_results_leaves_the_earlier_one_its_run(published: Clone) -> None:
+    (earlier,) = published.runs("tags.`git.tag` = 'v1.1.0'")
+    published.edit("README.md", "^# ", "# My ")
+    published.commit("Tell more")
+    published.launch()
+    make(published, "publish", TAG="v1.1.1")
+    (later,) = published.runs("tags.`git.tag` = 'v1.1.1'")
+    assert published.runs("tags.`git.tag` = 'v1.1.0'")[0].info.run_id == earlier.info.run_id
+    for tag, run in (("v1.1.0", earlier), ("v1.1.1", later)):
+        lineage = json.loads(make(published, "lineage", REF=tag, JSON="1").stdout)
+        assert lineage["run"]["id"] == run.info.run_id
+        assert lineage["made on"]["python"] == platform.python_version()
+
+
+def test_run_that_found_all_results_tells_of_no_origin_that_it_does_not_know(elsewhere: Clone) -> None:
+    make(elsewhere, "restore", TAG="v1.0.0")
+    elsewhere.launch()
+    for reference in ("v1.0.0", elsewhere.parent().info.run_id):
+        lineage = json.loads(make(elsewhere, "lineage", REF=reference, JSON="1").stdout)
+        assert lineage["run"]["id"] == elsewhere.parent().info.run_id
+        assert lineage["source"]["data_load.source.name"] == "iris"
+        assert lineage["made on"]["python"] == "unknown"
 
 
 @pytest.mark.parametrize("knows_runs", [True, False])
