@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from src.tracking import names
 from src.tracking.journal import Journal, Session, Snapshot, now
+from src.tracking.links import make_page
 from src.tracking.runs import create_run, fit_key, log_file, log_values
 from src.tracking.session import Place
 from src.tracking.snapshot import UP_TO_DATE
@@ -103,8 +104,6 @@ def _describe(store: Store, snapshot: Snapshot, producers: Mapping[str, "Run | N
             info = producer.info
             if info.end_time:
                 duration = f"{(info.end_time - info.start_time) / 1000:.1f} s"
-            # Without the last part the UI opens its view for language models.
-            page = f"#/experiments/{store.experiment_id}/runs/{info.run_id}?workflowType=machine_learning"
-            link = f"[{info.run_id[:8]}]({page})"
+            link = f"[{info.run_id[:8]}]({make_page(f'experiments/{store.experiment_id}/runs/{info.run_id}')})"
         rows.append(f"| {stage} | {outcome} | {duration} | {link} |")
     return "\n".join(rows)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from src.config.load import load_config
+from src.tracking.links import make_page, ui_address
 from src.tracking.store import open_store
 from src.tracking.sync import sync
 from src.utils.command import command
@@ -28,13 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
     name = load_config(options.config).tracking.experiment_name
     sync(Path.cwd(), name)
     store = open_store(Path.cwd(), name)
-    # The UI opens on its view for language models; this is the one for runs and metrics.
-    view = f"#/experiments/{store.experiment_id}?workflowType=machine_learning"
-    if store.uri.startswith(("http://", "https://")):
-        sys.stdout.write(f"{store.label.rstrip('/')}/{view}\n")
+    page = make_page(f"experiments/{store.experiment_id}")
+    if address := ui_address(store):
+        sys.stdout.write(f"{address}/{page}\n")
         return 0
     port = options.port or _free_port()
-    sys.stdout.write(f"http://127.0.0.1:{port}/{view}  (Ctrl-C ends it)\n")
+    sys.stdout.write(f"http://127.0.0.1:{port}/{page}  (Ctrl-C ends it)\n")
     sys.stdout.flush()
     command = ["mlflow", "ui", "--backend-store-uri", store.uri, "--host", "127.0.0.1", "--port", str(port)]
     # Else experiments made in the UI get a place to which clients without the server cannot log.

@@ -5,10 +5,10 @@ import json
 import logging
 import sys
 from pathlib import Path
-from urllib.parse import quote
 
 from src.config.load import load_config
 from src.errors import TrackingError
+from src.tracking.links import make_page, ui_address
 from src.tracking.store import open_store
 from src.utils.command import command
 from src.versions.commands import find_commit, show_and_run
@@ -49,8 +49,8 @@ def _link(root: Path, experiment_name: str, commits: list[str]) -> str:
     known = [runs[0].info.run_id for runs in found if runs]
     if len(known) < len(commits):
         return "unknown: MLflow has no parent run of one of them; restore it and run `make sync`"
-    address = store.label.rstrip("/") if store.uri.startswith("http") else "<address that `make ui` prints>"
-    return f"{address}/#/compare-runs?runs={quote(json.dumps(known))}&experiments=%5B%22{store.experiment_id}%22%5D"
+    page = make_page("compare-runs", runs=json.dumps(known), experiments=json.dumps([store.experiment_id]))
+    return f"{ui_address(store) or '<address that `make ui` prints>'}/{page}"
 
 
 @command

@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pandas as pd
 import pytest
@@ -301,8 +302,14 @@ def test_two_versions_are_shown_side_by_side(published: Clone) -> None:
     result = make(published, "compare", A="v1.0.0", B="v1.1.0")
     assert re.search(r"train.estimator +logreg +svm", result.stdout)
     assert re.search(r"test_f1_macro +0.93\d+ +0.96\d+", result.stdout)
-    for run in (published.runs("tags.`git.tag` = 'v1.0.0'"), published.runs("tags.`git.tag` = 'v1.1.0'")):
-        assert run[0].info.run_id in result.stdout
+    runs = [published.runs(f"tags.`git.tag` = '{tag}'")[0].info for tag in ("v1.0.0", "v1.1.0")]
+    link = re.search(r"^Runs: .*/#/compare-runs\?(.*)$", result.stdout, re.MULTILINE)
+    assert link
+    assert parse_qs(link[1]) == {
+        "runs": [json.dumps([run.run_id for run in runs])],
+        "experiments": [json.dumps([runs[0].experiment_id])],
+        "workflowType": ["machine_learning"],
+    }
     page = (published.path / "reports/compare/index.html").read_text()
     assert "confusion_matrix.png" in page
     assert published.git("status", "--porcelain") == ""
