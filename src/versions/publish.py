@@ -61,12 +61,18 @@ def publish(root: Path, tag: str, message: str | None, experiment_name: str | No
 
 
 def check_publishable(root: Path, tag: str) -> None:
-    """Refuse what others could not restore.
+    """Refuse what cannot be tagged, or others could not restore.
 
     Raises:
-        VersionError: The tag exists, something is not committed, a stage is stale, or
-            the cache lacks an output or holds a damaged one.
+        VersionError: git knows nobody to make the tag, the tag exists, something is not
+            committed, a stage is stale, or the cache lacks an output or holds a damaged one.
     """
+    try:
+        git(root, "var", "GIT_COMMITTER_IDENT")
+    except VersionError as error:
+        raise VersionError(
+            "git knows no name for you; set `git config user.name …` and `git config user.email …`, then publish."
+        ) from error
     if git(root, "tag", "--list", tag):
         raise VersionError(f"tag {tag} exists already; choose the next version.")
     here = [name for name in list_tags(root, "HEAD") if SEMANTIC_VERSION.fullmatch(name)]

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from src.tracking.process import cpu_model
-from tests.pipeline.clone import Clone, copy_clone, signal_group, wait_for
+from tests.pipeline.clone import IDENTITY, Clone, copy_clone, signal_group, wait_for
 from tests.pipeline.versions import MAKE, add_origin, flip_a_byte, make, md5s, objects, recorded, refs
 
 pytestmark = pytest.mark.slow
@@ -89,6 +89,20 @@ def test_state_that_others_could_not_restore_is_refused(origin: Clone) -> None:
     assert "models/model.joblib: damaged in DVC's cache" in result.stderr or "train: stale" in result.stderr
     assert refs(origin) == []
     assert origin.git("tag") == ""
+
+
+def test_publisher_without_a_name_is_told_before_anything_is_pushed(origin: Clone, tmp_path: Path) -> None:
+    origin.env = {name: value for name, value in origin.env.items() if name not in IDENTITY}
+    origin.env |= {"HOME": str(tmp_path / "home"), "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null"}
+    origin.git("config", "user.useConfigOnly", "true")
+    result = make(origin, "publish", code=2, TAG="v1.0.0")
+    (line, _) = result.stderr.splitlines()
+    assert line.startswith("VersionError: git knows no name for you; set `git config user.name …`")
+    assert not (origin.path.parent / "dvc-storage").exists()
+    origin.git("config", "user.name", "Ann")
+    origin.git("config", "user.email", "ann@example.org")
+    make(origin, "publish", TAG="v1.0.0")
+    assert len(refs(origin)) == 2
 
 
 def test_push_that_breaks_leaves_no_tag_and_can_be_repeated(origin: Clone, tmp_path: Path) -> None:
