@@ -125,8 +125,8 @@ def refuse_unsaved_data(root: Path) -> None:
     if changed:
         names = [item if isinstance(item, str) else item["path"] for item in changed]
         raise VersionError(
-            f"{', '.join(names)}: changed since DVC saved it; save it with `dvc commit` and git, or delete it, "
-            "then restore."
+            f"{', '.join(names)}: changed since DVC saved it; drop the change by `dvc checkout`, or keep it, with the "
+            "settings that made it, by `dvc commit` and git, then restore."
         )
 
 

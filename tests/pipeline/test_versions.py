@@ -233,6 +233,19 @@ def test_work_that_would_be_lost_is_refused(published: Clone) -> None:
     assert published.git("branch", "--show-current") == "main"
 
 
+def test_run_whose_settings_were_thrown_away_is_dropped_as_the_message_says(
+    published: Clone, two_versions: Path
+) -> None:
+    published.set_param("train.estimator", "knn")
+    published.launch()
+    published.git("checkout", "--quiet", ".")
+    message = make(published, "restore", code=2, TAG="v1.0.0").stderr
+    first, _ = re.findall(r"`(dvc \w+)`", message)
+    published.run(*first.split())
+    assert md5s(published) == recorded(two_versions, "v1.1.0")
+    make(published, "restore", TAG="v1.0.0")
+
+
 def test_damage_in_the_cache_is_mended_from_the_remote(published: Clone, two_versions: Path) -> None:
     make(published, "restore", TAG="v1.0.0")
     cached, _ = objects(published, "models/model.joblib")
