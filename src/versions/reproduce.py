@@ -55,7 +55,10 @@ def reproduce(root: Path, record: Record) -> list[Difference]:
 def fetch_sources(root: Path, clone: Path, commit: str) -> None:
     """Bring tables that the pipeline reads and does not make, from the cache of `root` or else its remote."""
     # As a remote: the clone's own cache stays empty of everything that the pipeline makes.
-    show_and_run(clone, "dvc", "remote", "add", "--local", "--default", "cache-of-origin", str(cache_dir(root)))
+    # By a link beside it: DVC writes its config as ASCII (3.67), and a path may have other letters.
+    link = clone.parent / "cache-of-origin"
+    link.symlink_to(cache_dir(root))
+    show_and_run(clone, "dvc", "remote", "add", "--local", "--default", link.name, f"../{link.name}")
     added = list_added(root, commit)
     if not added:
         return

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.pipeline.clone import Clone
+from tests.pipeline.clone import Clone, copy_clone
 from tests.pipeline.versions import make, md5s
 
 pytestmark = pytest.mark.slow
@@ -19,6 +19,18 @@ def test_published_version_is_reproduced_to_the_byte(published: Clone) -> None:
     result = make(published, "reproduce", RUN="v1.0.0")
     assert result.stdout == "reproduced: 12 of 12 outputs equal to the byte\n"
     assert (md5s(published), published.git("status", "--porcelain"), len(published.runs())) == before
+
+
+@pytest.mark.slow
+def test_version_is_reproduced_in_folders_with_letters_beyond_ascii(clone: Clone, tmp_path: Path) -> None:
+    here = copy_clone(clone.path, tmp_path / "x ö" / "klon 数据")
+    (here.path / "data/external/mine.csv").write_text("a,b\n1,2\n")
+    here.run("dvc", "add", "data/external/mine.csv")
+    here.git("add", "data/external/mine.csv.dvc")
+    here.commit("Add my table")
+    here.env["TMPDIR"] = str(tmp_path / "x ö")
+    result = make(here, "reproduce", RUN="HEAD")
+    assert result.stdout == "reproduced: 12 of 12 outputs equal to the byte\n"
 
 
 @pytest.mark.slow
