@@ -25,6 +25,12 @@ define install_locked
 	  || $(BIN)/python -m pip install --quiet --no-deps $(1)
 endef
 
+# DVC 3.67 writes its config as ASCII: at any other letter it fails, and leaves the file empty.
+define refuse_beyond_ascii
+	@! printf %s "$$$(1)" | LC_ALL=C grep -q '[^ -~]' || \
+	  { echo "DVC takes ASCII letters only in $(1); rename it, or name a link or a relative path without others" >&2; exit 2; }
+endef
+
 # Variables are taken as they were typed: a $ in them means nothing to make either.
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),\
   $(eval override $(name) := $$(value $(name)))))
@@ -79,11 +85,14 @@ init: install ## Make git and DVC repositories in a copy that has neither
 remote: install ## Keep data elsewhere: make remote URL=s3://bucket/path [ENDPOINT=https://…]
 	@test -n "$$URL" || { echo "which? make remote URL=s3://bucket/path, or a folder" >&2; exit 2; }
 	@case "$$URL" in *://*:*@*) echo ".dvc/config is committed: no password in URL; see docs/how-to" >&2; exit 2;; esac
+	$(call refuse_beyond_ascii,URL)
+	$(call refuse_beyond_ascii,ENDPOINT)
 	dvc remote add --force --default storage "$$URL"
 	$(if $(ENDPOINT),dvc remote modify storage endpointurl "$$ENDPOINT")
 
 cache: install ## Share DVC's cache with other clones: make cache DIR=/data/dvc-cache
 	@test -n "$$DIR" || { echo "which? make cache DIR=/data/dvc-cache" >&2; exit 2; }
+	$(call refuse_beyond_ascii,DIR)
 	dvc cache dir --local "$$DIR"
 	dvc config --local cache.shared group
 	dvc config --local cache.type "reflink,symlink,hardlink,copy"

@@ -322,6 +322,27 @@ def test_repository_remote_and_cache_may_have_any_name(clone: Clone, tmp_path: P
     assert list(tmp_path.rglob("hacked")) == []
 
 
+@pytest.mark.parametrize(
+    ("target", "name", "value"),
+    [
+        ("remote", "URL", "/some/remöte"),
+        ("remote", "URL", "s3://bucket/数据"),
+        ("remote", "ENDPOINT", "https://minio.exämple.org"),
+        ("cache", "DIR", "/some/cäche"),
+    ],
+)
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_letters_that_dvc_cannot_write_are_refused_and_its_config_stays(
+    fresh: Clone, target: str, name: str, value: str, locale: str
+) -> None:
+    config = fresh.read(".dvc/config")
+    fresh.env["LC_ALL"] = locale
+    result = make(fresh, target, code=2, **{"URL": "s3://bucket/path"} | {name: value})
+    assert f"DVC takes ASCII letters only in {name}; " in result.stderr
+    assert fresh.read(".dvc/config") == config
+    assert not (fresh.path / ".dvc/config.local").exists()
+
+
 # --- compare and trace ---
 
 
