@@ -111,6 +111,8 @@ repro: install ## The same by bare `dvc repro`, then bring MLflow up to date: ma
 	@code=0; dvc repro $(ARGS) || code=$$?; python -m src.utils.sync_runs || :; exit $$code
 
 experiments: install ## Try settings as DVC experiments, two at a time: make experiments [GRID=train.cv=3,5]
+	@! printf %s "$$PWD" | LC_ALL=C grep -q '[^ -~]' || \
+	  { echo "DVC runs experiments only under a path of ASCII letters; move this clone, or set params by hand" >&2; exit 2; }
 	dvc exp run --queue --set-param "$$GRID"
 	dvc exp run --run-all --jobs 2
 	@python -m src.utils.sync_runs

@@ -31,6 +31,9 @@ def test_version_is_reproduced_in_folders_with_letters_beyond_ascii(clone: Clone
     here.env["TMPDIR"] = str(tmp_path / "x ö")
     result = make(here, "reproduce", RUN="HEAD")
     assert result.stdout == "reproduced: 12 of 12 outputs equal to the byte\n"
+    # DVC would queue them, fail in the background, and wait for ever.
+    assert "DVC runs experiments only under a path of ASCII letters; " in make(here, "experiments", code=2).stderr
+    assert not (here.path / ".dvc/tmp/exps").exists()
 
 
 @pytest.mark.slow
