@@ -1,4 +1,4 @@
-"""One run of the pipeline at a time in a clone."""
+"""One run, or one publication, at a time in a clone."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,22 +11,22 @@ from src.tracking.process import find_dvc_at_work
 
 
 @contextmanager
-def alone(root: Path) -> Iterator[None]:
-    """Keep other launchers away, and go away where a DVC is at work.
+def alone(root: Path, target: str) -> Iterator[None]:
+    """Keep the same make target away from a clone, and go away where a DVC is at work.
 
-    DVC would refuse as well, but only after a parent run was opened, and the outputs of the
-    other would be taken for those of this run.
+    DVC would refuse a second run as well, but only after a parent run was opened, and the
+    outputs of the first would be taken for those of the second.
 
     Raises:
         BusyError: Another process works in this clone.
     """
     folder = root / ".dvc" / "tmp" / "pipeline"
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "launcher.lock")
+    lock = FileLock(folder / f"{target}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise BusyError("another `make pipeline` runs in this clone; wait until it has ended.") from None
+        raise BusyError(f"another `make {target}` runs in this clone; wait until it has ended.") from None
     try:
         if pid := find_dvc_at_work(root):
             raise BusyError(f"another DVC, process {pid}, runs stages in this clone; wait until it has ended.")

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         config = load_config(options.config)
         setup_logging(config.base.log_level)
-        with alone(Path.cwd()):
+        with alone(Path.cwd(), "pipeline"):
             return run_pipeline(config, run_dvc, server, options.name, dvc_arguments)
 
 

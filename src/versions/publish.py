@@ -13,14 +13,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from src.config.load import load_config
 from src.config.yaml_file import read_yaml
 from src.errors import VersionError
 from src.tracking.lineage import read_stages
 from src.tracking.process import cpu_model
 from src.tracking.snapshot import read_metrics
+from src.utils.alone import alone
 from src.utils.command import command
 from src.versions.commands import SEMANTIC_VERSION, ask_dvc, find_commit, git, list_tags, refuse_changes, show_and_run
 from src.versions.objects import is_sound, list_files, objects_of
@@ -40,10 +39,11 @@ def publish(root: Path, tag: str, message: str | None, experiment_name: str | No
 
     Raises:
         VersionError: The state cannot be published, or a push failed; says why. No tag is left.
+        BusyError: Another process publishes, or runs stages.
     """
     if not SEMANTIC_VERSION.fullmatch(tag):
         raise VersionError(f"TAG = {tag!r} is no semantic version; name it as v1.0.0 or v1.0.0-rc.1.")
-    with _alone(root):
+    with alone(root, "publish"):
         check_publishable(root, tag)
         show_and_run(root, "dvc", "push", "--run-cache")
         models = find_models(root)
@@ -134,17 +134,6 @@ def _all_or_no_tags(root: Path, tags: list[str]) -> Iterator[list[str]]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    folder = root / ".dvc" / "tmp"
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / "publish.lock", timeout=0):
-            yield
-    except Timeout:
-        raise VersionError("another `make publish` runs in this repository; wait for it.") from None
 
 
 @command

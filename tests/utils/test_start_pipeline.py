@@ -115,7 +115,7 @@ def test_second_launcher_in_a_clone_is_refused_before_anything_is_recorded(
     workspace: Path, params: str, capsys: pytest.CaptureFixture[str], enabled: str
 ) -> None:
     (workspace / "params.yaml").write_text(params.replace("enabled: true", f"enabled: {enabled}"))
-    with alone(workspace):
+    with alone(workspace, "pipeline"):
         assert main([]) == 2
     assert capsys.readouterr().err == (
         "BusyError: another `make pipeline` runs in this clone; wait until it has ended.\n"
