@@ -22,6 +22,7 @@ RESULTS = ROOT / "benchmarks" / "results.json"
 SIZES = {"100k": 100_000, "1M": 1_000_000, "5M": 5_000_000}
 N_PARENTS = 100
 COLD = {"PIPELINE_WARM": "0"}
+ONE_STAGE = ("--force", "--single-item", "evaluate")
 
 Commands = dict[str, Callable[[], Cost]]
 
@@ -73,6 +74,8 @@ def measure_iris(folder: Path, n_runs: int) -> dict[str, Any]:
             "bare": lambda: workspace.run(*BARE, "-f"),
             "one_param": change_one_param,
             "nothing": lambda: workspace.run(*LAUNCHER),
+            "bare_stage": lambda: workspace.run(*BARE, *ONE_STAGE),
+            "bare_stage_cold": lambda: workspace.run(*BARE, *ONE_STAGE, **COLD),
         },
         n_runs,
     )

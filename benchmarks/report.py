@@ -18,6 +18,7 @@ ROWS: list[tuple[str, str, str, str, float | None]] = [
     ("iris, all five stages forced", "iris", "forced", "floor", 1.25),
     ("the same, against cold processes", "iris", "forced", "forced_cold", 0.30),
     ("the same by bare `dvc repro`, against cold processes", "iris", "bare", "forced_cold", None),
+    ("`evaluate` alone by bare `dvc repro`, against cold", "iris", "bare_stage", "bare_stage_cold", None),
     ("one param of train changed", "iris", "one_param", "floor", 0.95),
     ("nothing changed", "iris", "nothing", "floor", 0.60),
     ("100k × 20 rows, one fit", "100k", "forced", "floor", None),
@@ -89,7 +90,7 @@ def write_report(results: dict[str, Any], folder: Path) -> None:
 
 def _line(costs: dict[str, Any], work: str, _group: str, measured: str, base: str, bar: float | None) -> str:
     seconds, floor = costs[measured]["seconds"], costs[base]["seconds"]
-    label = {"floor": "floor", "forced_cold": "cold", "first": "1st"}[base]
+    label = {"floor": "floor", "forced_cold": "cold", "bare_stage_cold": "cold", "first": "1st"}[base]
     ratio = seconds / floor
     return f"| {work} | {seconds:.2f} | {label}, {floor:.2f} | {ratio:.2f} | {_mark(ratio, bar)} |"
 

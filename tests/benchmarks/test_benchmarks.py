@@ -68,7 +68,16 @@ def test_command_is_measured_with_all_that_it_started(tmp_path: Path) -> None:
 
 def test_page_says_for_each_bar_whether_it_is_kept(tmp_path: Path) -> None:
     groups = {
-        "iris": some_costs(floor=4.0, forced=4.8, forced_cold=12.0, bare=6.0, one_param=4.0, nothing=1.0),
+        "iris": some_costs(
+            floor=4.0,
+            forced=4.8,
+            forced_cold=12.0,
+            bare=6.0,
+            one_param=4.0,
+            nothing=1.0,
+            bare_stage=3.0,
+            bare_stage_cold=4.0,
+        ),
         "parents": some_costs(first=2.0, hundredth=2.1),
         "1M": some_costs(floor=20.0, forced=22.0),
         "stages": {
@@ -88,6 +97,7 @@ def test_page_says_for_each_bar_whether_it_is_kept(tmp_path: Path) -> None:
     assert "| 101st parent against the 1st | 2.10 | 1st, 2.00 | 1.05 | 1.10, kept |" in page
     assert "| peak memory at 1M × 20 rows | 100 MB | 100 MB | 1.00 | 1.30, kept |" in page
     assert "| the same by bare `dvc repro`, against cold processes | 6.00 | cold, 12.00 | 0.50 |  |" in page
+    assert "| `evaluate` alone by bare `dvc repro`, against cold | 3.00 | cold, 4.00 | 0.75 |  |" in page
     assert "| 1M × 25 columns, all stages but the fit | 9.00 | bare libraries, 6.00 | 1.50 | 1.50, kept |" in page
     assert "| peak memory of its train, with the fit | 900 MB | bare libraries, 1500 MB | 0.60 |  |" in page
     assert "| the same | 900 MB | the table, 250 MB | 3.60 | 3.00, missed |" in page
