@@ -150,7 +150,13 @@ def _producer_tags(store: Store | None, tags: Mapping[str, str], stage: str) -> 
     run_id = tags.get(f"{names.STAGE_OUTCOME}{stage}.run_id", names.UNKNOWN)
     if store is None or run_id == names.UNKNOWN:
         return {}
-    return dict(store.client.get_run(run_id).data.tags)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return dict(store.client.get_run(run_id).data.tags)
+    except MlflowException:
+        # Whoever tidied up the store deleted it.
+        return {}
 
 
 def _tags_of(root: Path, commit: str, published: str | None) -> list[str]:

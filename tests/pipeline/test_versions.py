@@ -391,6 +391,21 @@ def test_lineage_of_a_tag_needs_no_mlflow(published: Clone) -> None:
     assert lineage["source"]["data_load.source.name"] == "iris"
 
 
+def test_lineage_does_without_a_stage_whose_run_was_deleted_for_good(published: Clone) -> None:
+    from mlflow import MlflowClient
+
+    (parent,) = published.runs("tags.`git.tag` = 'v1.1.0'")
+    for stage in ("data_load", "train"):
+        run_id = parent.data.tags[f"stage.{stage}.run_id"]
+        MlflowClient(published.store).delete_run(run_id)
+        gc = ("python", "-m", "mlflow", "gc", "--backend-store-uri", published.store, "--run-ids", run_id)
+        published.run(*gc, MLFLOW_TRACKING_URI=published.store)
+    lineage = json.loads(make(published, "lineage", REF="v1.1.0", JSON="1").stdout)
+    assert lineage["run"]["id"] == parent.info.run_id
+    assert lineage["source"]["data_load.source.name"] == "iris"
+    assert lineage["made on"]["python"] == "unknown"
+
+
 @pytest.mark.parametrize("carries_tag", [True, False])
 def test_run_that_trained_is_named_and_none_that_found_its_results(published: Clone, carries_tag: bool) -> None:
     from mlflow import MlflowClient
