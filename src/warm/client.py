@@ -24,6 +24,8 @@ from src.warm.settings import process_settings, umask
 
 SOCKET = "socket"
 HELLO, GO, YES, NO = b"?", b"!", b"+", b"-"
+# No signal: the command knows how its fork has ended.
+HEARD = b"\0"
 LENGTH, STATUS = struct.Struct("!I"), struct.Struct("!i")
 # The server says hello between two imports, and yes when what the stage needs is there: 4 s, more on a busy machine.
 PATIENCE_SECONDS = 60.0
@@ -165,6 +167,8 @@ def _receive_status(connection: socket.socket) -> int:
     with suppress(OSError):
         status = _receive(connection, STATUS.size, None)
         if len(status) == STATUS.size:
+            with suppress(OSError):
+                connection.sendall(HEARD)
             return int(STATUS.unpack(status)[0])
     return int(signal.SIGKILL)
 

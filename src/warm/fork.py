@@ -13,10 +13,12 @@ import sys
 import tempfile
 import threading
 import types
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
 from src.warm.client import STATUS, YES
+from src.warm.jobs import Call, Job
 from src.warm.preload import Code, set_pools
 
 PR_SET_PDEATHSIG = 1
@@ -24,25 +26,50 @@ PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
 
-def become(
-    request: dict[str, Any], files: list[int], *, server: int, client: int, connection: socket.socket, code: Code
-) -> NoReturn:
-    """Run a command as a process of its own would, and end as it would.
+def start_fork(call: Call, code: Code, *, forget: Callable[[], None]) -> Job:
+    """Run a command in a fork of this process, as a process of its own would, and end as it would.
 
     Args:
-        request: What the client is: module, arguments, environment, folder, umask.
-        files: Its stdin, stdout and stderr.
-        server: The server; if it dies, so does this process.
-        client: The process that DVC started, and for which this one stands.
-        connection: Hears that this process begins, and its exit code: the server may be busy importing.
+        call: The command, for which the fork stands. It hears by its connection that the fork
+            begins, and its exit code: the server may be busy importing.
         code: The code of this project when the server imported it.
+        forget: Closes what only the server needs.
+
+    Raises:
+        OSError: There is no room for a process.
     """
+    server = os.getpid()
+    # What comes meanwhile is for the command, and not for what is not yet that.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
+    try:
+        pid = os.fork()
+        if pid == 0:
+            # Whatever happens, it must not go on as a server.
+            try:
+                if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
+                    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                forget()
+                _become(call, code, server=server, mask=mask)
+            finally:
+                os._exit(1)
+        try:
+            return Job(pid, os.pidfd_open(pid), call.client)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _become(call: Call, code: Code, *, server: int, mask: set[int | signal.Signals]) -> NoReturn:
+    connection = call.client
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != server:
         os._exit(1)
     # Ctrl-C reaches the client, which passes it on: once, also in a terminal.
     os.setsid()
-    for number, file in enumerate(files):
+    for number, file in enumerate(call.files):
         os.dup2(file, number, inheritable=True)
         os.close(file)
     try:
@@ -54,8 +81,9 @@ def become(
     os.register_at_fork(after_in_child=connection.close)
     status: int | None = 0
     try:
-        _take_over(request, client, code)
-        runpy._run_module_as_main(request["module"])  # type: ignore[attr-defined]  # what `python -m` calls
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        _take_over(call.request, call.pid, code)
+        runpy._run_module_as_main(call.request["module"])  # type: ignore[attr-defined]  # what `python -m` calls
     except SystemExit as end:
         status = _exit_code(end)
     except BaseException as error:

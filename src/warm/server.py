@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from src.warm.client import GO, HELLO, NO, STATUS, receive_request
-from src.warm.fork import become
+from src.warm.client import GO, HEARD, HELLO, NO, STATUS, receive_request
+from src.warm.fork import start_fork
 from src.warm.jobs import Call, Job
 from src.warm.preload import Code, is_threaded, is_tracked, load, needed_by, preloading, steps
 from src.warm.processes import ancestors, peer_of
@@ -62,7 +62,8 @@ class Server:
     def end(self) -> None:
         """Take along what the forks have started; they themselves die with this process."""
         for job in self._jobs:
-            job.signal(signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                job.signal(signal.SIGKILL)
 
     def _step(self, milliseconds: int | None) -> bool:
         """Wait for one thing to happen, and do what it asks for; gives False if nothing did."""
@@ -124,28 +125,17 @@ class Server:
         if is_threaded() or select.select([call.client], [], [], 0)[0]:
             # A signal came meanwhile, or the client is gone: it does with it what it would do.
             raise ConnectionError("not to be served")
-        server = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            # Whatever happens, it must not go on as a server.
-            try:
-                if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
-                    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                for job in self._jobs:
-                    os.close(job.ending)
-                    job.client.close()
-                self._listener.close()
-                become(
-                    call.request, call.files, server=server, client=call.pid, connection=call.client, code=self._code
-                )
-            finally:
-                os._exit(1)
-        try:
-            return Job(pid, os.pidfd_open(pid), call.client)
-        except OSError:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            raise
+        return start_fork(call, self._code, forget=self._forget)
+
+    def _forget(self) -> None:
+        """Close what a fork has no business with."""
+        for job in self._jobs:
+            os.close(job.ending)
+            job.client.close()
+        for call in self._calls:
+            call.client.close()
+            call.close()
+        self._listener.close()
 
     def _hear(self, job: Job) -> None:
         """Pass on a signal; a client that is gone takes its fork with it."""
@@ -156,6 +146,9 @@ class Server:
         if not heard:
             job.signal(signal.SIGKILL)
             self._finish(job)
+        elif heard == HEARD:
+            # What it has left running goes on, as it would without a server.
+            self._finish(job)
         elif heard[0] in (signal.SIGTSTP, signal.SIGCONT):
             # In a session of their own no terminal stops them.
             job.signal(signal.SIGSTOP if heard[0] == signal.SIGTSTP else signal.SIGCONT)
@@ -163,8 +156,8 @@ class Server:
             os.kill(job.pid, heard[0])
 
     def _finish(self, job: Job) -> None:
-        _, status = os.waitpid(job.pid, 0)
         self._jobs.remove(job)
+        _, status = os.waitpid(job.pid, 0)
         with contextlib.suppress(OSError):
             job.client.sendall(STATUS.pack(status))
         os.close(job.ending)
@@ -187,6 +180,7 @@ def main(arguments: list[str]) -> NoReturn:
         server.serve()
         code = 0
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if server:
             server.end()
         shutil.rmtree(folder, ignore_errors=True)

@@ -65,6 +65,20 @@ def test_signal_reaches_a_stage_while_another_waits_for_its_imports(early_worksh
     assert begun.exists()
 
 
+def test_command_that_is_stopped_while_it_waits_ends_though_another_goes_on(early_workshop: Workshop) -> None:
+    with (
+        start(early_workshop, "data_split", "import time; print(flush=True); time.sleep(60)") as first,
+        start(early_workshop, "probe", "") as second,
+    ):
+        # Asked for while the first waited too.
+        assert first.stdout is not None
+        first.stdout.readline()
+        second.terminate()
+        assert second.wait(3 * SECONDS) == -signal.SIGTERM
+        assert first.poll() is None
+        first.terminate()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_command_that_is_stopped_while_it_waits_is_never_begun(
     early_workshop: Workshop, tmp_path: Path, number: signal.Signals

@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -225,6 +226,18 @@ def test_fork_dies_with_its_command(workshop: Workshop) -> None:
         process.wait()
         wait_for(lambda: is_gone(fork) and is_gone(child), 5)
     assert workshop.is_warm()
+
+
+@pytest.mark.parametrize("server", [None, "0"])
+def test_what_a_stage_leaves_running_goes_on_when_it_has_ended(workshop: Workshop, server: str | None) -> None:
+    code = "import subprocess; print(subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL, stderr=-3).pid)"
+    exit_code, out, _ = workshop.run(code, server=server)
+    assert exit_code == 0
+    left = psutil.Process(int(out))
+    # Long enough for the server to notice.
+    time.sleep(1)
+    assert not is_gone(left)
+    left.kill()
 
 
 def test_crash_of_a_stage_leaves_the_server_as_it_was(workshop: Workshop) -> None:
