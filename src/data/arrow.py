@@ -18,7 +18,7 @@ NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
 def to_table(rows: pa.Table, name: str) -> pd.DataFrame:
     """Turn rows of pyarrow into a table of pandas; the rows are used up.
 
-    Decimals become floats, or integers where they are whole, times of day text, a column of
+    Decimals become floats, or integers if whole and large, times of day text, a column of
     no type one of missing numbers. Integers of which some are missing become floats, or
     Int64 and UInt64 where a float could not hold them. A column without a name is called
     `column_<position>`.
@@ -69,14 +69,22 @@ def _large_with_missing(rows: pa.Table) -> list[int]:
 def _type_in_pandas(column: pa.ChunkedArray) -> pa.DataType:
     kind = column.type
     if pa.types.is_decimal(kind):
-        extremes = pc.min_max(column).as_py()
-        is_whole = kind.scale == 0 and extremes["max"] is not None
-        return pa.int64() if is_whole and -(2**63) <= extremes["min"] <= extremes["max"] < 2**63 else pa.float64()
+        return pa.int64() if kind.scale == 0 and _is_better_as_integer(column) else pa.float64()
     if pa.types.is_null(kind):
         return pa.float64()
     if pa.types.is_time(kind):
         return pa.string()
     return kind
+
+
+def _is_better_as_integer(column: pa.ChunkedArray) -> bool:
+    """Tell whether whole decimals may be too large for a float, and fit into 64 bits."""
+    if column.type.precision <= 15 or column.null_count == len(column):
+        return False
+    if column.type.precision <= 18:
+        return True
+    extremes = pc.min_max(column).as_py()
+    return bool(-(2**63) <= extremes["min"] <= extremes["max"] < 2**63)
 
 
 def is_inexact(column: pd.Series) -> bool:

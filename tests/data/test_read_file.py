@@ -230,12 +230,23 @@ def test_integer_that_no_float_could_hold_stays_one_beside_a_missing_value(
         ([7, 1], 2, "float64"),
     ],
 )
-def test_decimals_that_are_whole_are_integers(tmp_path: Path, values: list[int | None], scale: int, dtype: str) -> None:
+def test_whole_decimals_are_integers_if_large(tmp_path: Path, values: list[int | None], scale: int, dtype: str) -> None:
     decimals = pa.array([value if value is None else Decimal(value) for value in values], pa.decimal128(38, scale))
     pq.write_table(pa.table({"id": decimals}), tmp_path / "t.parquet")
     column = read_file(tmp_path / "t.parquet", TableFile())["id"]
     assert column.dtype == dtype
     assert column.dropna().tolist() == [value for value in values if value is not None]
+
+
+@pytest.mark.parametrize("kind", [pa.decimal32, pa.decimal64, pa.decimal128, pa.decimal256])
+def test_decimals_of_any_width_are_read(tmp_path: Path, kind: Callable[[int, int], pa.DataType]) -> None:
+    digits = {pa.decimal32: 9, pa.decimal64: 18, pa.decimal128: 38, pa.decimal256: 76}[kind]
+    values = [Decimal(7), None]
+    rows = {"whole": pa.array(values, kind(digits, 0)), "part": pa.array(values, kind(digits, 2))}
+    pq.write_table(pa.table({**rows, "none": pa.nulls(2, kind(digits, 0))}), tmp_path / "t.parquet")
+    table = read_file(tmp_path / "t.parquet", TableFile())
+    assert [*map(str, table.dtypes)] == ["float64"] * 3
+    assert table.iloc[0].tolist()[:2] == [7.0, 7.0]
 
 
 def test_ten_thousand_columns_are_read(tmp_path: Path) -> None:
