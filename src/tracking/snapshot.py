@@ -47,6 +47,10 @@ def take_snapshot(root: Path, session: Session, visits: Sequence[Visit], *, fini
         outcomes = spread_staleness(stages, outcomes)
     else:
         outcomes = foresee_outcomes(root, stages, lock, visits, outcomes)
+    if stale is None:
+        changed = {name for name, entry in entries.items() if session.before.get(name) != entry}
+        # Restored, or written by the other.
+        outcomes |= {name: "unknown" for name in changed if outcomes[name] in ("unchanged", "restored")}
     good = [stages[name] for name, outcome in outcomes.items() if outcome in UP_TO_DATE]
     return Snapshot(
         outcomes=outcomes,
