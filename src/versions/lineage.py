@@ -24,7 +24,7 @@ from src.tracking.store import Store, open_store
 from src.utils.command import command
 from src.versions.commands import find_commit, list_tags
 from src.versions.history import FoundFile, find_file
-from src.versions.record import find_parents
+from src.versions.record import find_parents, producer_tags
 from src.versions.references import find_run, record_of_commit
 
 if TYPE_CHECKING:
@@ -132,31 +132,18 @@ def _trace_commit(root: Path, store: Store | None, reference: str) -> Lineage:
 
 def _source_of(store: Store | None, tags: Mapping[str, str], params: Mapping[str, str]) -> dict[str, str]:
     """Take what the run that loaded the data told of its origin, else what the settings say."""
-    loaded = _producer_tags(store, tags, "data_load")
+    loaded = producer_tags(store, tags, "data_load")
     told = {key: value for key, value in loaded.items() if key.startswith("source.")}
     return told or {key: value for key, value in params.items() if key.startswith("data_load.source")}
 
 
 def _made_on(store: Store | None, tags: Mapping[str, str], cpu: str | None = None) -> dict[str, str]:
     """Take where the model was trained, which is not where a run found it there."""
-    trained = _producer_tags(store, tags, "train")
+    trained = producer_tags(store, tags, "train")
     return {
         "cpu": trained.get(names.CPU) or cpu or names.UNKNOWN,
         "python": trained.get(names.PYTHON, names.UNKNOWN),
     }
-
-
-def _producer_tags(store: Store | None, tags: Mapping[str, str], stage: str) -> dict[str, str]:
-    run_id = tags.get(f"{names.STAGE_OUTCOME}{stage}.run_id", names.UNKNOWN)
-    if store is None or run_id == names.UNKNOWN:
-        return {}
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return dict(store.client.get_run(run_id).data.tags)
-    except MlflowException:
-        # Whoever tidied up the store deleted it.
-        return {}
 
 
 def _tags_of(root: Path, commit: str, published: str | None) -> list[str]:

@@ -1,6 +1,7 @@
 """What MLflow knows of a version: found, and told its tag."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,8 +57,10 @@ def find_parents(store: Store, root: Path, commit: str) -> "list[Run]":
     """
     with experiment_files(root, commit) as folder:
         md5s = {path: md5 for entry in read_lock(folder).values() for path, md5 in entry.outs.items() if md5}
+    if not md5s:
+        return []
     same = " and ".join(f"tags.`{names.MD5}{path}` = '{md5}'" for path, md5 in md5s.items())
-    query = f"tags.`{names.KIND}` = 'parent' and attributes.status = 'FINISHED'" + (f" and {same}" if same else "")
+    query = f"tags.`{names.KIND}` = 'parent' and attributes.status = 'FINISHED' and {same}"
     runs = store.client.search_runs([store.experiment_id], query, order_by=["start_time DESC"])
     published = list_tags(root, commit)
 
@@ -66,3 +69,23 @@ def find_parents(store: Store, root: Path, commit: str) -> "list[Run]":
         return tags.get(names.GIT_TAG) in published, tags.get(TRAINED) == "ran", tags.get(names.GIT_COMMIT) == commit
 
     return sorted(runs, key=rank, reverse=True)
+
+
+def producer_tags(store: Store | None, tags: Mapping[str, str], stage: str) -> dict[str, str]:
+    """Read the tags of the run that produced what a parent shows of a stage; none if nobody knows it.
+
+    Args:
+        store: The store, if there is one.
+        tags: Tags of the parent.
+        stage: Name of the stage.
+    """
+    run_id = tags.get(f"{names.STAGE_OUTCOME}{stage}.run_id", names.UNKNOWN)
+    if store is None or run_id == names.UNKNOWN:
+        return {}
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return dict(store.client.get_run(run_id).data.tags)
+    except MlflowException:
+        # Whoever tidied up the store deleted it.
+        return {}

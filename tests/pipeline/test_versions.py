@@ -379,6 +379,12 @@ def test_lineage_is_told_of_a_tag_a_run_a_model_and_a_file(published: Clone) -> 
     assert re.search(r"train.estimator +svm", make(published, "lineage", REF="v1.1.0").stdout)
 
 
+def test_commit_without_results_is_compared_and_gets_no_run_of_another(published: Clone) -> None:
+    published.git("rm", "--quiet", "dvc.lock")
+    published.commit("Begin anew")
+    assert "Runs:  unknown: MLflow has no parent run of one" in make(published, "compare", A="HEAD", B="v1.0.0").stdout
+
+
 def test_lineage_of_a_tag_names_no_later_version(published: Clone) -> None:
     lineage = json.loads(make(published, "lineage", REF="v1.0.0", JSON="1").stdout)
     assert lineage["git"]["tags"] == ["model@v1.0.0", "v1.0.0"]
