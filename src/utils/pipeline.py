@@ -7,7 +7,7 @@ from pathlib import Path
 from src.config.schema import Config
 from src.config.sources import FileSource, UrlSource
 from src.data.presence import check_it_is_there
-from src.errors import TrackingError
+from src.errors import DataError, TrackingError
 from src.tracking import names
 from src.tracking.journal import Journal, now
 from src.tracking.names import Status
@@ -38,15 +38,11 @@ def run_pipeline(config: Config, run_dvc: RunDvc, server: str, name: str | None,
 
     Returns:
         The exit code of DVC, or 128 + signal after an interruption.
-
-    Raises:
-        DataError: The table is missing; DVC would tell it as its own fault.
     """
-    source, is_whole = config.data_load.source, not set(dvc_arguments) - WHOLE
-    if is_whole and isinstance(source, FileSource | UrlSource):
-        check_it_is_there(source, config.data_load.external_path)
     if not config.tracking.enabled:
-        return run_dvc({names.PIPELINE_WARM: server}).exit_code
+        code = run_dvc({names.PIPELINE_WARM: server}).exit_code
+        _explain_failure(config, code)
+        return code
     place = Place(Path.cwd(), Path.cwd())
     journal = Journal(place.main_root)
     session = begin_session(place, f"launch-{own_key().digest}-{now()}", own_key(), name=name, closed_by_owner=True)
@@ -54,10 +50,11 @@ def run_pipeline(config: Config, run_dvc: RunDvc, server: str, name: str | None,
     session = record_parent(server, "open", session, config.tracking.experiment_name)
     variables = {names.PIPELINE_SESSION: session.id, names.PIPELINE_WARM: server}
     result = run_dvc(variables | ({names.MLFLOW_RUN_ID: session.run_id} if session.run_id else {}))
+    _explain_failure(config, result.exit_code)
     session = journal.read_session(session.id) or session
     status: Status = "KILLED" if result.signal else "FAILED" if result.exit_code else "FINISHED"
     # DVC knows at once that all is well, unless it failed or was asked for a part.
-    check = bool(result.exit_code) or not is_whole
+    check = bool(result.exit_code or set(dvc_arguments) - WHOLE)
     try:
         settle(journal, session, is_newest=True, status=status, check=check)
         session = record_parent(server, "close", session, config.tracking.experiment_name)
@@ -67,6 +64,16 @@ def run_pipeline(config: Config, run_dvc: RunDvc, server: str, name: str | None,
         logger.debug("tracking failed", exc_info=True)
     sys.stdout.write(summarize(config, session, journal.visits(session.id)))
     return result.exit_code
+
+
+def _explain_failure(config: Config, exit_code: int) -> None:
+    """Say what to do about a table that is missing, which DVC looks for before any stage begins."""
+    source = config.data_load.source
+    if exit_code and isinstance(source, FileSource | UrlSource):
+        try:
+            check_it_is_there(source, config.data_load.external_path)
+        except DataError as error:
+            logger.error("%s", error)
 
 
 def open_parent(config: Config, name: str | None) -> str:

@@ -141,19 +141,21 @@ def test_launcher_beside_a_bare_dvc_is_refused(workspace: Path, capsys: pytest.C
     assert main([]) == 0
 
 
-def test_missing_table_is_told_before_dvc_tells_it_in_its_own_words(
-    workspace: Path, params: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("enabled", ["true", "false"])
+def test_missing_table_is_told_with_what_to_do_where_dvc_failed(
+    workspace: Path, params: str, fake_dvc: FakeDvc, capsys: pytest.CaptureFixture[str], enabled: str
 ) -> None:
     source = "source: {kind: sklearn, name: iris}\n  external_path: data/external"
     own = "source: {kind: file}\n  external_path: data/external/t.csv"
-    (workspace / "params.yaml").write_text(params.replace(source, own))
-    assert main(["-f"]) == 2
-    assert capsys.readouterr().err == (
-        "DataError: data/external/t.csv is missing; put your table there and run `dvc add data/external/t.csv`.\n"
-    )
-    assert Journal(workspace).sessions() == []
-    # Who asks for a part may not need it, and DVC may fetch it.
-    assert main(["--pull"]) == 0
+    text = params.replace(source, own).replace("enabled: true", f"enabled: {enabled}")
+    (workspace / "params.yaml").write_text(text)
+    told = "ERROR: data/external/t.csv is missing; put your table there and run `dvc add data/external/t.csv`.\n"
+    # It may not need it.
+    assert main([]) == 0
+    assert told not in capsys.readouterr().err
+    fake_dvc(f"{REPRO}exit 255")
+    assert main([]) == 255
+    assert told in capsys.readouterr().err
 
 
 def test_faulty_settings_stop_before_dvc(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
