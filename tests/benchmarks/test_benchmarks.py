@@ -1,5 +1,6 @@
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ def test_median_of_runs_in_turn_is_given_without_the_first() -> None:
         order.append(name)
         return Cost(seconds[order.count(name) - 1], 10.0)
 
-    costs = measure({name: lambda name=name: command(name, [99.0, 1.0, 5.0, 3.0]) for name in ("a", "b")}, 3)  # type: ignore[misc]
+    commands = {name: partial(command, name, [99.0, 1.0, 5.0, 3.0]) for name in ("a", "b")}
+    costs = measure(commands, 3)
     assert order == ["a", "b"] * 4
     assert costs["a"] == {"seconds": 3.0, "megabytes": 10.0, "all_seconds": [1.0, 3.0, 5.0]}
 

@@ -132,7 +132,7 @@ def test_what_is_no_request_does_not_disturb_the_server(workshop: Workshop) -> N
 )
 def test_command_that_no_fork_can_be_like_runs_by_itself(workshop: Workshop, options: dict[str, object]) -> None:
     like_the_server = options == {"pass_fds": [0]} or (
-        "preexec_fn" in options and options["preexec_fn"].__code__.co_names[1:2] == ("sched_setaffinity",)  # type: ignore[attr-defined]
+        "preexec_fn" in options and options["preexec_fn"].__code__.co_names[1:2] == ("sched_setaffinity",)  # type: ignore[attr-defined]  # a lambda
         and len(os.sched_getaffinity(0)) == 1
     )  # fmt: skip
     assert workshop.is_warm(**options) is like_the_server
