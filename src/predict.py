@@ -15,12 +15,12 @@ from tqdm import tqdm
 
 from src.atomic import atomic_path
 from src.config.sources import TableFile
-from src.data.arrow import to_table
-from src.data.conform import conform
-from src.data.csv_options import UNREADABLE, csv_options, wrong_encoding
+from src.data.columns import Columns
+from src.data.conform import convert_columns
 from src.data.files import open_parquet
-from src.data.read_file import COMPRESSIONS, PARQUET_SUFFIXES, TEXT_SUFFIXES, open_plain, opener_of
-from src.data.schema import Columns
+from src.data_load.arrow import to_table
+from src.data_load.csv_options import UNREADABLE, csv_options, wrong_encoding
+from src.data_load.read_file import COMPRESSIONS, PARQUET_SUFFIXES, TEXT_SUFFIXES, open_plain, opener_of
 from src.errors import DataError
 from src.utils.command import command
 from src.versions.models import load_model
@@ -66,7 +66,7 @@ def predict_file(
             if raw.empty:
                 continue
             try:
-                X = conform(raw, columns, n_rows)
+                X = convert_columns(raw, columns, n_rows)
             except DataError as error:
                 told = str(error).removesuffix(".")
                 raise DataError(f"{input_path}: {told}; mend it, or leave it empty if it is missing.") from None

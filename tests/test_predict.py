@@ -20,8 +20,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
 from src.config.sources import TableFile
-from src.data.features import prepare_rows
 from src.errors import ConfigError, DataError, FeatureError
+from src.featurize.features import prepare_rows
 from src.predict import predict_file
 from src.versions.table_file import load_table_file
 

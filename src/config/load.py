@@ -8,11 +8,14 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from src.config.agreement import find_faults
+from src.config.consistency import find_conflicts
 from src.config.schema import Config
 from src.config.section import Section
 from src.config.yaml_file import read_yaml
 from src.errors import ConfigError
+
+# Settings that an earlier version of this project called otherwise.
+RENAMED = {"data_split.traps": "data_split.checks", "data_split.traps_path": "data_split.checks_path"}
 
 
 def load_config(path: Path) -> Config:
@@ -30,7 +33,7 @@ def load_config(path: Path) -> Config:
     content = read_yaml(path)
     try:
         config = Config.model_validate(content)
-        faults = find_faults(config)
+        faults = find_conflicts(config)
     except ValidationError as error:
         faults = [line for detail in error.errors() for line in _describe(detail, content)]
     if not faults:
@@ -52,6 +55,8 @@ def _describe(detail: ErrorDetails, content: dict[str, Any]) -> list[str]:
             return [prefix + line for line in message.splitlines()]
         return [f"{key} = {got}: {message}"]
     if kind == "extra_forbidden":
+        if new := RENAMED.get(key):
+            return [f"{key} is called {new} now; rename it"]
         allowed = sorted({name for model in _sections_at(keys[:-1], content) for name in model.model_fields})
         close = difflib.get_close_matches(str(keys[-1]), allowed, n=1)
         hint = f"did you mean {close[0]}? " if close else ""

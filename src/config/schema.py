@@ -69,7 +69,7 @@ class GroupSplit(Section):
     column: ColumnName
 
 
-class Traps(Section):
+class Checks(Section):
     """What is done about what would spoil a model or its score.
 
     Attributes:
@@ -77,7 +77,7 @@ class Traps(Section):
         duplicates: Equal rows in train and test.
         constant: A column of one value.
         identifier: A column whose values are nearly all different, as a row number.
-        rare_class: A class with fewer rows than folds.
+        rare_class: A class with fewer than 5 training rows.
     """
 
     leak: Literal["ignore", "warn", "error"]
@@ -95,10 +95,10 @@ class DataSplit(Section):
 
     split: Split
     test_size: Annotated[float, Field(gt=0, lt=1)]
-    traps: Traps
+    checks: Checks
     train_path: RepoPath
     test_path: RepoPath
-    traps_path: RepoPath
+    checks_path: RepoPath
 
 
 class Evaluate(Section):

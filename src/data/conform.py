@@ -12,7 +12,7 @@ from src.errors import DataError
 N_EXAMPLES = 3
 
 
-def conform(X: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]], offset: int = 0) -> pd.DataFrame:
+def convert_columns(X: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]], offset: int = 0) -> pd.DataFrame:
     """Bring raw rows to the kinds of their columns.
 
     Args:
@@ -37,7 +37,7 @@ def conform(X: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]], offset: i
         raw, declared = X[name], columns[name]
         column, wrong = convert(raw, declared)
         if wrong is not None:
-            raise DataError(f"column {name!r} {describe_wrong(raw, wrong, declared['kind'], offset)}.")
+            raise DataError(f"column {name!r} {describe_invalid(raw, wrong, declared['kind'], offset)}.")
         if declared["kind"] == "ordinal" and not (known := column.isin(declared["order"])).all():
             column = column.where(known)
         if column is not raw:
@@ -47,7 +47,7 @@ def conform(X: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]], offset: i
     return pd.DataFrame({name: changed.get(name, X[name]) for name in X.columns}, index=X.index, copy=False)
 
 
-def describe_wrong(column: pd.Series, wrong: pd.Series, kind: str, n_rows_before: int = 0) -> str:
+def describe_invalid(column: pd.Series, wrong: pd.Series, kind: str, n_rows_before: int = 0) -> str:
     """Tell which values are not of a kind: `holds 2 of 3 values that are no date, as 'x' in row 1`."""
     positions = np.flatnonzero(wrong.to_numpy())
     examples = [

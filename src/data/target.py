@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
 
 from src.config.training import Task
-from src.data.conform import describe_wrong
+from src.data.conform import describe_invalid
 from src.data.kinds import convert, holds_text, to_text
 from src.errors import DataError
 
 logger = logging.getLogger(__name__)
 
 
-def settle_target(
+def prepare_target(
     table: pd.DataFrame, target_column: str, task: Task, missing_target: Literal["drop", "error"]
 ) -> tuple[pd.DataFrame, int]:
     """Give the target the dtype of its task, and drop rows that lack it or refuse them.
@@ -46,7 +46,7 @@ def settle_target(
     if task == "regression":
         target, wrong = convert(target, {"kind": "number"})
         if wrong is not None or is_bool_dtype(table[target_column]):
-            told = "holds booleans" if wrong is None else describe_wrong(table[target_column], wrong, "number")
+            told = "holds booleans" if wrong is None else describe_invalid(table[target_column], wrong, "number")
             raise DataError(
                 f"base.target_column = {target_column!r} {told}; mend them, or set base.task to classification."
             )

@@ -27,7 +27,7 @@ class Facts:
         metrics: What `metrics.json` holds.
         cv_metrics: What `cv_metrics.json` holds.
         slices: Where the model is weak.
-        traps: What was found before training.
+        findings: What was found before training.
         plots: Paths of the plots, relative to the card.
     """
 
@@ -39,7 +39,7 @@ class Facts:
     metrics: Metrics
     cv_metrics: Mapping[str, float]
     slices: SliceSearch
-    traps: Sequence[str]
+    findings: Sequence[str]
     plots: Sequence[str]
 
 

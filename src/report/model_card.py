@@ -24,7 +24,7 @@ def write_card(facts: Facts, config: Config) -> str:
         "Data": _data(facts, config),
         "Metrics": _metrics(facts, config),
         "Where it is worst": _slices(facts, config),
-        "Traps": _traps(facts),
+        "Checks": _findings(facts),
         "Limits": [f"- {limit}" for limit in list_limits(facts.metrics, facts.n_rows["test"], config)],
         "Plots": [f"![{name.rpartition('/')[2]}]({name})" for name in facts.plots],
     }
@@ -139,10 +139,10 @@ def _slices(facts: Facts, config: Config) -> list[str]:
     return [said, table(["slice", "rows", metric], rows, numbers=(1, 2))]
 
 
-def _traps(facts: Facts) -> list[str]:
-    if not facts.traps:
+def _findings(facts: Facts) -> list[str]:
+    if not facts.findings:
         return ["None of those that were looked for was found."]
-    return [f"- {text(trap)}" for trap in facts.traps]
+    return [f"- {text(finding)}" for finding in facts.findings]
 
 
 def _number(value: Any) -> str:

@@ -1,10 +1,10 @@
 """Stage `data_load`: from the source to `data/raw/dataset.parquet` and the kinds of its columns."""
 
 from src.config.schema import Config
+from src.data.columns import declared_columns, recorded_columns, write_columns
 from src.data.files import write_table
-from src.data.load import load_table
-from src.data.schema import declared_columns, recorded_columns, write_columns
-from src.data.validate import hold_to_columns
+from src.data_load.load import load_table
+from src.data_load.validate import check_table
 from src.tracking.recorder import StageRecord
 from src.utils.mlflow_run_decorator import mlflow_run
 from src.utils.run_stage import run_stage
@@ -15,7 +15,7 @@ def data_load(config: Config) -> StageRecord:
     """Load the table that `data_load.source` names, tell what its columns are, and hold it to that."""
     declared, recorded = declared_columns(config), recorded_columns(config)
     table, columns, origin, n_dropped = load_table(config, recorded | declared)
-    table = hold_to_columns(table, columns, declared, recorded, config)
+    table = check_table(table, columns, declared, recorded, config)
     write_table(table, config.data_load.dataset_path)
     write_columns(columns, config)
     n_rows, n_columns = table.shape

@@ -1,10 +1,11 @@
-"""Stage `data_split`: from the features to `train.parquet` and `test.parquet`, and the traps found in them."""
+"""Stage `data_split`: from the features to `train.parquet` and `test.parquet`, and the findings found in them."""
 
 from src.config.schema import Config
+from src.data.columns import read_columns
 from src.data.files import read_table, write_table
-from src.data.schema import read_columns
-from src.data.split import split_table
-from src.data.traps import act_on_traps, find_traps, write_traps
+from src.data.findings import write_findings
+from src.data_split.checks import report_findings, run_checks
+from src.data_split.split import split_table
 from src.tracking.recorder import StageRecord
 from src.utils.mlflow_run_decorator import mlflow_run
 from src.utils.run_stage import run_stage
@@ -17,14 +18,14 @@ def data_split(config: Config) -> StageRecord:
     # Named by nobody here, the table goes as its parts come.
     train, test = split_table(read_table(config.featurize.features_path, made_by="featurize"), base, settings)
     columns = read_columns(config.data_load.schema_path)
-    traps = find_traps(train, test, columns, config)
-    act_on_traps(traps, settings.traps)
+    findings = run_checks(train, test, columns, config)
+    report_findings(findings, settings.checks)
     write_table(train, settings.train_path)
     write_table(test, settings.test_path)
-    write_traps(traps, settings.traps_path)
+    write_findings(findings, settings.checks_path)
     return StageRecord(
-        metrics={"n_train_rows": len(train), "n_test_rows": len(test), "n_traps": len(traps)},
-        tags={f"trap.{trap.kind}": trap.message for trap in traps},
+        metrics={"n_train_rows": len(train), "n_test_rows": len(test), "n_failed_checks": len(findings)},
+        tags={f"check.{finding.kind}": finding.message for finding in findings},
     )
 
 

@@ -3,11 +3,11 @@
 import os
 
 from src.config.schema import Config
+from src.data.columns import features_by_kind, read_columns
 from src.data.files import read_table, write_metrics, write_text
+from src.data.findings import read_findings
 from src.data.models import read_model
-from src.data.schema import features_by_kind, read_columns
 from src.data.target import split_target
-from src.data.traps import read_traps
 from src.report.facts import Facts, hash_files, read_cv_metrics
 from src.report.importance import measure_importance
 from src.report.metrics_file import score_split
@@ -29,7 +29,7 @@ def evaluate(config: Config) -> None:
     target = read_table(data.train_path, made_by="data_split", columns=[base.target_column])
     y_train = target[base.target_column].to_numpy()
     features = features_by_kind(read_columns(config.data_load.schema_path), config.features, config.no_features)
-    traps = read_traps(data.traps_path)
+    findings = read_findings(data.checks_path)
     # The rows are featurized already.
     model = read_model(config.train.model_path)[1:]
     cv_metrics = read_cv_metrics(config.train.cv_metrics_path)
@@ -50,7 +50,7 @@ def evaluate(config: Config) -> None:
         metrics=metrics,
         cv_metrics=cv_metrics,
         slices=find_weak_slices(used, predictions.losses, features),
-        traps=[trap.message for trap in traps],
+        findings=[finding.message for finding in findings],
         plots=[os.path.relpath(path, settings.model_card_path.parent) for path in plots],
     )
     write_text(write_card(facts, config), settings.model_card_path)

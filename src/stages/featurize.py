@@ -3,10 +3,10 @@
 import pandas as pd
 
 from src.config.schema import Config
-from src.data.features import prepare_rows
+from src.data.columns import read_columns
 from src.data.files import read_table, write_table
-from src.data.schema import read_columns
 from src.data.target import split_target
+from src.featurize.features import prepare_rows
 from src.tracking.recorder import StageRecord
 from src.utils.mlflow_run_decorator import mlflow_run
 from src.utils.run_stage import run_stage

@@ -3,12 +3,12 @@
 import logging
 
 from src.config.schema import Config
+from src.data.columns import read_columns
 from src.data.files import read_table, write_metrics, write_scores
 from src.data.models import write_model
-from src.data.schema import read_columns
 from src.tracking.recorder import StageRecord
+from src.train.fit import fit_model
 from src.train.results import record_candidates, tabulate
-from src.train.train import fit_model
 from src.utils.mlflow_run_decorator import mlflow_run
 from src.utils.run_stage import run_stage
 

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 # What a model may consist of. Types outside of these modules are refused rather
 # than trusted because they were found.
-TRUSTED_MODULES = ("numpy.", "scipy.", "sklearn.", "src.data.features.")
+TRUSTED_MODULES = ("numpy.", "scipy.", "sklearn.", "src.featurize.features.")
 # Containers, harmless by themselves: skops asks about what they contain too.
 TRUSTED_TYPES = ("collections.OrderedDict", "collections.defaultdict", "functools.partial")
 # What a model needs to predict, pinned as in requirements.txt.
 MODEL_PACKAGES = ("cloudpickle", "mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 # The module of its row-wise features; what that imports comes along.
-FEATURES = "src.data.features"
+FEATURES = "src.featurize.features"
 N_EXAMPLE_ROWS = 5
 # Rows that are looked at to tell what a column holds.
 N_TYPED_ROWS = 10_000

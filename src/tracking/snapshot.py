@@ -149,7 +149,7 @@ def read_metrics(path: Path) -> dict[str, float]:
 def data_md5s(entry: StageEntry) -> dict[str, str]:
     """Take the MD5 of what is not code from an entry."""
     files = {**entry.deps, **entry.outs}
-    return {path: md5 for path, md5 in files.items() if md5 and not path.endswith(".py")}
+    return {path: md5 for path, md5 in files.items() if md5 and not path.startswith("src/")}
 
 
 def _comes_before(stage: str, other: str, order: Mapping[str, object]) -> bool:

@@ -11,7 +11,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
 
 from src.config.training import Preprocess, Task
-from src.data.schema import Columns
+from src.data.columns import Columns
 from src.train.estimators import find_recipe, make_estimator, weigh_classes
 from src.train.preprocess import MAX_NATIVE_LEVELS, make_preprocess
 

@@ -22,7 +22,7 @@ from sklearn.preprocessing import (
 )
 
 from src.config.training import Preprocess, Task
-from src.data.schema import Columns
+from src.data.columns import Columns
 from src.train.estimators import Recipe
 
 # Histogram boosting bins numbers and categories into a byte, with one value for missing.

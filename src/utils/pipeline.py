@@ -6,7 +6,7 @@ from pathlib import Path
 
 from src.config.schema import Config
 from src.config.sources import FileSource, UrlSource
-from src.data.presence import check_it_is_there
+from src.data_load.presence import check_exists
 from src.errors import DataError, TrackingError
 from src.tracking import names
 from src.tracking.journal import Journal, now
@@ -71,7 +71,7 @@ def _explain_failure(config: Config, exit_code: int) -> None:
     source = config.data_load.source
     if exit_code and isinstance(source, FileSource | UrlSource):
         try:
-            check_it_is_there(source, config.data_load.external_path)
+            check_exists(source, config.data_load.external_path)
         except DataError as error:
             logger.error("%s", error)
 

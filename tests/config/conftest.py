@@ -25,10 +25,10 @@ VALID: dict[str, Any] = {
     "data_split": {
         "split": {"kind": "stratified"},
         "test_size": 0.2,
-        "traps": dict.fromkeys(["leak", "duplicates", "constant", "identifier", "rare_class"], "warn"),
+        "checks": dict.fromkeys(["leak", "duplicates", "constant", "identifier", "rare_class"], "warn"),
         "train_path": "data/train.parquet",
         "test_path": "data/test.parquet",
-        "traps_path": "reports/traps.json",
+        "checks_path": "reports/data_checks.json",
     },
     "train": {
         "estimator": "logreg",

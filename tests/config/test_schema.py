@@ -22,7 +22,7 @@ OUTPUT_KEYS = (
     "evaluate.metrics_path",
     "data_load.external_path",
     "data_load.schema_path",
-    "data_split.traps_path",
+    "data_split.checks_path",
     "evaluate.model_card_path",
     "train.cv_results_path",
 )

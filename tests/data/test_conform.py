@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.data.conform import conform
+from src.data.conform import convert_columns
 from src.errors import DataError
 
 COLUMNS = {
@@ -27,7 +27,7 @@ ROWS = pd.DataFrame(
 
 
 def test_each_column_gets_the_dtype_of_its_kind_and_others_pass() -> None:
-    rows = conform(ROWS, COLUMNS)
+    rows = convert_columns(ROWS, COLUMNS)
     assert [str(dtype) for dtype in rows.dtypes] == [
         "float64", "str", "str", "float64", "datetime64[us]", "int64", "int64"
     ]  # fmt: skip
@@ -35,20 +35,20 @@ def test_each_column_gets_the_dtype_of_its_kind_and_others_pass() -> None:
 
 
 def test_missing_values_stay_missing_and_an_unknown_level_of_an_ordinal_is_missing() -> None:
-    rows = conform(ROWS, COLUMNS)
+    rows = convert_columns(ROWS, COLUMNS)
     assert rows.iloc[1].isna().tolist() == [True, True, True, True, True, False, False]
     assert rows.loc[0, "o"] == "high"
 
 
 def test_rows_that_conform_stay_as_they_are() -> None:
-    rows = conform(ROWS, COLUMNS)
-    pd.testing.assert_frame_equal(conform(rows, COLUMNS), rows)
+    rows = convert_columns(ROWS, COLUMNS)
+    pd.testing.assert_frame_equal(convert_columns(rows, COLUMNS), rows)
 
 
 def test_input_is_not_changed_and_index_is_kept() -> None:
     raw = ROWS.set_index(pd.Index([7, 3]))
     before = raw.copy()
-    rows = conform(raw, COLUMNS)
+    rows = convert_columns(raw, COLUMNS)
     rows.loc[7, "n"] = -1.0
     pd.testing.assert_frame_equal(raw, before)
     assert rows.index.tolist() == [7, 3]
@@ -65,27 +65,27 @@ def test_typed_rows_and_rows_of_a_csv_become_the_same() -> None:
         }
     )
     known = {name: column for name, column in COLUMNS.items() if name != "i"}
-    pd.testing.assert_frame_equal(conform(typed, known), conform(ROWS[list(known)], known))
+    pd.testing.assert_frame_equal(convert_columns(typed, known), convert_columns(ROWS[list(known)], known))
 
 
 def test_rows_without_a_column_name_it_and_what_is_needed() -> None:
     with pytest.raises(DataError, match=r"^the rows lack column 'c', 'd'; these are needed: n, c, o, b, d\.$"):
-        conform(ROWS.drop(columns=["c", "d", "i"]), COLUMNS)
+        convert_columns(ROWS.drop(columns=["c", "d", "i"]), COLUMNS)
 
 
 def test_rows_of_a_later_piece_are_counted_from_the_first() -> None:
     with pytest.raises(DataError, match="as 'x' in row 12"):
-        conform(pd.DataFrame({"n": ["1", "x"]}), {"n": {"kind": "number"}}, offset=10)
+        convert_columns(pd.DataFrame({"n": ["1", "x"]}), {"n": {"kind": "number"}}, offset=10)
 
 
 def test_column_that_is_there_twice_is_named() -> None:
     with pytest.raises(DataError, match=r"^column 'n' is there more than once"):
-        conform(pd.concat([ROWS, ROWS[["n"]]], axis="columns"), COLUMNS)
+        convert_columns(pd.concat([ROWS, ROWS[["n"]]], axis="columns"), COLUMNS)
 
 
 def test_value_of_another_kind_is_named_with_its_row() -> None:
     with pytest.raises(DataError) as caught:
-        conform(pd.DataFrame({"n": ["1", "x", "2", "y", "z", "q"]}), {"n": {"kind": "number"}})
+        convert_columns(pd.DataFrame({"n": ["1", "x", "2", "y", "z", "q"]}), {"n": {"kind": "number"}})
     assert str(caught.value) == (
         "column 'n' holds 4 of 6 values that are no finite number, as 'x' in row 2, 'y' in row 4, 'z' in row 5."
     )
@@ -93,7 +93,7 @@ def test_value_of_another_kind_is_named_with_its_row() -> None:
 
 def test_ten_thousand_columns_are_brought_to_their_kinds() -> None:
     names = [f"x{position}" for position in range(10_000)]
-    rows = conform(
+    rows = convert_columns(
         pd.DataFrame(np.ones((2, 10_000), dtype=int), columns=names), {name: {"kind": "number"} for name in names}
     )
     assert rows.shape == (2, 10_000)

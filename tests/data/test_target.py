@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from src.config.training import Task
-from src.data.target import check_class_counts, settle_target, split_target
+from src.data.target import check_class_counts, prepare_target, split_target
 from src.errors import DataError
 
 TABLE = pd.DataFrame({"a": [1.0, 2.0, 3.0], "target": ["x", "y", "x"], "b": [4.0, 5.0, 6.0]})
@@ -62,7 +62,7 @@ def test_classes_with_just_enough_rows_pass() -> None:
 def settle(
     target: Sequence[Any] | pd.Series, task: Task = "classification", missing: Literal["drop", "error"] = "error"
 ) -> pd.DataFrame:
-    return settle_target(pd.DataFrame({"row": range(len(target)), "target": target}), "target", task, missing)[0]
+    return prepare_target(pd.DataFrame({"row": range(len(target)), "target": target}), "target", task, missing)[0]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_fractions_are_no_classes() -> None:
 
 def test_rows_without_a_target_are_dropped_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     table = pd.DataFrame({"row": range(4), "target": [1.0, None, 2.0, None]})
-    settled, n_dropped = settle_target(table, "target", "classification", "drop")
+    settled, n_dropped = prepare_target(table, "target", "classification", "drop")
     assert settled.to_dict("list") == {"row": [0, 2], "target": [1, 2]}
     assert n_dropped == 2
     assert caplog.messages == ["dropped 2 of 4 rows, which lack target 'target'"]

@@ -102,7 +102,7 @@ def test_model_that_is_the_same_again_keeps_the_scores_of_a_skipped_evaluation(c
     from mlflow import MlflowClient
 
     # The search finds the same best model, so DVC skips the stage that scores it.
-    clone.edit("src/train/train.py", r"\Z", "\n# another line\n")
+    clone.edit("src/train/fit.py", r"\Z", "\n# another line\n")
     clone.launch()
     parent = clone.parent()
     assert clone.outcomes(parent) == ["unchanged", "unchanged", "unchanged", "ran", "unchanged"]

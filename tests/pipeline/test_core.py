@@ -67,12 +67,11 @@ def test_log_level_reruns_nothing(clone: Clone) -> None:
     assert clone.status() == []
 
 
-def test_cv_reruns_what_depends_on_folds_only(clone: Clone) -> None:
+def test_cv_reruns_nothing_before_train(clone: Clone) -> None:
     clone.set_param("train.cv", 3)
-    # Which classes are rare depends on it, so the traps are looked for again; the rows stay.
-    assert clone.status() == ["data_split", "train"]
+    assert clone.status() == ["train"]
     clone.launch()
-    assert clone.outcomes() == ["unchanged", "unchanged", "ran", "ran", "ran"]
+    assert clone.outcomes() == ["unchanged", "unchanged", "unchanged", "ran", "ran"]
 
 
 def test_editing_the_figures_reruns_evaluate_only(clone: Clone) -> None:

@@ -50,7 +50,7 @@ def test_experiments_of_every_kind_have_one_whole_parent_each(clone: Clone) -> N
     unchanged = ["unchanged"] * 3
 
     # In a temporary folder, which is deleted; evaluate is skipped, for the model is the same.
-    path = clone.path / "src/train/train.py"
+    path = clone.path / "src/train/fit.py"
     path.write_text(path.read_text() + "\n# another line\n")
     clone.run("dvc", "exp", "run", "--temp", "--name", "in-temp")
     assert_complete(clone, "in-temp", [*unchanged, "ran", "unchanged"])

@@ -4,7 +4,7 @@ import pytest
 
 from tests.pipeline.clone import LAUNCHER, STAGES, SYNC, Clone, wait_for
 
-SAME_MODEL = "src/train/train.py"  # train depends on it, and evaluate does not
+SAME_MODEL = "src/train/fit.py"  # train depends on it, and evaluate does not
 FIGURES = "src/report/confusion.py"  # evaluate alone depends on it
 
 
@@ -132,7 +132,7 @@ def test_launcher_beside_another_process_of_dvc_is_refused_and_recorded_nowhere(
         assert process.returncode == 0, output
         (clone.path / "in_stage").unlink()
         (clone.path / "go_on").unlink()
-        add_comment(clone, "src/data/features.py")
+        add_comment(clone, "src/featurize/features.py")
     assert len(clone.parents()) == n_before + 2
 
 

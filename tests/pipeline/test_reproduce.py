@@ -39,7 +39,7 @@ def test_version_is_reproduced_in_folders_with_letters_beyond_ascii(clone: Clone
 @pytest.mark.slow
 def test_run_is_not_reproduced_when_its_code_was_changed_on_purpose(published: Clone) -> None:
     (parent,) = published.runs("tags.`git.tag` = 'v1.1.0'")
-    published.edit("src/data/features.py", "ratio = above / below", "ratio = above / below + 1e-3")
+    published.edit("src/featurize/features.py", "ratio = above / below", "ratio = above / below + 1e-3")
     published.commit("Change a feature behind the pipeline's back")
     published.git("tag", "v6.6.6")
     result = make(published, "reproduce", code=1, RUN="v6.6.6")
@@ -91,7 +91,7 @@ def test_version_of_a_table_that_a_user_added_is_reproduced(published: Clone, tm
 
 @pytest.mark.slow
 def test_record_of_another_cpu_is_judged_by_a_tolerance_that_is_told(published: Clone, elsewhere: Clone) -> None:
-    published.edit("src/data/features.py", "ratio = above / below", "ratio = above / below * (1 + 1e-9)")
+    published.edit("src/featurize/features.py", "ratio = above / below", "ratio = above / below * (1 + 1e-9)")
     published.commit("Compute as another CPU may")
     published.git("tag", "--annotate", "--message", "Version v3.0.0\n\nCPU: Another Chip 9000", "v3.0.0")
     published.git("push", "--quiet", "origin", "v3.0.0")

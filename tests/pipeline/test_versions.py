@@ -506,7 +506,7 @@ def test_model_of_a_tag_predicts_without_touching_the_workspace(published: Clone
     raw.to_csv(tmp_path / "rows.csv", index=False)
     before = md5s(published)
     # The workspace computes its features in another way by now; the tag keeps its own.
-    published.edit("src/data/features.py", "ratio = above / below", "ratio = above / below + 9")
+    published.edit("src/featurize/features.py", "ratio = above / below", "ratio = above / below + 9")
     command = ("python", "-m", "src.predict", "--input", str(tmp_path / "rows.csv"), "--output")
     for name in ("p.csv", "p.parquet"):
         published.run(*command, str(tmp_path / name), "--rev", "v1.0.0")

@@ -22,8 +22,8 @@ from src.report.model_card import write_card
 from src.report.preparation import describe_preparation
 from src.report.slices import Slice, SliceSearch
 from src.tracking.cache import md5_of
+from src.train.fit import fit_model
 from src.train.results import tabulate
-from src.train.train import fit_model
 from tests.config.conftest import VALID
 from tests.train.tables import COLUMNS, make_table
 from tests.train.tables import make_config as make_train_config
@@ -65,7 +65,7 @@ def make_facts(**changes: Any) -> Facts:
         "metrics": METRICS,
         "cv_metrics": {"cv_f1_macro_mean": 0.88},
         "slices": SliceSearch([], 7, 10, 0.1),
-        "traps": [],
+        "findings": [],
         "plots": ["plots/roc.png"],
     }
     return Facts(**values | changes)
@@ -219,7 +219,7 @@ def test_no_weak_slice_is_said(n_looked_at: int, said: str) -> None:
 
 
 def test_traps_are_listed() -> None:
-    assert "\n- 'a|b' alone tells\n".replace("|", r"\|") in card(make_facts(traps=["'a|b' alone tells", "more"]))
+    assert "\n- 'a|b' alone tells\n".replace("|", r"\|") in card(make_facts(findings=["'a|b' alone tells", "more"]))
     assert "None of those that were looked for was found." in card()
 
 

@@ -29,7 +29,7 @@ INPUTS = {
     "data/train.parquet": "data_split",
     "data/test.parquet": "data_split",
     "data/schema.json": "data_load",
-    "reports/traps.json": "data_split",
+    "reports/data_checks.json": "data_split",
     "reports/cv_metrics.json": "train",
     "reports/cv_results.csv": "train",
     "models/model.joblib": "train",
@@ -73,7 +73,7 @@ def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
         table[200:].to_parquet("data/test.parquet")
         kinds = dict(zip(names, ("number", "number", "category"), strict=True))
         Path("data/schema.json").write_text(json.dumps({"columns": {name: {"kind": kinds[name]} for name in names}}))
-        Path("reports/traps.json").write_text('[{"kind": "leak", "message": "\'a\' tells", "columns": ["a"]}]')
+        Path("reports/data_checks.json").write_text('[{"kind": "leak", "message": "\'a\' tells", "columns": ["a"]}]')
         Path("reports/cv_metrics.json").write_text('{"cv_f1_macro_mean": 0.8}')
         Path("reports/cv_results.csv").write_text(CV_RESULTS)
         estimator = estimator or (LogisticRegression() if task == "classification" else Ridge())

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from src.config.schema import Config
-from src.data.schema import write_columns
+from src.data.columns import write_columns
 from src.errors import DataError, MissingInputError
 from src.stages.data_load import data_load
 from src.stages.data_split import data_split
@@ -24,7 +24,7 @@ Stage = Callable[[Config], StageRecord | None]
 OUTPUTS = {
     data_load: ["data/raw/dataset.parquet", "data/schema.json"],
     featurize: ["data/features.parquet"],
-    data_split: ["data/train.parquet", "data/test.parquet", "reports/traps.json"],
+    data_split: ["data/train.parquet", "data/test.parquet", "reports/data_checks.json"],
     train: ["models/model.joblib", "reports/cv_metrics.json", "reports/cv_results.csv"],
     evaluate: [
         "reports/metrics.json",
@@ -105,8 +105,8 @@ def test_data_split_shares_out_every_row_once(config: Config, raw: pd.DataFrame)
     assert sorted(pd.concat(parts)["a"]) == sorted(raw["a"])
     assert record is not None
     # One column alone tells nothing here; their ratio tells all.
-    assert record.metrics == {"n_train_rows": 32, "n_test_rows": 8, "n_traps": 1}
-    assert list(record.tags) == ["trap.leak"]
+    assert record.metrics == {"n_train_rows": 32, "n_test_rows": 8, "n_failed_checks": 1}
+    assert list(record.tags) == ["check.leak"]
 
 
 def test_train_writes_a_model_of_raw_rows_and_tells_what_it_chose(config: Config, raw: pd.DataFrame) -> None:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from src.data.features import prepare_rows
+from src.data.columns import read_columns
 from src.data.models import read_model
-from src.data.schema import read_columns
 from src.errors import PipelineError
+from src.featurize.features import prepare_rows
 from src.predict import predict_file
 from tests.tables.running import run_stages
 from tests.tables.tables import read_params

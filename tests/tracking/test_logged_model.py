@@ -126,7 +126,7 @@ TASKS: list[Task] = ["classification", "regression"]
 
 
 def fitted(task: Task, name: str) -> "Pipeline":
-    from src.train.train import fit_model
+    from src.train.fit import fit_model
     from tests.train.tables import COLUMNS, make_config, make_table
 
     return fit_model(make_table(task), COLUMNS, make_config(name, task, search={"kind": "none"})).model
@@ -149,14 +149,16 @@ def test_package_is_trusted_only_if_the_user_named_a_class_of_it() -> None:
 
 def test_code_of_a_model_is_all_that_its_features_import(tmp_path: Path) -> None:
     code = model_code(ROOT)
-    assert {"src/__init__.py", "src/data/__init__.py", "src/data/features.py", "src/errors.py"} <= set(code)
+    assert {"src/__init__.py", "src/data/__init__.py", "src/featurize/features.py", "src/errors.py"} <= set(code)
     for name in code:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     # -I leaves the working folder and PYTHONPATH out.
-    command = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import src.data.features as f; print(f.__file__)"
+    command = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import src.featurize.features as f; print(f.__file__)"
+    )
     result = subprocess.run([sys.executable, "-I", "-c", command], check=True, capture_output=True, text=True)
-    assert result.stdout.strip() == str(tmp_path / "src" / "data" / "features.py")
+    assert result.stdout.strip() == str(tmp_path / "src" / "featurize" / "features.py")
 
 
 # Run where nothing of this repository can be imported.
@@ -169,8 +171,8 @@ assert not [name for name in sys.path if name == sys.argv[3]]
 warnings.filterwarnings("ignore")
 native = mlflow.sklearn.load_model(path).predict(rows)
 general = mlflow.pyfunc.load_model(path).predict(rows)
-import src.data.features
-print(json.dumps([list(native), list(general), src.data.features.__file__]))
+import src.featurize.features
+print(json.dumps([list(native), list(general), src.featurize.features.__file__]))
 """
 
 

@@ -143,7 +143,7 @@ def write_repository(root: Path) -> None:
     (root / "pictures" / "b.svg").write_text("<svg/>")
     (root / "pictures" / "a c.svg").write_text("<svg>é</svg>")
     (root / "pictures" / "deep" / "é.svg").write_text("")
-    for name in ("src/__init__.py", "src/data/__init__.py", "src/data/features.py"):
+    for name in ("src/__init__.py", "src/data/__init__.py", "src/featurize/features.py"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     (root / "requirements.txt").write_text("dvc==3.67.1\nnumpy==2.4.0\nscikit-learn==1.9.1 ; python_version < '4'\n")

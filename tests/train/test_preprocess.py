@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from src.config.training import Preprocess, Task
-from src.data.schema import features_by_kind
+from src.data.columns import features_by_kind
 from src.train.estimators import Profile, Recipe
 from src.train.preprocess import make_preprocess
 from tests.train.tables import COLUMNS, make_table, strange_rows

@@ -11,9 +11,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from src.train import progress, search
 from src.train.candidates import Candidate, list_candidates
+from src.train.fit import fit_model
 from src.train.results import record_candidates, tabulate
 from src.train.search import Result, choose, rank
-from src.train.train import fit_model
 from src.train.warned import tell_notes
 from tests.train.tables import COLUMNS, make_config, make_table
 

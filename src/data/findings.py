@@ -1,0 +1,44 @@
+"""What the data checks found, written by `data_split` and shown on the model card."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from src.atomic import atomic_path
+from src.errors import MissingInputError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Everything that was found of one kind.
+
+    Attributes:
+        kind: `leak`, `duplicates`, `constant`, `identifier` or `rare_class`.
+        message: What was found, in one line, with counts.
+        columns: Columns that it is about.
+    """
+
+    kind: str
+    message: str
+    columns: list[str] = field(default_factory=list)
+
+
+def write_findings(findings: Sequence[Finding], path: Path) -> None:
+    """Write what was found, for the model card."""
+    with atomic_path(path) as partial:
+        partial.write_text(json.dumps([asdict(finding) for finding in findings], indent=2) + "\n", encoding="utf-8")
+
+
+def read_findings(path: Path) -> list[Finding]:
+    """Read what was found.
+
+    Raises:
+        MissingInputError: The file is absent or damaged.
+    """
+    try:
+        return [Finding(**finding) for finding in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError) as error:
+        raise MissingInputError(
+            f"{path} is missing or damaged ({error!r:.100}); stage data_split makes it: run `dvc repro data_split`."
+        ) from None

@@ -1,0 +1,1 @@
+"""From the source to a table whose columns are known."""

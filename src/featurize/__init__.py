@@ -1,0 +1,1 @@
+"""Features computed row by row, at training and at prediction alike."""

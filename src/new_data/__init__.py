@@ -1,0 +1,1 @@
+"""Set `params.yaml` up for a user's own table."""

@@ -1,0 +1,351 @@
+import bz2
+import gzip
+import lzma
+import threading
+from collections.abc import Callable
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+
+from src.config.sources import TableFile
+from src.data_load import csv_options
+from src.data_load import read_file as module
+from src.data_load.read_file import read_file
+from src.errors import DataError
+from src.new_data.sniff import sniff_text
+
+CSV = "a,b,c\n1,x,2024-01-31\n2.5,None,2024-02-01\n,NA,\n"
+
+
+def write(tmp_path: Path, content: str | bytes, name: str = "t.csv") -> Path:
+    path = tmp_path / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def refusal(path: Path, how: TableFile | None = None) -> str:
+    with pytest.raises(DataError) as caught:
+        read_file(path, how or TableFile())
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    return message.removeprefix(str(path))
+
+
+def test_csv_is_read_with_the_types_that_it_tells(tmp_path: Path) -> None:
+    table = read_file(write(tmp_path, CSV), TableFile())
+    assert [str(dtype) for dtype in table.dtypes] == ["float64", "str", "datetime64[ms]"]
+    assert table["a"].tolist()[:2] == [1.0, 2.5]
+    assert table.iloc[2].isna().all()
+
+
+def test_the_text_none_is_a_category_unless_it_is_declared_missing(tmp_path: Path) -> None:
+    path = write(tmp_path, CSV)
+    assert read_file(path, TableFile())["b"].tolist()[:2] == ["x", "None"]
+    assert read_file(path, TableFile(na_values=["None"]))["b"].isna().tolist() == [False, True, True]
+
+
+def test_a_mark_of_missing_values_does_not_make_the_usual_ones_levels(tmp_path: Path) -> None:
+    path = write(tmp_path, "a\nx\n?\nNA\n")
+    assert read_file(path, TableFile(na_values=["?"]))["a"].isna().tolist() == [False, True, True]
+    how = TableFile(na_values=["?"], default_na_values=False)
+    assert read_file(path, how)["a"].isna().tolist() == [False, True, False]
+
+
+def zstd(content: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(content)
+    return bytes(sink.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress), (".zst", zstd)]
+)
+@pytest.mark.parametrize(("kind", "separator"), [(".csv", ","), (".tsv", "\t"), (".CSV", ",")])
+def test_compressed_text_is_the_same_table(
+    tmp_path: Path, suffix: str, compress: Callable[[bytes], bytes], kind: str, separator: str
+) -> None:
+    path = write(tmp_path, compress(CSV.replace(",", separator).encode()), f"t{kind}{suffix}")
+    plain = read_file(write(tmp_path, CSV), TableFile())
+    pd.testing.assert_frame_equal(read_file(path, TableFile()), plain)
+
+
+@pytest.mark.parametrize(
+    ("content", "how"),
+    [
+        ("a;b\n1,5;x\n", {"separator": ";", "decimal": ","}),
+        ("a|b\n1.5|x\n", {"separator": "|"}),
+        ("a\tb\n1.5\tx\n", {"separator": "\t"}),
+        ('a,b\n"1.5","x"\n', {}),
+        ("\ufeffa,b\n1.5,x\n", {}),
+        ("a,b\r\n1.5,x\r\n", {}),
+        ("a,b\n1.5,x", {}),
+    ],
+)
+def test_ways_to_write_a_csv(tmp_path: Path, content: str, how: dict[str, Any]) -> None:
+    assert read_file(write(tmp_path, content), TableFile(**how)).to_dict("list") == {"a": [1.5], "b": ["x"]}
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "utf-16", "utf-8-sig"])
+def test_other_encodings_are_read_by_their_name(tmp_path: Path, encoding: str) -> None:
+    path = write(tmp_path, "größe,y\ncafé,x\n".encode(encoding))
+    assert read_file(path, TableFile(encoding=encoding)).to_dict("list") == {"größe": ["café"], "y": ["x"]}
+
+
+def test_quoted_field_may_hold_separators_quotes_and_line_ends(tmp_path: Path) -> None:
+    path = write(tmp_path, 'a,b\n"x,""y""\nz",1\n')
+    assert read_file(path, TableFile())["a"].tolist() == ['x,"y"\nz']
+
+
+def test_quoted_line_end_may_lie_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_options, "BLOCK_BYTES", 64)
+    path = write(tmp_path, "a,b\n" + '"one\ntwo\nthree",1\n' * 50)
+    table = read_file(path, TableFile())
+    assert table["a"].unique().tolist() == ["one\ntwo\nthree"]
+    assert len(table) == 50
+
+
+def test_type_is_of_all_rows_and_not_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_options, "BLOCK_BYTES", 64)
+    path = write(tmp_path, "a,b\n" + "1,1\n" * 200 + "x,1.5\n")
+    assert [str(dtype) for dtype in read_file(path, TableFile()).dtypes] == ["str", "float64"]
+
+
+def test_columns_may_be_asked_for_as_text(tmp_path: Path) -> None:
+    path = write(tmp_path, "zip,n\n007,007\n")
+    assert read_file(path, TableFile(), as_text=["zip", "gone"]).to_dict("list") == {"zip": ["007"], "n": [7]}
+
+
+def test_times_of_day_stay_the_text_that_they_were(tmp_path: Path) -> None:
+    assert read_file(write(tmp_path, "a,b\n09:30,1\n"), TableFile())["a"].tolist() == ["09:30"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("", " is empty."),
+        ("a,b\n", " holds no rows below its header."),
+        ("a,b\n1,2\n3\n", ": CSV parse error: Row #3: Expected 2 columns, got 1: 3."),
+        ("a,b\n1,2\n3,4,5\n", "Row #3: Expected 2 columns, got 3: 3,4,5."),
+        ('a,b\n"1,2\n', "Row #2: Expected 2 columns, got 1"),
+        ("a,b,a,b\n1,2,3,4\n", ": column 'a', 'b' is there more than once; name each column once."),
+        (b"a,b\ncaf\xe9,2\n", " is not all utf-8 (column 'a'); set data_load.source.encoding to what it is"),
+        (b"caf\xe9,b\n1,2\n", " is not all utf-8 ("),
+    ],
+)
+def test_what_is_no_table_is_refused_in_one_line(tmp_path: Path, content: str | bytes, told: str) -> None:
+    assert told in refusal(write(tmp_path, content))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "ascii"])
+def test_wrong_encoding_is_refused(tmp_path: Path, encoding: str) -> None:
+    path = write(tmp_path, "a,b\ncafé,2\n")
+    assert f" is not all {encoding} (" in refusal(path, TableFile(encoding=encoding))
+
+
+@pytest.mark.parametrize("name", ["t.xlsx", "t", "t.csv.zip", "t.parquet.gz"])
+def test_unknown_kind_of_file_lists_the_known(tmp_path: Path, name: str) -> None:
+    assert "must end in .csv, .tsv, .txt, .parquet, .pq, a text also in .gz" in refusal(write(tmp_path, "a,b\n", name))
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.csv.gz", "t.csv.xz", "t.csv.bz2", "t.csv.zst"])
+def test_file_that_is_not_what_it_is_named_is_refused(tmp_path: Path, name: str) -> None:
+    assert " cannot be read as a table: " in refusal(write(tmp_path, "a,b\n1,2\n", name))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress), ("zst", zstd)]
+)
+def test_damaged_file_is_refused_wherever_a_byte_flipped(
+    tmp_path: Path, suffix: str, compress: Callable[[bytes], bytes]
+) -> None:
+    content = compress(CSV.encode() + b"1,y,2024-02-01\n" * 50)
+    refusals = []
+    for position in range(len(content)):
+        damaged = bytearray(content)
+        damaged[position] ^= 0xFF
+        path = write(tmp_path, bytes(damaged), f"t.csv.{suffix}")
+        # Not each flip is an error: the time in gzip's header means nothing, and zstd may have no checksum.
+        for read in (partial(read_file, how=TableFile()), sniff_text):
+            try:
+                read(path)
+            except DataError as error:
+                refusals.append(str(error))
+    assert any(" cannot be read as a table: " in refusal for refusal in refusals)
+    assert any(" cannot be read: " in refusal for refusal in refusals)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "gone.csv") == " is missing."
+
+
+def test_unnamed_columns_are_named_by_their_position(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = read_file(write(tmp_path, ",a,\n1,2,3\n"), TableFile())
+    assert table.to_dict("list") == {"column_1": [1], "a": [2], "column_3": [3]}
+    assert "called the column without a name column_1, column_3" in caplog.text
+
+
+STRANGE = ["a b", "a[b]", "😀", "index", "__index_level_0__", "prediction", 'quo"te', "line\nend", "größe", "None"]
+
+
+def test_strange_names_are_names(tmp_path: Path) -> None:
+    table = pd.DataFrame([range(len(STRANGE))], columns=STRANGE)
+    table.to_csv(tmp_path / "t.csv", index=False)
+    table.to_parquet(tmp_path / "t.parquet", index=False)
+    for name in ("t.csv", "t.parquet"):
+        pd.testing.assert_frame_equal(read_file(tmp_path / name, TableFile()), table)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+@pytest.mark.parametrize(("first", "dtype"), [(2**60, "Int64"), (-(2**60), "Int64"), (2**53, "Int64"), (5, "float64")])
+def test_integer_that_no_float_could_hold_stays_one_beside_a_missing_value(
+    tmp_path: Path, name: str, first: int, dtype: str
+) -> None:
+    integers = pa.array([first + 1, None, first - 1])
+    rows = pa.table({"a": [1, 2, 3], "id": integers, "b": [4, 5, 6]})
+    pq.write_table(rows, tmp_path / name) if name.endswith("parquet") else pa_csv.write_csv(rows, tmp_path / name)
+    table = read_file(tmp_path / name, TableFile())
+    assert [*map(str, table.dtypes)] == ["int64", dtype, "int64"]
+    assert table["id"].dropna().tolist() == [first + 1, first - 1]
+    assert table["id"].isna().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "dtype"),
+    [
+        ([2**60 + 1, 1], 0, "int64"),
+        ([2**60 + 1, None], 0, "Int64"),
+        ([7, None], 0, "float64"),
+        ([2**100, 1], 0, "float64"),
+        ([None, None], 0, "float64"),
+        ([7, 1], 2, "float64"),
+    ],
+)
+def test_whole_decimals_are_integers_if_large(tmp_path: Path, values: list[int | None], scale: int, dtype: str) -> None:
+    decimals = pa.array([value if value is None else Decimal(value) for value in values], pa.decimal128(38, scale))
+    pq.write_table(pa.table({"id": decimals}), tmp_path / "t.parquet")
+    column = read_file(tmp_path / "t.parquet", TableFile())["id"]
+    assert column.dtype == dtype
+    assert column.dropna().tolist() == [value for value in values if value is not None]
+
+
+@pytest.mark.parametrize("kind", [pa.decimal32, pa.decimal64, pa.decimal128, pa.decimal256])
+def test_decimals_of_any_width_are_read(tmp_path: Path, kind: Callable[[int, int], pa.DataType]) -> None:
+    digits = {pa.decimal32: 9, pa.decimal64: 18, pa.decimal128: 38, pa.decimal256: 76}[kind]
+    values = [Decimal(7), None]
+    rows = {"whole": pa.array(values, kind(digits, 0)), "part": pa.array(values, kind(digits, 2))}
+    pq.write_table(pa.table({**rows, "none": pa.nulls(2, kind(digits, 0))}), tmp_path / "t.parquet")
+    table = read_file(tmp_path / "t.parquet", TableFile())
+    assert [*map(str, table.dtypes)] == ["float64"] * 3
+    assert table.iloc[0].tolist()[:2] == [7.0, 7.0]
+
+
+def test_ten_thousand_columns_are_read(tmp_path: Path) -> None:
+    names = [f"a_column_of_the_name_{position}" for position in range(10_000)]
+    path = write(tmp_path, ",".join(names) + "\n" + ",".join("1" for _ in names) + "\n")
+    table = read_file(path, TableFile())
+    assert list(table.columns) == names
+
+
+def test_parquet_comes_with_its_index_and_without_types_that_pandas_lacks(tmp_path: Path) -> None:
+    rows = pa.table(
+        {
+            "decimal": pa.array([1, None], pa.decimal128(5, 2)),
+            "day": pa.array([19_000, None], pa.date32()),
+            "clock": pa.array([3600, None], pa.time32("s")),
+            "nothing": pa.nulls(2),
+            "level": pa.array(["x", None]).dictionary_encode(),
+            "__index_level_0__": [7, 8],
+        }
+    )
+    pq.write_table(rows, tmp_path / "t.parquet")
+    table = read_file(tmp_path / "t.parquet", TableFile())
+    assert [str(dtype) for dtype in table.dtypes] == [
+        "float64",
+        "datetime64[ms]",
+        "str",
+        "float64",
+        "category",
+        "int64",
+    ]
+    assert table.iloc[1, :5].isna().all()
+    assert table["clock"][0] == "01:00:00.000"
+
+
+def test_index_that_pandas_wrote_is_a_column(tmp_path: Path) -> None:
+    pd.DataFrame({"a": [1, 2]}, index=pd.Index(["x", "y"], name="row")).to_parquet(tmp_path / "t.parquet")
+    assert read_file(tmp_path / "t.parquet", TableFile()).to_dict("list") == {"a": [1, 2], "row": ["x", "y"]}
+
+
+def parts(tmp_path: Path, **tables: dict[str, list[Any]]) -> Path:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for name, columns in tables.items():
+        pq.write_table(pa.table(columns), folder / f"{name}.parquet")
+    return folder
+
+
+def test_parts_are_one_table_in_the_order_of_their_names(tmp_path: Path) -> None:
+    folder = parts(tmp_path, b={"a": [3.5], "b": ["z"]}, a={"a": [1, 2], "b": ["x", "y"]})
+    (folder / "_SUCCESS").touch()
+    (folder / ".part.crc").touch()
+    (folder / "sub").mkdir()
+    pq.write_table(pa.table({"a": [4], "b": [None]}), folder / "sub" / "c.parquet")
+    table = read_file(folder, TableFile())
+    assert table["a"].tolist() == [1.0, 2.0, 3.5, 4.0]
+    assert table["b"].tolist()[:3] == ["x", "y", "z"]
+
+
+def test_folder_without_parts_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert refusal(tmp_path / "empty").startswith(" holds no Parquet files")
+
+
+def test_parts_with_other_columns_are_named(tmp_path: Path) -> None:
+    folder = parts(tmp_path, a={"a": [1], "b": [1]}, b={"a": [1], "c": [1]})
+    with pytest.raises(DataError, match=r"b\.parquet and .*a\.parquet do not both have column b, c"):
+        read_file(folder, TableFile())
+
+
+def test_parts_of_types_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
+    assert "its parts hold different types: " in refusal(parts(tmp_path, a={"a": [1]}, b={"a": ["x"]}))
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+@pytest.mark.parametrize("how", ["append", "replace"])
+def test_file_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, name: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / name
+    table = pd.DataFrame({"a": np.arange(10.0), "b": "x"})
+    table.to_parquet(path) if name.endswith("parquet") else table.to_csv(path, index=False)
+    really_read = module._read
+
+    def read_and_disturb(*arguments: Any) -> pa.Table:
+        rows = really_read(*arguments)
+        content = path.read_bytes()
+
+        def disturb() -> None:
+            if how == "replace":
+                (tmp_path / "new").write_bytes(content)
+                (tmp_path / "new").replace(path)
+            else:
+                with path.open("ab") as file:
+                    file.write(b"1.0,y\n")
+
+        writer = threading.Thread(target=disturb)
+        writer.start()
+        writer.join()
+        return rows
+
+    monkeypatch.setattr(module, "_read", read_and_disturb)
+    assert refusal(path) == " changed while it was read; run again when it is complete."

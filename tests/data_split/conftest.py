@@ -1,0 +1,3 @@
+from tests.config.conftest import load, refusal
+
+__all__ = ["load", "refusal"]

@@ -1,0 +1,333 @@
+import copy
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
+
+from src.config.schema import Config
+from src.data.findings import Finding, read_findings, write_findings
+from src.data_load.infer import infer_columns
+from src.data_split.checks import report_findings, run_checks
+from src.errors import DataError, MissingInputError
+from tests.config.conftest import VALID
+
+KINDS = ["leak", "duplicates", "constant", "identifier", "rare_class"]
+
+
+def make_config(task: str = "classification", features: dict[str, Any] | None = None, **findings: str) -> Config:
+    settings: dict[str, Any] = copy.deepcopy(VALID)
+    settings["base"]["task"] = task
+    settings["featurize"]["features"] = features or {}
+    settings["data_split"]["checks"] |= findings
+    if task == "regression":
+        settings["data_split"]["split"] = {"kind": "random"}
+        settings["train"] |= {"scoring": "r2", "estimator": "ridge"}
+    return Config.model_validate(settings)
+
+
+def make_table(n_rows: int = 300) -> pd.DataFrame:
+    """Give a table without any finding: numbers and a category that help to tell the target."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"a": rng.normal(size=n_rows), "b": rng.normal(size=n_rows)})
+    table["c"] = rng.choice(["red", "green", "blue"], n_rows)
+    table["target"] = np.where(table["a"] + rng.normal(size=n_rows) > 0, "yes", "no")
+    return table
+
+
+def find(table: pd.DataFrame, config: Config | None = None, declared: Any = None) -> dict[str, Finding]:
+    """Find findings in a table whose last fifth is the test; gives them by kind."""
+    n_train = len(table) * 4 // 5
+    columns = infer_columns(table.drop(columns="target"), declared or {})
+    findings = run_checks(table[:n_train], table[n_train:], columns, config or make_config())
+    assert len({finding.kind for finding in findings}) == len(findings)
+    return {finding.kind: finding for finding in findings}
+
+
+def test_honest_table_has_no_trap() -> None:
+    assert find(make_table()) == {}
+
+
+# --- leaks ---
+
+
+@pytest.mark.parametrize("n_rows", [100, 5_000, 50_000])
+@pytest.mark.parametrize("kind", ["text", "number", "noisy number", "threshold", "missing"])
+def test_column_that_tells_the_class_is_a_leak(kind: str, n_rows: int) -> None:
+    table, rng = make_table(n_rows), np.random.default_rng(1)
+    is_yes = table["target"] == "yes"
+    table["answer"] = {
+        "text": np.where(is_yes, "paid", rng.choice(["open", "closed"], n_rows)),
+        "number": is_yes.astype(int),
+        "noisy number": is_yes + rng.normal(0, 0.1, n_rows),
+        "threshold": np.where(is_yes, rng.uniform(30, 500, n_rows), rng.uniform(-60, 30, n_rows)),
+        "missing": np.where(is_yes, 3.0, np.nan),
+    }[kind]
+    leak = find(table)["leak"]
+    assert leak.columns == ["answer"]
+    assert leak.message.startswith("'answer' (")
+    assert "alone tells the target almost perfectly (balanced accuracy of a small tree" in leak.message
+
+
+@pytest.mark.parametrize("n_rows", [200, 30_000])
+def test_leak_of_a_rare_class_is_found(n_rows: int) -> None:
+    table = make_table(n_rows)
+    table["target"] = np.where(np.arange(n_rows) % 50 == 0, "fraud", "fine")
+    table["blocked"] = table["target"] == "fraud"
+    assert find(table)["leak"].columns == ["blocked"]
+
+
+def test_leak_of_many_classes_is_found() -> None:
+    table = make_table(3_000)
+    table["target"] = [f"class {number}" for number in np.arange(3_000) % 40]
+    table["code"] = (np.arange(3_000) % 40) * 7.5
+    assert find(table)["leak"].columns == ["code"]
+
+
+@pytest.mark.parametrize("n_rows", [200, 30_000])
+@pytest.mark.parametrize("shape", ["line", "curve", "levels"])
+def test_column_that_tells_the_number_is_a_leak(shape: str, n_rows: int) -> None:
+    table, rng = make_table(n_rows), np.random.default_rng(1)
+    table["target"] = rng.normal(50, 10, n_rows)
+    if shape == "levels":
+        table["target"] = rng.integers(0, 9, n_rows) * 10.0
+    table["answer"] = {
+        "line": table["target"] * 1.2 + rng.normal(0, 0.1, n_rows),
+        "curve": table["target"] ** 3,
+        "levels": "level " + table["target"].astype(int).astype(str),
+    }[shape]
+    leak = find(table, make_config("regression"))["leak"]
+    assert leak.columns == ["answer"]
+    assert "(R² of a small tree" in leak.message
+
+
+@pytest.mark.parametrize("load", [load_iris, load_wine, load_breast_cancer, load_diabetes])
+def test_strong_column_of_a_known_table_is_no_leak(load: Any) -> None:
+    X, y = load(return_X_y=True, as_frame=True)
+    task = "regression" if load is load_diabetes else "classification"
+    shuffled = X.assign(target=y).sample(frac=1, random_state=0)
+    assert "leak" not in find(shuffled, make_config(task))
+
+
+def test_column_that_only_names_its_rows_is_no_leak() -> None:
+    table = make_table()
+    table["name"] = [f"row {number}" for number in range(len(table))]
+    assert "leak" not in find(table)
+
+
+@pytest.mark.parametrize("values", [[np.nan], [1e308, -1e308], [5.0], [True, False]], ids=str)
+def test_values_that_a_tree_cannot_take_break_nothing(values: list[Any]) -> None:
+    table = make_table()
+    table["odd"] = (values * len(table))[: len(table)]
+    assert "leak" not in find(table)
+
+
+def test_computed_feature_can_be_a_leak() -> None:
+    table = make_table()
+    table["b"] = np.where(table["target"] == "yes", table["a"] * 2, table["a"] / 2)
+    table.insert(3, "b_to_a", table["b"] / table["a"])
+    columns = infer_columns(table[["a", "b", "c"]], {})
+    config = make_config(features={"b_to_a": {"ratio": ["b", "a"]}})
+    (leak,) = run_checks(table[:240], table[240:], columns, config)
+    assert (leak.kind, leak.columns) == ("leak", ["b_to_a"])
+
+
+# --- equal rows ---
+
+
+def test_test_rows_that_the_model_learnt_by_heart_are_counted() -> None:
+    table = make_table()
+    table.loc[[297, 298, 299]] = table.loc[[1, 2, 3]].to_numpy()
+    assert find(table)["duplicates"] == Finding("duplicates", "3 of 60 test rows (5.0%) equal a training row")
+
+
+def test_rows_with_missing_values_can_be_equal() -> None:
+    table = make_table().astype({"c": object})
+    table.loc[0, ["a", "c"]] = [np.nan, None]
+    table.loc[299] = table.loc[0]
+    assert find(table)["duplicates"].message.startswith("1 of 60 test rows")
+
+
+def test_row_that_differs_only_in_its_target_is_not_equal() -> None:
+    table = make_table()
+    table.loc[299] = table.loc[0]
+    table.loc[299, "target"] = "no" if table.loc[0, "target"] == "yes" else "yes"
+    assert find(table) == {}
+
+
+def test_column_that_is_no_feature_makes_no_row_different() -> None:
+    table = make_table()
+    table.loc[299] = table.loc[0]
+    table.insert(0, "id", range(300))
+    assert "duplicates" not in find(table)
+    assert "duplicates" in find(table, declared={"id": {"kind": "ignore"}})
+
+
+def test_values_of_swapped_columns_are_not_equal() -> None:
+    table = make_table()
+    table.loc[299] = table.loc[0]
+    table.loc[299, ["a", "b"]] = table.loc[0, ["b", "a"]].to_numpy()
+    assert find(table) == {}
+
+
+# --- constants and identifiers ---
+
+
+@pytest.mark.parametrize("value", [1, 0.5, "same", True])
+def test_column_of_one_value_is_constant(value: Any) -> None:
+    finding = find(make_table(2_000).assign(same=value))["constant"]
+    assert finding == Finding("constant", "'same': one value in all training rows", ["same"])
+
+
+@pytest.mark.parametrize("values", [[1.0] * 1_999 + [2.0], [1.0] * 1_500 + [np.nan] * 500])
+def test_column_that_differs_late_or_by_missing_values_is_not_constant(values: list[float]) -> None:
+    table = make_table(2_500).assign(rare=0.0)
+    table.loc[: len(values) - 1, "rare"] = values
+    assert "constant" not in find(table)
+
+
+def test_target_and_columns_that_are_no_features_are_no_findings() -> None:
+    table = make_table().assign(unused=1, id=range(300))
+    ignored = {"unused": {"kind": "ignore"}, "id": {"kind": "ignore"}}
+    assert find(table, declared=ignored) == {}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.arange(300),
+        np.arange(300)[::-1] * 17.0,
+        np.random.default_rng(0).permutation(300) + 5_000,
+        [f"customer-{number}" for number in range(300)],
+    ],
+    ids=["numbered", "falling, with gaps", "shuffled, without gaps", "text"],
+)
+def test_column_that_numbers_or_names_its_rows_is_an_identifier(values: Any) -> None:
+    assert find(make_table().assign(id=values))["identifier"].columns == ["id"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.random.default_rng(0).normal(size=300),
+        np.random.default_rng(0).integers(0, 10**9, 300),
+        np.arange(300) % 200,
+        np.arange(300) + 0.5,
+        [f"postcode {number % 200}" for number in range(300)],
+    ],
+    ids=["measured", "large integers in no order", "repeated", "not whole", "category"],
+)
+def test_column_that_only_varies_much_is_no_identifier(values: Any) -> None:
+    assert "identifier" not in find(make_table().assign(x=values))
+
+
+def test_few_rows_are_too_few_to_call_a_column_an_identifier() -> None:
+    assert "identifier" not in find(make_table(20).assign(id=range(20)))
+
+
+def test_many_columns_are_named_briefly_and_all_listed() -> None:
+    finding = find(make_table().assign(**{f"k{number}": 1 for number in range(15)}))["constant"]
+    assert "'k9' and 5 more: one value" in finding.message
+    assert len(finding.columns) == 15
+
+
+# --- rare classes ---
+
+
+def test_class_with_fewer_than_five_training_rows_is_rare() -> None:
+    table = make_table()
+    table.loc[[1, 2, 3, 299], "target"] = "maybe"
+    assert find(table)["rare_class"].message == "class 'maybe' has 3 training rows, fewer than 5"
+
+
+def test_class_that_is_absent_from_one_side_is_rare() -> None:
+    table = make_table()
+    table.loc[:9, "target"] = "old"
+    table.loc[295:, "target"] = "new"
+    assert find(table)["rare_class"].message == "class 'new' is in test rows only, 'old' has no test row"
+
+
+def test_numbers_have_no_classes() -> None:
+    table = make_table()
+    table["target"] = np.random.default_rng(3).normal(size=300)
+    assert find(table, make_config("regression")) == {}
+
+
+# --- what is done about them ---
+
+
+def spoilt() -> pd.DataFrame:
+    """Give a table with every finding."""
+    table = make_table().assign(one=1, id=range(300))
+    table["leak"] = table["target"]
+    table.loc[1, "target"] = table.loc[1, "leak"] = "maybe"
+    return pd.concat([table, table[:5]], ignore_index=True)
+
+
+def test_every_trap_is_found_at_once() -> None:
+    assert list(find(spoilt())) == KINDS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_ignored_is_not_looked_for(kind: str) -> None:
+    assert list(find(spoilt(), make_config(**{kind: "ignore"}))) == [each for each in KINDS if each != kind]
+
+
+def test_warning_names_the_trap(caplog: pytest.LogCaptureFixture) -> None:
+    findings = list(find(spoilt()).values())
+    with caplog.at_level(logging.WARNING):
+        report_findings(findings, make_config().data_split.checks)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"data check {finding.kind}: {finding.message}" for finding in findings
+    ]
+
+
+def test_error_names_all_that_stop_the_stage_and_the_others_are_still_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = make_config(leak="error", constant="error").data_split.checks
+    with caplog.at_level(logging.WARNING), pytest.raises(DataError) as caught:
+        report_findings(list(find(spoilt()).values()), settings)
+    message = str(caught.value)
+    assert message.startswith("leak: 'leak' (1.000) alone tells")
+    assert "; constant: 'one': one value in all training rows." in message
+    assert message.endswith("set data_split.checks of leak, constant to warn or ignore.")
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        "data check duplicates", "data check identifier", "data check rare_class",
+    ]  # fmt: skip
+
+
+def test_what_was_found_is_read_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "reports" / "findings.json"
+    findings = list(find(spoilt()).values())
+    write_findings(findings, path)
+    assert read_findings(path) == findings
+    write_findings([], path)
+    assert read_findings(path) == []
+
+
+@pytest.mark.parametrize("content", [None, "{", json.dumps([{"other": 1}]), "3"])
+def test_traps_that_cannot_be_read_name_the_stage_that_looks_for_them(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "findings.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(MissingInputError, match="stage data_split makes it"):
+        read_findings(path)
+
+
+@pytest.mark.slow
+def test_a_million_rows_are_looked_through_in_seconds() -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(1_000_000, 20))).rename(columns=lambda number: f"n{number}")
+    for number in range(5):
+        table[f"c{number}"] = rng.choice([f"level {level}" for level in range(10 * (number + 1))], len(table))
+    table["target"] = np.where(table["n0"] + rng.normal(size=len(table)) > 0, "yes", "no")
+    started = time.perf_counter()
+    assert find(table) == {}
+    # 2 s on a quiet machine.
+    assert time.perf_counter() - started < 30

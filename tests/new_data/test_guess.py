@@ -1,0 +1,142 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.errors import DataError
+from src.new_data.guess import Guess, guess_table
+
+N = 60
+
+
+def guess(tmp_path: Path, named: str | None = None, /, **columns: Any) -> Guess:
+    path = tmp_path / "t.csv"
+    pd.DataFrame(columns).to_csv(path, index=False)
+    return guess_table(path, named)
+
+
+def of_column(tmp_path: Path, values: Any) -> tuple[dict[str, Any], str]:
+    return guess(tmp_path, x=values, target=["a", "b"] * (len(values) // 2)).columns["x"]
+
+
+@pytest.mark.parametrize(
+    ("names", "target", "reason"),
+    [
+        (["a", "Species", "b"], "Species", "it is named like a target"),
+        (["y", "label", "b"], "label", "it is named like a target"),
+        (["a", "b", "c"], "c", "it is the last column; TARGET=… names another"),
+    ],
+)
+def test_target_is_told_by_its_name_else_it_is_the_last_column(
+    tmp_path: Path, names: list[str], target: str, reason: str
+) -> None:
+    assert guess(tmp_path, **{name: ["x", "y"] * 10 for name in names}).target == (target, reason)
+
+
+def test_target_that_is_named_is_taken(tmp_path: Path) -> None:
+    assert guess(tmp_path, "a", a=[1, 2], target=["x", "y"]).target == ("a", "as you said")
+    with pytest.raises(DataError, match=r"^TARGET = 'gone' is not in the table; it has a, target\."):
+        guess(tmp_path, "gone", a=[1, 2], target=["x", "y"])
+
+
+@pytest.mark.parametrize(
+    ("values", "task"),
+    [
+        (["x", "y"] * 10, "classification"),
+        ([True, False] * 10, "classification"),
+        ([0, 1] * 10, "classification"),
+        ([1.0, 2.0, None, 1.0] * 10, "classification"),
+        ([0.5, 1.0] * 10, "regression"),
+        (list(range(100)), "regression"),
+        ([1, 2, 3, 4], "regression"),
+    ],
+)
+def test_task_is_told_by_the_values_of_the_target(tmp_path: Path, values: list[Any], task: str) -> None:
+    assert guess(tmp_path, x=range(len(values)), target=values).task[0] == task
+
+
+@pytest.mark.parametrize(
+    ("values", "declared", "reason"),
+    [
+        (np.linspace(0, 5, N), {"kind": "number"}, "0 to 5"),
+        ([1, None] * (N // 2), {"kind": "number"}, "1 to 1, 50% missing"),
+        (["u", "v", "w"] * (N // 3), {"kind": "category"}, "3 levels, as u, v, w"),
+        ([f"v{position}" for position in range(N)], {"kind": "high_cardinality"}, "60 levels, as v0, v1, v2"),
+        ([True, False] * (N // 2), {"kind": "boolean"}, "2 values of type bool"),
+        (["2024-01-31", "2024-02-01"] * (N // 2), {"kind": "date"}, "2024-01-31 to 2024-02-01"),
+        (["31.01.2024", "01.02.2024"] * (N // 2), {"kind": "date", "format": "%d.%m.%Y"}, "dates, as 31.01.2024"),
+        (["01/02/2024"] * N, {"kind": "date", "format": "%d/%m/%Y"}, "dates, as 01/02/2024; or is it %m/%d/%Y?"),
+        (["01/31/2024"] * N, {"kind": "date", "format": "%m/%d/%Y"}, "dates, as 01/31/2024"),
+        (["007", "123"] * (N // 2), {"kind": "category"}, "codes with zeros in front"),
+        ([None] * N, {"kind": "ignore"}, "no value at all"),
+        ([None, *range(599)], {"kind": "number"}, "0 to 598, 1 of 600 missing"),
+        ([1, *[None] * 599], {"kind": "number"}, "1 to 1, 599 of 600 missing"),
+        ([*map(str, range(N - 1)), "A7"], {"kind": "high_cardinality"}, "numbers and text in one column: look at it"),
+    ],
+)
+def test_kind_of_a_column_comes_with_its_reason(
+    tmp_path: Path, values: Any, declared: dict[str, Any], reason: str
+) -> None:
+    assert of_column(tmp_path, values) == (declared, reason)
+
+
+@pytest.mark.parametrize("name", ["id", "customer_id", "ID", "rownames"])
+def test_identifier_is_ignored(tmp_path: Path, name: str) -> None:
+    found = guess(tmp_path, **{name: range(20)}, target=["x", "y"] * 10).columns[name]
+    assert found == ({"kind": "ignore"}, "a different value in each row, and a name like an identifier's")
+
+
+def test_name_of_an_identifier_with_equal_values_is_a_feature(tmp_path: Path) -> None:
+    assert guess(tmp_path, id=[1, 2] * 10, target=["x", "y"] * 10).columns["id"][0] == {"kind": "number"}
+
+
+def test_index_that_pandas_wrote_is_ignored(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    pd.DataFrame({"a": [1.5] * 20, "target": ["x", "y"] * 10}).to_csv(path)
+    assert guess_table(path).columns["column_1"][0] == {"kind": "ignore"}
+
+
+def test_mark_among_numbers_means_missing(tmp_path: Path) -> None:
+    found = guess(tmp_path, x=["?", *map(str, range(N - 1))], target=["a", "b"] * (N // 2))
+    assert found.source["na_values"] == (["?"], "'?' among numbers")
+    assert found.columns["x"] == ({"kind": "number"}, "0 to 58, 2% missing")
+
+
+def test_european_csv_is_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("größe;target\n1,5;café\n2,5;b\n".encode("cp1252"))
+    found = guess_table(path)
+    assert {name: value for name, (value, _) in found.source.items()} == {
+        "encoding": "cp1252", "separator": ";", "decimal": ","
+    }  # fmt: skip
+    assert found.columns["größe"][0] == {"kind": "number"}
+
+
+def test_rows_without_a_target_and_rare_classes_and_dates_are_remarked(tmp_path: Path) -> None:
+    found = guess(tmp_path, day=["2024-01-31"] * 22, target=["x", "y"] * 10 + ["rare", None])
+    assert found.n_without_target == 1
+    assert found.remarks == [
+        "1 classes have fewer than 10 rows, as 'rare'",
+        "will the model predict the future? then data_split.split: {kind: time, column: day}",
+    ]
+
+
+def test_split_by_time_is_proposed_of_a_column_without_gaps_only(tmp_path: Path) -> None:
+    gaps, full = ["2024-01-31", None] * 10, ["2024-01-31", "2024-02-01"] * 10
+    (remark,) = guess(tmp_path, seen=gaps, day=full, target=["x", "y"] * 10).remarks
+    assert "{kind: time, column: day}" in remark
+    assert guess(tmp_path, seen=gaps, target=["x", "y"] * 10).remarks == []
+
+
+def test_table_of_one_column_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has one column only, 'a'; is data_load\.source\.separator another\?"):
+        guess(tmp_path, a=[1, 2])
+
+
+def test_parquet_is_guessed_too(tmp_path: Path) -> None:
+    pd.DataFrame({"a": [1.5, 2.5] * 10, "target": ["x", "y"] * 10}).to_parquet(tmp_path / "t.parquet")
+    found = guess_table(tmp_path / "t.parquet")
+    assert found.source == {}
+    assert found.columns == {"a": ({"kind": "number"}, "1.5 to 2.5")}
