@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from src.atomic import atomic_path
-from src.config.sources import TableFile
+from src.config.data_load import TableFile
 from src.data.columns import Columns
 from src.data.conform import convert_columns
 from src.data.files import open_parquet

@@ -19,7 +19,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
-from src.config.sources import TableFile
+from src.config.data_load import TableFile
 from src.errors import ConfigError, DataError, FeatureError
 from src.featurize.features import prepare_rows
 from src.predict import predict_file

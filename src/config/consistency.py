@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from src.config.columns import Feature
+from src.config.featurize import Feature
 from src.config.schema import Config
-from src.config.training import ESTIMATOR_PARAMS, SCORINGS
+from src.config.train import ESTIMATOR_PARAMS, SCORINGS
 
 EXTERNAL_DIR = Path("data/external")
 TARGET_KINDS = {"classification": ("boolean", "category", "number", "ordinal"), "regression": ("number",)}

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from src.atomic import atomic_path
+from src.config.data_load import SklearnSource
 from src.config.schema import Config
-from src.config.sources import SklearnSource
 from src.data.kinds import TEXT_KINDS, text_of
 from src.errors import MissingInputError
 

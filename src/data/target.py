@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
 
-from src.config.training import Task
+from src.config.train import Task
 from src.data.conform import describe_invalid
 from src.data.kinds import convert, holds_text, to_text
 from src.errors import DataError

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from src.config.sources import TableFile
+from src.config.data_load import TableFile
 
 # What a damaged file raises: that of gzip and of xz is no OSError.
 UNREADABLE = (pa.ArrowInvalid, EOFError, OSError, zlib.error, lzma.LZMAError)

@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from src.config.sources import FileSource, UrlSource
+from src.config.data_load import FileSource, UrlSource
 from src.errors import DataError
 
 

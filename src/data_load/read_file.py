@@ -13,7 +13,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.dataset as pa_dataset
 import pyarrow.parquet as pq
 
-from src.config.sources import TableFile
+from src.config.data_load import TableFile
 from src.data.files import READ_BYTES, open_parquet
 from src.data_load.arrow import to_table
 from src.data_load.csv_options import UNREADABLE, csv_options, first_line, wrong_encoding

@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from src.config.schema import DataLoad
-from src.config.sources import DvcSource, SklearnSource, UrlSource
+from src.config.data_load import DataLoad, DvcSource, SklearnSource, UrlSource
 from src.data_load.presence import check_exists
 from src.data_load.read_file import find_parts, read_file
 from src.errors import DataError

@@ -9,7 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from src.config.schema import Checks, Config
+from src.config.data_split import Checks
+from src.config.schema import Config
 from src.data.columns import Columns, features_by_kind
 from src.data.findings import Finding
 from src.data_split.leaks import find_leaks

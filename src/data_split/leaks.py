@@ -12,7 +12,7 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from src.config.training import Task
+from src.config.train import Task
 
 # Balanced accuracy, or R². The best single columns of known tables stay below: petal
 # width of iris 0.96, worst perimeter of breast_cancer 0.91. An easy task may reach it

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
-from src.config.schema import Base, DataSplit, GroupSplit, TimeSplit
+from src.config.data_split import DataSplit, GroupSplit, TimeSplit
+from src.config.schema import Base
 from src.data.target import check_class_counts, split_target
 from src.errors import DataError
 

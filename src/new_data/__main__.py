@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from src.atomic import atomic_path
 from src.config.consistency import EXTERNAL_DIR
+from src.config.data_load import UrlSource
 from src.config.load import load_config
-from src.config.sources import UrlSource
 from src.errors import ConfigError, DataError
 from src.new_data.guess import Guess, guess_table
 from src.new_data.rewrite import Line, flow, rewrite_settings

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from src.config.sources import FileSource
-from src.config.training import Task
+from src.config.data_load import FileSource
+from src.config.train import Task
 from src.data.kinds import convert, holds_text
 from src.data_load.infer import MANY_LEVELS, MOSTLY, infer_kind
 from src.data_load.read_file import read_file

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from src.config.training import Task
+from src.config.train import Task
 from src.report.ranking import Floats, Separation, separate
 
 logger = logging.getLogger(__name__)

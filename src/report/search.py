@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pandas.errors import EmptyDataError
 
-from src.config.training import RESULT_COLUMNS
+from src.config.train import RESULT_COLUMNS
 from src.errors import MissingInputError
 from src.report.figures import COLOURS, fit_labels, new_axes
 

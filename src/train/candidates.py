@@ -7,7 +7,7 @@ from typing import Any
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils.random import sample_without_replacement
 
-from src.config.training import Task, Train
+from src.config.train import Task, Train
 from src.train.estimators import find_recipe
 
 Grid = Mapping[str, list[Any]]

@@ -6,7 +6,7 @@ from typing import Any
 
 from sklearn.base import is_classifier, is_regressor
 
-from src.config.training import Task
+from src.config.train import Task
 from src.errors import ConfigError
 
 # Extras of pyproject.toml that a path may need.

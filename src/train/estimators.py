@@ -8,7 +8,7 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import has_fit_parameter
 
-from src.config.training import Task
+from src.config.train import Task
 from src.errors import ConfigError
 from src.train.classes import import_class
 
@@ -130,7 +130,7 @@ def find_recipe(name: str, task: Task) -> Recipe:
     """Find how an estimator is made.
 
     To add a name: a line in the table above, and its parameters in `ESTIMATOR_PARAMS`
-    of `src/config/training.py`.
+    of `src/config/train.py`.
 
     Args:
         name: A name of the table, or the dotted path of a class.

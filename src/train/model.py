@@ -10,7 +10,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
 
-from src.config.training import Preprocess, Task
+from src.config.train import Preprocess, Task
 from src.data.columns import Columns
 from src.train.estimators import find_recipe, make_estimator, weigh_classes
 from src.train.preprocess import MAX_NATIVE_LEVELS, make_preprocess

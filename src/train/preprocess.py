@@ -21,7 +21,7 @@ from sklearn.preprocessing import (
     TargetEncoder,
 )
 
-from src.config.training import Preprocess, Task
+from src.config.train import Preprocess, Task
 from src.data.columns import Columns
 from src.train.estimators import Recipe
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from src.config.training import RESULT_COLUMNS
+from src.config.train import RESULT_COLUMNS
 from src.tracking.candidates import CandidateRecord
 from src.train.search import Result, rank
 

@@ -4,8 +4,8 @@ import logging
 import sys
 from pathlib import Path
 
+from src.config.data_load import FileSource, UrlSource
 from src.config.schema import Config
-from src.config.sources import FileSource, UrlSource
 from src.data_load.presence import check_exists
 from src.errors import DataError, TrackingError
 from src.tracking import names

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from src.config.sources import TableFile
+from src.config.data_load import TableFile
 from src.config.yaml_file import read_yaml
 from src.errors import ConfigError
 from src.tracking.experiments import experiment_files

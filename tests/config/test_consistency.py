@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from src.config.columns import Feature
 from src.config.consistency import KINDS_OF_FEATURES
+from src.config.featurize import Feature
 from tests.config.conftest import Load, Refusal
 
 REGRESSION: dict[str, Any] = {

@@ -6,9 +6,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from src.config.data_load import DataLoad, DvcSource, SklearnSource
 from src.config.load import load_config
-from src.config.schema import DataLoad
-from src.config.sources import DvcSource, SklearnSource
 from tests.config.conftest import Load, Refusal
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.config.training import Task
+from src.config.train import Task
 from src.data.target import check_class_counts, prepare_target, split_target
 from src.errors import DataError
 

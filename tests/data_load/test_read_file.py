@@ -15,7 +15,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from src.config.sources import TableFile
+from src.config.data_load import TableFile
 from src.data_load import csv_options
 from src.data_load import read_file as module
 from src.data_load.read_file import read_file

@@ -7,8 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.config.schema import DataLoad
-from src.config.sources import DvcSource, FileSource, SklearnSource, Source, UrlSource
+from src.config.data_load import DataLoad, DvcSource, FileSource, SklearnSource, Source, UrlSource
 from src.data_load.sources import clean_column_name, load_source
 from src.errors import DataError
 

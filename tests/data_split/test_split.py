@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.config.schema import Base, DataSplit
+from src.config.data_split import DataSplit
+from src.config.schema import Base
 from src.data_split.split import split_table
 from src.errors import DataError
 

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.config.training import SCORINGS
+from src.config.train import SCORINGS
 from src.report import intervals
 from src.report.intervals import bootstrap_interval
 from src.report.metrics import metric_of, score_one

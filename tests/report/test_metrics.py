@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from src.config.training import SCORINGS
+from src.config.train import SCORINGS
 from src.report.metrics import calibration_bins, metric_of, score, score_classes, score_one
 from src.report.predictions import ClassPredictions, NumberPredictions, describe_classes, predict_rows
 from tests.report.conftest import labels_of, make_classes, make_numbers

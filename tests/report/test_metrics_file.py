@@ -6,7 +6,7 @@ import pytest
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import get_scorer
 
-from src.config.training import SCORINGS
+from src.config.train import SCORINGS
 from src.report.baseline import predict_baseline
 from src.report.metrics import metric_of, score_one
 from src.report.metrics_file import score_split

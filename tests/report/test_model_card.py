@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler
 
 from src.config.schema import Config
-from src.config.training import SCORINGS
+from src.config.train import SCORINGS
 from src.errors import MissingInputError
 from src.report.facts import Facts, hash_files, read_cv_metrics
 from src.report.limits import list_limits

@@ -12,7 +12,7 @@ import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 
-from src.config.training import ESTIMATOR_PARAMS, Task
+from src.config.train import ESTIMATOR_PARAMS, Task
 from src.errors import TrackingError
 from src.tracking.cache import md5_of
 from src.tracking.content import attach_metrics, find_logged_model

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from src.config.schema import Config
-from src.config.training import Task
+from src.config.train import Task
 from tests.config.conftest import VALID
 
 COLUMNS: dict[str, dict[str, Any]] = {

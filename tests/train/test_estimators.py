@@ -7,7 +7,7 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.model_selection import ParameterGrid
 
-from src.config.training import ESTIMATOR_PARAMS, SCORINGS, Task
+from src.config.train import ESTIMATOR_PARAMS, SCORINGS, Task
 from src.errors import ConfigError
 from src.train.classes import import_class
 from src.train.estimators import find_recipe, make_estimator, weigh_classes

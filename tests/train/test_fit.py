@@ -9,7 +9,7 @@ from sklearn.metrics import get_scorer
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import Pipeline
 
-from src.config.training import ESTIMATOR_PARAMS, Task
+from src.config.train import ESTIMATOR_PARAMS, Task
 from src.errors import ConfigError, DataError, TrainError
 from src.featurize.features import prepare_rows
 from src.train.fit import FitResult, fit_model

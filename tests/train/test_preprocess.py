@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from src.config.training import Preprocess, Task
+from src.config.train import Preprocess, Task
 from src.data.columns import features_by_kind
 from src.train.estimators import Profile, Recipe
 from src.train.preprocess import make_preprocess

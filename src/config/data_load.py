@@ -1,11 +1,11 @@
-"""Settings of where rows come from, and of how a file of rows is written."""
+"""Settings of `data_load`: where rows come from, how a file of rows is written, what its columns are."""
 
 import codecs
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from src.config.section import ColumnName, PublicUrl, Section
+from src.config.section import ColumnName, PublicUrl, RepoPath, Section
 
 # What writers of tables put for a missing value. The text `None` is not among them: it may be a category.
 DEFAULT_NA = ("#N/A", "N/A", "NA", "NULL", "NaN", "nan", "null")
@@ -98,3 +98,57 @@ class DvcSource(TableFile):
 
 
 Source = Annotated[SklearnSource | FileSource | UrlSource | DvcSource, Field(discriminator="kind")]
+
+Kind = Literal["number", "category", "ordinal", "high_cardinality", "date", "boolean", "ignore"]
+Value = str | int | float | bool
+
+
+class Column(Section):
+    """What one column is; what is not declared is not checked.
+
+    Attributes:
+        kind: `high_cardinality` is a category of very many levels, as a postcode; `ignore` is no feature.
+        order: Levels of an ordinal, lowest first.
+        format: How a date is written if not as ISO 8601, as `%d.%m.%Y`.
+        missing: Whether a value may be missing.
+        min: Lowest number allowed.
+        max: Highest number allowed.
+        values: All values allowed.
+    """
+
+    kind: Kind
+    order: Annotated[list[Value], Field(min_length=2)] | None = None
+    format: Annotated[str, Field(pattern="%")] | None = None
+    missing: bool = True
+    min: float | None = None
+    max: float | None = None
+    values: Annotated[list[Value], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> "Column":
+        if (self.kind == "ordinal") != (self.order is not None):
+            raise ValueError("order is what an ordinal has, and only an ordinal: list its levels, lowest first")
+        if self.kind != "date" and self.format is not None:
+            raise ValueError(f"format is for dates, and this is a {self.kind}")
+        if self.kind != "number" and (self.min is not None or self.max is not None):
+            raise ValueError(f"min and max are for numbers, and this is a {self.kind}")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min = {self.min} is above max = {self.max}")
+        return self
+
+
+class DataLoad(Section):
+    """Where the rows come from, and what their columns are.
+
+    Attributes:
+        external_path: The user's own file or folder; DVC watches it.
+        columns: What columns are; kinds of the others are inferred.
+        missing_target: What is done with rows that lack the target.
+    """
+
+    source: Source
+    external_path: RepoPath
+    columns: dict[ColumnName, Column]
+    missing_target: Literal["drop", "error"]
+    dataset_path: RepoPath
+    schema_path: RepoPath

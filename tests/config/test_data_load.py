@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from src.config.sources import FileSource
+from src.config.data_load import FileSource
 from tests.config.conftest import Load, Refusal
 
 PATH = {"data_load.external_path": "data/external/t.csv"}

@@ -1,47 +1,10 @@
-"""Settings of what columns are, and of what is computed from them."""
+"""Settings of `featurize`: columns computed row by row."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from src.config.section import ColumnName, Section
-
-Kind = Literal["number", "category", "ordinal", "high_cardinality", "date", "boolean", "ignore"]
-Value = str | int | float | bool
-
-
-class Column(Section):
-    """What one column is; what is not declared is not checked.
-
-    Attributes:
-        kind: `high_cardinality` is a category of very many levels, as a postcode; `ignore` is no feature.
-        order: Levels of an ordinal, lowest first.
-        format: How a date is written if not as ISO 8601, as `%d.%m.%Y`.
-        missing: Whether a value may be missing.
-        min: Lowest number allowed.
-        max: Highest number allowed.
-        values: All values allowed.
-    """
-
-    kind: Kind
-    order: Annotated[list[Value], Field(min_length=2)] | None = None
-    format: Annotated[str, Field(pattern="%")] | None = None
-    missing: bool = True
-    min: float | None = None
-    max: float | None = None
-    values: Annotated[list[Value], Field(min_length=1)] | None = None
-
-    @model_validator(mode="after")
-    def _fits_its_kind(self) -> "Column":
-        if (self.kind == "ordinal") != (self.order is not None):
-            raise ValueError("order is what an ordinal has, and only an ordinal: list its levels, lowest first")
-        if self.kind != "date" and self.format is not None:
-            raise ValueError(f"format is for dates, and this is a {self.kind}")
-        if self.kind != "number" and (self.min is not None or self.max is not None):
-            raise ValueError(f"min and max are for numbers, and this is a {self.kind}")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min = {self.min} is above max = {self.max}")
-        return self
+from src.config.section import ColumnName, RepoPath, Section
 
 
 class DatePart(Section):
@@ -101,3 +64,10 @@ class Feature(Section):
         if isinstance(declaration, DatePart | Bins):
             return [declaration.column]
         return [declaration] if isinstance(declaration, str) else list(declaration)
+
+
+class Featurize(Section):
+    """New columns by name."""
+
+    features: dict[ColumnName, Feature]
+    features_path: RepoPath
