@@ -61,12 +61,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: The file is missing, empty, not YAML or not a mapping.
     """
     try:
-        # An explicit SafeLoader subclass: it builds plain values only.
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Yaml12Loader)  # noqa: S506 - see above
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path} is missing; run this in the root of the repository.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read as UTF-8 text: {error}.") from None
+    return parse_yaml(text, path)
+
+
+def parse_yaml(text: str, path: Path) -> dict[str, Any]:
+    """Parse the text of a YAML mapping; `path` names it in errors."""
+    try:
+        # An explicit SafeLoader subclass: it builds plain values only.
+        content = yaml.load(text, Loader=_Yaml12Loader)  # noqa: S506 - see above
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""

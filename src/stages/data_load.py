@@ -5,13 +5,12 @@ from src.data.columns import declared_columns, recorded_columns, write_columns
 from src.data.files import write_table
 from src.data_load.load import load_table
 from src.data_load.validate import check_table
-from src.tracking.recorder import StageRecord
-from src.utils.mlflow_run_decorator import mlflow_run
-from src.utils.run_stage import run_stage
+from src.utils.command import run_stage
+from src.utils.mlflow_run_decorator import StageResult, mlflow_run
 
 
 @mlflow_run
-def data_load(config: Config) -> StageRecord:
+def data_load(config: Config) -> StageResult:
     """Load the table that `data_load.source` names, tell what its columns are, and hold it to that."""
     declared, recorded = declared_columns(config), recorded_columns(config)
     table, columns, origin, n_dropped = load_table(config, recorded | declared)
@@ -20,7 +19,7 @@ def data_load(config: Config) -> StageRecord:
     write_columns(columns, config)
     n_rows, n_columns = table.shape
     metrics = {"n_rows": n_rows, "n_columns": n_columns, "n_rows_without_target": n_dropped}
-    return StageRecord(metrics=metrics, tags=origin)
+    return StageResult(metrics=metrics, tags=origin)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,12 @@ from src.data.files import read_table, write_table
 from src.data.findings import write_findings
 from src.data_split.checks import report_findings, run_checks
 from src.data_split.split import split_table
-from src.tracking.recorder import StageRecord
-from src.utils.mlflow_run_decorator import mlflow_run
-from src.utils.run_stage import run_stage
+from src.utils.command import run_stage
+from src.utils.mlflow_run_decorator import StageResult, mlflow_run
 
 
 @mlflow_run
-def data_split(config: Config) -> StageRecord:
+def data_split(config: Config) -> StageResult:
     """Divide the rows into train and test, and look for what would spoil the model or its score."""
     settings, base = config.data_split, config.base
     # Named by nobody here, the table goes as its parts come.
@@ -23,7 +22,7 @@ def data_split(config: Config) -> StageRecord:
     write_table(train, settings.train_path)
     write_table(test, settings.test_path)
     write_findings(findings, settings.checks_path)
-    return StageRecord(
+    return StageResult(
         metrics={"n_train_rows": len(train), "n_test_rows": len(test), "n_failed_checks": len(findings)},
         tags={f"check.{finding.kind}": finding.message for finding in findings},
     )

@@ -16,12 +16,12 @@ from src.report.plots import write_plots
 from src.report.predictions import predict_rows
 from src.report.search import read_candidates
 from src.report.slices import find_weak_slices
-from src.utils.mlflow_run_decorator import mlflow_run
-from src.utils.run_stage import run_stage
+from src.utils.command import run_stage
+from src.utils.mlflow_run_decorator import StageResult, mlflow_run
 
 
 @mlflow_run
-def evaluate(config: Config) -> None:
+def evaluate(config: Config) -> StageResult:
     """Score the model on the test rows, draw its plots and write its card."""
     settings, data, base, scoring = config.evaluate, config.data_split, config.base, config.train.scoring
     test = read_table(data.test_path, made_by="data_split")
@@ -54,6 +54,7 @@ def evaluate(config: Config) -> None:
         plots=[os.path.relpath(path, settings.model_card_path.parent) for path in plots],
     )
     write_text(write_card(facts, config), settings.model_card_path)
+    return StageResult(metrics=metrics, artifacts=[settings.plots_dir, settings.model_card_path])
 
 
 if __name__ == "__main__":

@@ -7,13 +7,12 @@ from src.data.columns import read_columns
 from src.data.files import read_table, write_table
 from src.data.target import split_target
 from src.featurize.features import prepare_rows
-from src.tracking.recorder import StageRecord
-from src.utils.mlflow_run_decorator import mlflow_run
-from src.utils.run_stage import run_stage
+from src.utils.command import run_stage
+from src.utils.mlflow_run_decorator import StageResult, mlflow_run
 
 
 @mlflow_run
-def featurize(config: Config) -> StageRecord:
+def featurize(config: Config) -> StageResult:
     """Add the declared row-wise features."""
     base = config.base
     table = read_table(config.data_load.dataset_path, made_by="data_load")
@@ -21,7 +20,7 @@ def featurize(config: Config) -> StageRecord:
     X, _ = split_target(table, base.target_column, base.task)
     featurized = prepare_rows(X, columns, config.features)
     write_table(pd.concat([featurized, table[[base.target_column]]], axis="columns"), config.featurize.features_path)
-    return StageRecord(metrics={"n_features": featurized.shape[1]})
+    return StageResult(metrics={"n_features": featurized.shape[1]})
 
 
 if __name__ == "__main__":

@@ -6,17 +6,16 @@ from src.config.schema import Config
 from src.data.columns import read_columns
 from src.data.files import read_table, write_metrics, write_scores
 from src.data.models import write_model
-from src.tracking.recorder import StageRecord
 from src.train.fit import fit_model
 from src.train.results import record_candidates, tabulate
-from src.utils.mlflow_run_decorator import mlflow_run
-from src.utils.run_stage import run_stage
+from src.utils.command import run_stage
+from src.utils.mlflow_run_decorator import StageResult, mlflow_run
 
 logger = logging.getLogger(__name__)
 
 
 @mlflow_run
-def train(config: Config) -> StageRecord:
+def train(config: Config) -> StageResult:
     """Search the estimators' grids by cross-validation and save the best model."""
     settings = config.train
     table = read_table(config.data_split.train_path, made_by="data_split")
@@ -27,7 +26,9 @@ def train(config: Config) -> StageRecord:
     write_metrics(fit.cv_metrics, settings.cv_metrics_path)
     write_scores(tabulate(fit.results, halved=settings.search.kind == "halving"), settings.cv_results_path)
     best = {"estimator": fit.estimator, **{name: str(value) for name, value in fit.best_params.items()}}
-    return StageRecord(
+    return StageResult(
+        metrics=fit.cv_metrics,
+        model=settings.model_path,
         tags={f"best.{name}": value for name, value in best.items()},
         candidates=record_candidates(fit.results, settings.scoring),
     )

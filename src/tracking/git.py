@@ -1,4 +1,4 @@
-"""The state of git, read: of the work tree, of a commit, and DVC's experiments, which are refs."""
+"""Read git: the state of the work tree, and DVC's experiments, which are refs."""
 
 import os
 import re
@@ -37,11 +37,11 @@ class Experiment:
 
 
 def read_git(root: Path, outputs: Iterable[str] = ()) -> GitState:
-    """Read the state of the work tree that holds `root`; `unknown` outside of git.
+    """Read the state of the work tree around `root`; `unknown` outside of git.
 
     Args:
         root: A folder in the work tree.
-        outputs: Paths below `root` that do not count as uncommitted: what the pipeline itself writes.
+        outputs: Paths below `root` that do not count as uncommitted: the pipeline writes them.
     """
     paths = ["--", ":(top)", *(f":(exclude){path}" for path in outputs)]
     output = _git(root, "status", "--porcelain=v2", "--branch", *paths)
@@ -60,7 +60,7 @@ def read_git(root: Path, outputs: Iterable[str] = ()) -> GitState:
 def list_experiments(root: Path) -> list[Experiment]:
     """List DVC's experiments, oldest first."""
     output = _git(root, "for-each-ref", "--format=%(committerdate:unix) %(objectname) %(refname)", "refs/exps") or ""
-    # Others below refs/exps are DVC's own: what is queued, what runs.
+    # Other refs below refs/exps are DVC's own: queued and running tasks.
     found = re.findall(r"^(\d+) (\w+) refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)$", output, re.MULTILINE)
     experiments = [
         Experiment(name, head + tail, commit, 1000 * int(seconds)) for seconds, commit, head, tail, name in found
@@ -68,22 +68,17 @@ def list_experiments(root: Path) -> list[Experiment]:
     return sorted(experiments, key=lambda experiment: experiment.finished)
 
 
-def copy_files(root: Path, revision: str, paths: Iterable[str], folder: Path) -> None:
-    """Copy files of a commit, relative to `root`, to a folder; what the commit lacks is left out."""
-    for path in paths:
-        text = _git(root, "show", f"{revision}:./{path}")
-        if text is not None:
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8", errors="surrogateescape")
+def read_file(root: Path, revision: str, path: str) -> str | None:
+    """Read a text file of a commit, relative to `root`; None if the commit has no such file."""
+    return _git(root, "show", f"{revision}:./{path}")
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    # Without optional locks, so that a user's own git command is never in the way.
+    # Without optional locks, to stay out of the way of the user's own git commands.
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     try:
         output = subprocess.run(["git", *arguments], cwd=root, env=environment, capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
-    # File names may be no text.
+    # File names need not be valid text.
     return output.decode("utf-8", errors="surrogateescape")

@@ -1,11 +1,12 @@
-"""What happened, on disk, before MLflow hears of it.
+"""The journal: what happened, on disk, before MLflow is told.
 
-One folder per session under `.dvc/tmp/pipeline`, which git ignores: `session.json`
-and a file for each stage that ran. MLflow is filled from these and from DVC's files,
-at once if the store can be reached and by `make sync` if not.
+One folder a session under `.dvc/tmp/pipeline`, which git ignores: `session.json` and a file
+for each stage that ran. MLflow is filled from these and from DVC's files, at once if the
+store can be reached and by `make sync` if not.
 """
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,24 +17,27 @@ from typing import Any
 from filelock import FileLock
 
 from src.atomic import atomic_path
-from src.tracking.candidates import CandidateRecord
 from src.tracking.git import GitState
-from src.tracking.lineage import StageEntry
+from src.tracking.lock import LockEntry
 from src.tracking.names import Outcome, Status
 from src.tracking.process import ProcessKey
+
+# Sessions that `make sync` keeps although the store has them.
+KEPT_SESSIONS = 100
 
 
 @dataclass
 class Snapshot:
-    """The workspace as a session left it: all that its parent run shows.
+    """The workspace as a session left it: what its parent run shows.
 
     Attributes:
         outcomes: What happened to each stage, in the order of `dvc.yaml`.
         entries: Hash of each stage's entry in `dvc.lock`.
         params: All settings, flat.
         metrics: Metrics of the stages that are up to date.
-        md5s: MD5 of each table, model and other file that is not code, by path.
-        plots: Paths of the plots of the stages that are up to date.
+        md5s: MD5 of each table, model and other file that DVC versions, by path.
+        reports: Paths of plots, Markdown and web pages of the stages that are up to date.
+        models: Paths of the models among these files.
         texts: Content of `dvc.yaml`, `dvc.lock` and `params.yaml` by name.
     """
 
@@ -42,7 +46,8 @@ class Snapshot:
     params: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     md5s: dict[str, str] = field(default_factory=dict)
-    plots: list[str] = field(default_factory=list)
+    reports: list[str] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
 
 
@@ -51,29 +56,29 @@ class Session:
     """One run of the pipeline: what becomes a parent run.
 
     Attributes:
-        id: Key under which the stages of one DVC process meet.
+        id: Key under which the stages of one DVC process find each other.
         name: Name of the parent run.
         work_root: Root in which the stages run; a temporary folder in some experiments.
         owner: The process whose end ends the session: the launcher or DVC.
-        closed_by_owner: Whether the owner closes the parent; else every stage leaves it closed.
-        before: Hash of each stage's entry before the session; None where it is not known.
-        status: Status of the parent.
-        start_time: Milliseconds since the epoch.
+        launched: Whether the owner is the launcher, which completes the parent itself.
+        before: Hash of each stage's entry before the session; None where it is unknown.
         git: State of git when the session began.
         exp_name: DVC's experiment, or empty.
         exp_baseline: Commit that the experiment started from, or empty.
-        exp_commit: Commit that holds the experiment's results; empty while not known.
-        end_time: Milliseconds since the epoch; None while open.
-        run_id: The parent run; None while no store knows of it.
-        complete: Whether the parent run tells the whole story.
-        snapshot: What the session left behind; before its first stage ended, the settings only.
+        exp_commit: Commit that holds the experiment's results; empty until known.
+        status: Status of the parent.
+        start_time: Milliseconds since the epoch.
+        end_time: Milliseconds since the epoch; None while it runs.
+        run_id: The parent run; None until a store has it.
+        complete: Whether the parent run shows everything.
+        snapshot: What the session left; until it has ended, its settings only.
     """
 
     id: str
     name: str
     work_root: str
     owner: ProcessKey
-    closed_by_owner: bool
+    launched: bool
     before: dict[str, str | None]
     git: GitState
     exp_name: str = ""
@@ -88,25 +93,29 @@ class Session:
 
 
 @dataclass
-class Visit:
+class Execution:
     """One execution of one stage: what becomes a nested run.
 
     Attributes:
-        stage: Name of the stage.
+        stage: Name of the stage's function; of a `foreach` stage, DVC's address once it is known.
         process: The stage's process.
         start_time: Milliseconds since the epoch.
         status: Status of the run.
         end_time: Milliseconds since the epoch; None while it runs.
-        entry: What DVC records of it; None before its end.
-        metrics: Its metrics.
+        reads: Paths of its inputs, as DVC holds them for it; empty without DVC.
+        sizes: Bytes of each of its outputs, likewise.
         params: Its own settings, flat.
-        tags: What it told of itself.
+        metrics: Its metrics.
+        tags: What else it reported.
         candidates: What its search tried, the best first.
-        plots: Paths of its plots.
-        models: Paths of the models it writes or reads.
+        artifacts: Paths that are copied to its run.
+        model: Path of the model that it wrote, or None.
         traceback: Why it failed.
-        run_id: The nested run; None while no store knows of it.
-        complete: Whether the run has everything.
+        entry: What DVC recorded of it; None until DVC has ended.
+        run_id: The nested run; None until a store has it.
+        model_id: The logged model; None until a store has it.
+        logged: Whether the run has what the stage reported.
+        complete: Whether the run also has what DVC recorded.
     """
 
     stage: str
@@ -114,15 +123,19 @@ class Visit:
     start_time: int = field(default_factory=lambda: now())
     status: Status = "RUNNING"
     end_time: int | None = None
-    entry: StageEntry | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
+    reads: list[str] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
-    candidates: list[CandidateRecord] = field(default_factory=list)
-    plots: list[str] = field(default_factory=list)
-    models: list[str] = field(default_factory=list)
+    candidates: list[dict[str, Any]] = field(default_factory=list)
+    artifacts: list[str] = field(default_factory=list)
+    model: str | None = None
     traceback: str | None = None
+    entry: LockEntry | None = None
     run_id: str | None = None
+    model_id: str | None = None
+    logged: bool = False
     complete: bool = False
 
 
@@ -156,39 +169,59 @@ class Journal:
             owner, git = ProcessKey(**content.pop("owner")), GitState(**content.pop("git"))
             snapshot = content.pop("snapshot")
             return Session(owner=owner, git=git, snapshot=Snapshot(**snapshot) if snapshot else None, **content)
+        # Other fields: a journal of another version of this project.
         except (KeyError, TypeError):
             return None
 
     def write_session(self, session: Session) -> None:
-        """Write a session, whole or not at all."""
+        """Write a session atomically."""
         _write(self.path / session.id / "session.json", asdict(session))
 
-    def visits(self, session_id: str) -> list[Visit]:
+    def rename(self, session: Session, session_id: str) -> None:
+        """Give a session without executions another id."""
+        shutil.rmtree(self.path / session.id, ignore_errors=True)
+        session.id = session_id
+        self.write_session(session)
+
+    def executions(self, session_id: str) -> list[Execution]:
         """Read what ran in a session, oldest first."""
         found = []
-        for path in (self.path / session_id).glob("visit-*.json"):
+        for path in (self.path / session_id).glob("execution-*.json"):
             content = _read(path) or {}
             with suppress(KeyError, TypeError):
                 entry, process = content.pop("entry"), ProcessKey(**content.pop("process"))
-                content["candidates"] = [CandidateRecord(**item) for item in content.get("candidates", [])]
-                found.append(Visit(process=process, entry=StageEntry(**entry) if entry else None, **content))
-        return sorted(found, key=lambda visit: visit.start_time)
+                found.append(Execution(process=process, entry=LockEntry(**entry) if entry else None, **content))
+        return sorted(found, key=lambda execution: execution.start_time)
 
-    def write_visit(self, session_id: str, visit: Visit) -> None:
-        """Write one execution of a stage, whole or not at all."""
-        name = f"visit-{visit.start_time}-{visit.process.pid}-{visit.stage}.json"
-        _write(self.path / session_id / name, asdict(visit))
+    def write_execution(self, session_id: str, execution: Execution) -> None:
+        """Write one execution of a stage atomically."""
+        name = f"execution-{execution.start_time}-{execution.process.pid}.json"
+        _write(self.path / session_id / name, asdict(execution))
+
+    def dvc_outcomes_path(self, session_id: str) -> Path:
+        """Return where the launcher's DVC writes what it did with each stage."""
+        return self.path / session_id / "dvc.json"
+
+    def dvc_outcomes(self, session_id: str) -> dict[str, Outcome]:
+        """Read what the launcher's DVC did with each stage; empty without a launcher."""
+        return _read(self.dvc_outcomes_path(session_id)) or {}
+
+    def prune(self) -> None:
+        """Delete all but the last `KEPT_SESSIONS` of the sessions that the store has completely."""
+        complete = [session for session in self.sessions() if session.complete]
+        for session in complete[:-KEPT_SESSIONS]:
+            shutil.rmtree(self.path / session.id, ignore_errors=True)
 
 
 def now() -> int:
-    """Tell the time in milliseconds since the epoch."""
+    """Return the time in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    # Absent, or damaged as by a loss of power: one file must not hide the others.
+    # Absent, or damaged by a loss of power: one file must not hide the others.
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

@@ -1,4 +1,4 @@
-"""A model in MLflow that loads where this repository is not: its types, its code, its requirements, its columns."""
+"""Log a model to MLflow with its types, code, requirements and columns, so that it loads without this repository."""
 
 import ast
 import importlib.metadata
@@ -6,97 +6,106 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.errors import TrackingError
-from src.tracking.cache import find_content
 from src.tracking.session import Place
+from src.tracking.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
+    from mlflow.entities import LoggedModel
     from mlflow.models import ModelSignature
 
-# What a model may consist of. Types outside of these modules are refused rather
-# than trusted because they were found.
+# Types of these modules are trusted; any other type in a model is refused by name.
 TRUSTED_MODULES = ("numpy.", "scipy.", "sklearn.", "src.featurize.features.")
-# Containers, harmless by themselves: skops asks about what they contain too.
+# Containers, harmless by themselves: skops checks their content too.
 TRUSTED_TYPES = ("collections.OrderedDict", "collections.defaultdict", "functools.partial")
 # What a model needs to predict, pinned as in requirements.txt.
 MODEL_PACKAGES = ("cloudpickle", "mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
-# The module of its row-wise features; what that imports comes along.
+# The module of its row-wise features; it is logged with the modules that it imports.
 FEATURES = "src.featurize.features"
 N_EXAMPLE_ROWS = 5
-# Rows that are looked at to tell what a column holds.
+# Rows that are read to infer the type of a column.
 N_TYPED_ROWS = 10_000
 
 
-def log_model(place: Place, path: str, md5: str, tables: Mapping[str, str], named: Collection[str] = ()) -> None:
-    """Log the model to the active run so that it loads without this repository.
+def log_model(place: Place, content: Path, path: str, table: Path | None, estimators: Collection[str] = ()) -> str:
+    """Log a model to the active run so that it loads without this repository.
 
     Args:
         place: Where the stage ran.
-        path: The joblib file, relative to the root.
-        md5: Its hash; only a file with exactly this content is unpickled.
-        tables: MD5 by path of the tables it was fitted on; the first rows become its example.
-        named: Packages whose classes the user named as estimators.
+        content: The joblib file, written by the pipeline itself; it is unpickled.
+        path: Its path in the repository, kept as a tag.
+        table: The table that it was fitted on; the first rows become its example. None for no example.
+        estimators: Names and dotted paths of estimators in the settings; their packages are trusted.
+
+    Returns:
+        Id of the logged model.
 
     Raises:
         TrackingError: The model holds types that are not known to be harmless.
     """
-    content = find_content(place.main_root, place.work_root, path, md5)
-    if content is None:
-        return
     import joblib
     import mlflow
 
-    # The pipeline's own output, checked by its hash; nothing from elsewhere is unpickled.
     model = joblib.load(content)
-    types = trusted_types(model, named)
+    packages = packages_of(estimators)
+    types = trusted_types(model, packages)
     root = place.work_root if (place.work_root / "src").is_dir() else place.main_root
-    found = [find_content(place.main_root, place.work_root, *table) for table in tables.items()]
-    table = next((table for table in found if table), None)
     example = _read_rows(table, list(model.feature_names_in_)) if table else None
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as code:
         for name in model_code(root):
             target = Path(code) / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / name, target)
-        # Scikit-learn's, of LightGBM's arrays without names: the pipeline before it knows them.
+        # scikit-learn warns of LightGBM's arrays without names; the pipeline before it has the names.
         warnings.filterwarnings("ignore", message="X does not have valid feature names", category=UserWarning)
-        mlflow.sklearn.log_model(
+        logged = mlflow.sklearn.log_model(
             model,
             name="model",
             signature=None if example is None else describe_columns(model, example),
             input_example=None if example is None else example.head(N_EXAMPLE_ROWS),
-            pip_requirements=[*pinned_requirements(root / "requirements.txt"), *_requirements_of(types, named)],
+            pip_requirements=[*pinned_requirements(root / "requirements.txt"), *_requirements_of(types, packages)],
             code_paths=[str(Path(code) / "src")],
             serialization_format="skops",
             skops_trusted_types=types,
-            tags={"dvc.md5": md5, "dvc.path": path},
+            tags={"dvc.path": path},
         )
+    return str(logged.model_id)
+
+
+def find_logged_model(store: Store, md5: str) -> "LoggedModel | None":
+    """Find the newest logged model with the content of a model file."""
+    found = store.client.search_logged_models(
+        [store.experiment_id],
+        filter_string=f"tags.`dvc.md5` = '{md5}'",
+        order_by=[{"field_name": "creation_timestamp", "ascending": False}],
+        max_results=1,
+    )
+    return found[0] if found else None
 
 
 def packages_of(estimators: Collection[str]) -> set[str]:
-    """Name the packages of estimators that a user chose: of `xgboost.XGBClassifier`, `xgboost`.
+    """Return the packages of estimators that the user chose: of `xgboost.XGBClassifier`, `xgboost`.
 
-    Whoever writes the path of a class into params.yaml lets it run at every training;
-    to load its own state adds nothing to that. What a model happens to hold beside
-    it is still refused.
+    A class whose path is in params.yaml runs at every training, so trusting its package to
+    load its own state adds no risk. Types of other packages in the model are still refused.
     """
     return {name.partition(".")[0] for name in estimators if "." in name} | ({"lightgbm"} & set(estimators))
 
 
 def trusted_types(model: Any, named: Collection[str] = ()) -> list[str]:
-    """List the types of a model that skops asks about, if all are harmless.
+    """List the types of a model that skops asks about, if all are trusted.
 
     Args:
         model: The model.
-        named: Packages that are trusted beside the known ones.
+        named: Packages that are trusted beside `TRUSTED_MODULES`.
 
     Raises:
-        TrackingError: Names the others.
+        TrackingError: The model holds other types.
     """
     import skops.io
 
@@ -108,19 +117,19 @@ def trusted_types(model: Any, named: Collection[str] = ()) -> list[str]:
     strange = [name for name in types if not name.startswith(known) and name not in TRUSTED_TYPES]
     if strange:
         raise TrackingError(
-            f"the model holds {', '.join(strange)}, which is not of {', '.join(known)}: add its module to "
-            "TRUSTED_MODULES in src/tracking/logged_model.py if you know it"
+            f"the model holds {', '.join(strange)}, which is not from {', '.join(known)}: add its module to "
+            "TRUSTED_MODULES in src/tracking/logged_model.py if you trust it"
         )
     return types
 
 
 def describe_columns(model: Any, rows: "pd.DataFrame") -> "ModelSignature":
-    """Describe the raw columns and the prediction, for MLflow's pages and its checks.
+    """Describe the raw columns and the prediction as an MLflow signature.
 
-    A value of any column may be missing, so all are optional. A type stands where rows can
-    come as no other: MLflow refuses integers for `double`, and text for dates. Whole
-    numbers, truths, dates and numbers as text are `Any`: the model itself converts and
-    checks them.
+    Any value may be missing, so all columns are optional. A column has a type only where rows
+    cannot arrive in another one: MLflow refuses integers for `double`, and text for dates.
+    Whole numbers, booleans, dates and numbers as text are `Any`: the model itself converts
+    and checks them.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
@@ -145,7 +154,7 @@ def describe_columns(model: Any, rows: "pd.DataFrame") -> "ModelSignature":
 
 
 def model_code(root: Path) -> list[str]:
-    """List the files that the model's row-wise features consist of."""
+    """List the files of the code that computes the model's features."""
     files, waiting = set(), [FEATURES]
     while waiting:
         module = waiting.pop()
@@ -159,7 +168,7 @@ def model_code(root: Path) -> list[str]:
 
 
 def pinned_requirements(lock: Path) -> list[str]:
-    """Take the lines of a lock that name what a model needs."""
+    """Return the lines of a lock file that pin what a model needs."""
     lines = lock.read_text(encoding="utf-8").splitlines()
     return [line for line in lines if re.split(r"[=<>!~ ;\[]", line)[0] in MODEL_PACKAGES]
 
@@ -172,10 +181,10 @@ def _imports(path: Path) -> Iterator[str]:
 
 
 def _requirements_of(types: Collection[str], named: Collection[str]) -> list[str]:
-    """Pin the packages that the user named and the model needs, as they are installed here."""
+    """Pin the packages of the user's estimators as they are installed."""
     used = {name.partition(".")[0] for name in types} & set(named)
     if not used:
-        # To ask what is installed takes the half of a second.
+        # Listing what is installed takes half a second.
         return []
     known = importlib.metadata.packages_distributions()
     found = {distribution for package in used for distribution in known.get(package, [])} - set(MODEL_PACKAGES)
@@ -183,7 +192,7 @@ def _requirements_of(types: Collection[str], named: Collection[str]) -> list[str
 
 
 def _read_rows(table: Path, columns: list[str]) -> "pd.DataFrame":
-    """Read the first rows of a table, and not the rest."""
+    """Read only the first rows of a table."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,35 +1,31 @@
-"""Names that others must spell alike: environment variables, tags, outcomes.
-
-`docs/tracking.md` documents the tags in one table.
-"""
+"""Names of environment variables, tags and outcomes; `docs/tracking.md` lists the tags in one table."""
 
 from typing import Literal
 
 # Environment variables
 MLFLOW_RUN_ID = "MLFLOW_RUN_ID"  # parent run, by MLflow's own convention
 MLFLOW_TRACKING_URI = "MLFLOW_TRACKING_URI"
-PIPELINE_SESSION = "PIPELINE_SESSION"  # session of the launcher, known even when no store is
-PIPELINE_WARM = "PIPELINE_WARM"  # folder of the warm server; 0: none shall be used
+PIPELINE_SESSION = "PIPELINE_SESSION"  # session of the launcher, set even when no store can be reached
+PIPELINE_WARM = "PIPELINE_WARM"  # folder of the warm server, or 0 for none
+PIPELINE_CLIENT_PID = "PIPELINE_CLIENT_PID"  # in a warm fork: the stage's own process, a child of DVC
 DVC_ROOT = "DVC_ROOT"  # main repository, also while an experiment runs in a temporary folder
 DVC_EXP_NAME = "DVC_EXP_NAME"
 DVC_EXP_BASELINE_REV = "DVC_EXP_BASELINE_REV"
 
 COLD = "0"
 
-# Settings
-ESTIMATOR = "train.estimator"  # whose packages a logged model may hold
-
 # Tags of runs
-SOURCE = "mlflow.source.name"  # what MLflow shows as the source of a run
+SOURCE = "mlflow.source.name"  # shown by MLflow as the source of a run
+PARENT_ID = "mlflow.parentRunId"
 KIND = "pipeline.kind"  # "parent", "stage" or "candidate"
-CANDIDATE = "candidate.number"  # place of a candidate in its search, the best first
+CANDIDATE = "candidate.number"  # rank of a candidate in its search, from 1
 SESSION = "pipeline.session"
 HOST = "pipeline.host"
 CPU = "pipeline.cpu"
 PYTHON = "pipeline.python"
 STAGE = "dvc.stage"
 ENTRY = "dvc.entry"  # hash of the stage's entry in dvc.lock
-MD5 = "dvc.md5."  # + path of a table, a model or another file that is not code
+MD5 = "dvc.md5."  # + path of a table, a model or another file that DVC tracks
 EXP_NAME = "dvc.exp.name"
 EXP_BASELINE = "dvc.exp.baseline"
 GIT_COMMIT = "git.commit"

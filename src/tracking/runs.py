@@ -1,26 +1,404 @@
-"""What parent and nested runs are written with: made to fit MLflow's limits."""
+"""MLflow runs: one function writes an execution as a nested run, one writes a session as a parent run.
 
+Both are called live and by `make sync`, and calling them twice changes nothing.
+"""
+
+import json
+import logging
+import os
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
 
 from src.tracking import names
-from src.tracking.cache import find_files
-from src.tracking.journal import Session, now
+from src.tracking.dvc_repo import DvcRepo
+from src.tracking.journal import Execution, Journal, Session, Snapshot, now
+from src.tracking.lock import LockEntry
+from src.tracking.logged_model import find_logged_model, log_model
+from src.tracking.outcomes import UP_TO_DATE
 from src.tracking.process import cpu_model
 from src.tracking.session import Place
 from src.tracking.store import Store
 
-# MLflow cuts longer values without a word.
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput, Run
+
+logger = logging.getLogger(__name__)
+
+# MLflow cuts longer values silently.
 MAX_PARAM, MAX_TAG, MAX_BATCH = 6000, 5000, 100
+# More would bury the stages, and each costs the store five writes.
+MAX_CANDIDATE_RUNS = 20
+CANDIDATES_TABLE = "cv_results.json"
 
 
-def create_run(store: Store, session: Session, name: str, start_time: int, tags: Mapping[str, str]) -> str:
-    """Create a run with what every run of a session carries; gives its id."""
+# --- the parent run ---
+
+
+def ensure_parent(store: Store, journal: Journal, session: Session) -> Session:
+    """Open the parent run of a session if it has none that can be used.
+
+    Returns:
+        The session as it is on disk now, with its run.
+    """
+    with journal.locked():
+        session = journal.read_session(session.id) or session
+        if session.run_id is not None and not _is_active(store, session.run_id):
+            logger.warning(
+                "MLflow run %s does not exist in %s or was deleted; continuing under a new parent run",
+                session.run_id, store.label,
+            )  # fmt: skip
+            session.run_id = None
+        if session.run_id is None:
+            session.run_id = _create_run(store, session, session.name, session.start_time, {names.KIND: "parent"})
+        elif session.status == "RUNNING" and not session.launched:
+            # One that was opened by hand may have ended.
+            store.client.update_run(session.run_id, status="RUNNING")
+        journal.write_session(session)
+    return session
+
+
+def write_parent(store: Store, repo: DvcRepo | None, session: Session) -> None:
+    """Write what a session left to its parent run, and end the run.
+
+    Args:
+        store: The store.
+        repo: Finds the content of plots and reports; None leaves them out.
+        session: A session that has ended, whose nested runs are written.
+    """
+    snapshot, run_id = session.snapshot or Snapshot(), session.run_id
+    assert run_id is not None, "the parent run is open"  # noqa: S101 - callers call ensure_parent first
+    producers = {stage: _find_producer(store, session, snapshot, stage) for stage in snapshot.outcomes}
+    tags = {
+        names.KIND: "parent",
+        "mlflow.note.content": _describe(store, snapshot, producers),
+        **{names.MD5 + path: md5 for path, md5 in snapshot.md5s.items()},
+    }
+    for stage, outcome in snapshot.outcomes.items():
+        producer = producers[stage]
+        tags[names.STAGE_OUTCOME + stage] = outcome
+        tags[f"{names.STAGE_OUTCOME}{stage}.run_id"] = producer.info.run_id if producer else names.UNKNOWN
+        if producer and outcome in UP_TO_DATE:
+            tags |= {key: value for key, value in producer.data.tags.items() if key.startswith("best.")}
+    # A run that was opened by hand may live through several sessions. MLflow refuses to
+    # change a param: the first value stays, and the artifact params.yaml has the others.
+    known = store.client.get_run(run_id).data.params
+    params = {key: value for key, value in snapshot.params.items() if fit_key(key) not in known}
+    log_values(store, run_id, params=params, metrics=snapshot.metrics, tags=tags)
+    if repo:
+        _link_data_and_model(store, repo, run_id, snapshot)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in snapshot.texts.items():
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+        for path in snapshot.reports:
+            files = repo.find_files(path, snapshot.md5s.get(path)) if repo else {}
+            _lay_out(store, run_id, files, Path(folder))
+        store.client.log_artifacts(run_id, folder)
+    store.client.set_terminated(run_id, session.status, session.end_time)
+
+
+def _find_producer(store: Store, session: Session, snapshot: Snapshot, stage: str) -> "Run | None":
+    """Find the run that produced what a session left of a stage, or that failed to."""
+    query = f"tags.`{names.KIND}` = 'stage' and tags.`{names.STAGE}` = '{stage}' and "
+    outcome, entry = snapshot.outcomes[stage], snapshot.entries.get(stage)
+    if outcome in ("ran", "failed"):
+        # Not by what it produced: another clone may produce the same at the same time.
+        query += f"tags.`{names.SESSION}` = '{session.id}'"
+    elif outcome in UP_TO_DATE and entry:
+        # A session that is recorded late must not be linked to what ran after it.
+        query += f"tags.`{names.ENTRY}` = '{entry}' and attributes.start_time <= {session.end_time or now()}"
+    else:
+        return None
+    runs = store.client.search_runs([store.experiment_id], query, order_by=["start_time DESC"], max_results=1)
+    return runs[0] if runs else None
+
+
+def _describe(store: Store, snapshot: Snapshot, producers: Mapping[str, "Run | None"]) -> str:
+    """Write the stages and their outcomes as a Markdown table with links."""
+    rows = ["| stage | outcome | duration | run |", "| --- | --- | --- | --- |"]
+    for stage, outcome in snapshot.outcomes.items():
+        duration, link = "", names.UNKNOWN
+        if producer := producers[stage]:
+            info = producer.info
+            if info.end_time:
+                duration = f"{(info.end_time - info.start_time) / 1000:.1f} s"
+            link = f"[{info.run_id[:8]}]({ui_page(f'experiments/{store.experiment_id}/runs/{info.run_id}')})"
+        rows.append(f"| {stage} | {outcome} | {duration} | {link} |")
+    return "\n".join(rows)
+
+
+def _link_data_and_model(store: Store, repo: DvcRepo, run_id: str, snapshot: Snapshot) -> None:
+    """Show the table and the model of a parent in the columns that MLflow has for them."""
+    from mlflow.entities import LoggedModelInput
+
+    tables = [path for path in snapshot.md5s if path.endswith(".parquet")][:1]
+    datasets = _describe_tables(repo, {path: snapshot.md5s[path] for path in tables}, context="pipeline")
+    found = [find_logged_model(store, snapshot.md5s[path]) for path in snapshot.models]
+    models = [LoggedModelInput(model.model_id) for model in found if model]
+    if datasets or models:
+        store.client.log_inputs(run_id, datasets=datasets, models=models)
+
+
+def ui_page(path: str, **query: str) -> str:
+    """Name a page of MLflow's UI, relative to its address.
+
+    Args:
+        path: As `experiments/1`.
+        query: Parameters of the page.
+    """
+    # Without the last parameter the UI opens its view for language models.
+    return f"#/{path}?{urlencode({**query, 'workflowType': 'machine_learning'}, quote_via=quote)}"
+
+
+# --- the nested run of a stage ---
+
+
+def open_execution(store: Store, session: Session, execution: Execution) -> None:
+    """Create the nested run of an execution under the parent of its session."""
+    tags = {
+        names.PARENT_ID: session.run_id or "",
+        names.SOURCE: f"src/stages/{execution.stage.partition('@')[0]}.py",
+        names.KIND: "stage",
+        names.STAGE: execution.stage,
+    }
+    execution.run_id = _create_run(store, session, execution.stage, execution.start_time, tags)
+
+
+def write_execution(
+    store: Store, place: Place, session: Session, execution: Execution, repo: DvcRepo | None = None
+) -> None:
+    """Write an execution that has ended to its nested run, and end the run with its status.
+
+    Args:
+        store: The store.
+        place: Where the stage ran.
+        session: Its session, whose parent run is open.
+        execution: The execution. What is written is noted in it; the caller writes it to the journal.
+        repo: DVC, once it has ended: adds what it recorded of the stage. None in the stage's
+            own process, where its files are as it left them.
+    """
+    if execution.run_id is None:
+        open_execution(store, session, execution)
+    run_id = execution.run_id
+    assert run_id is not None, "the nested run is open"  # noqa: S101 - opened above
+    if not execution.logged:
+        log_values(store, run_id, params=execution.params, metrics=execution.metrics, tags=execution.tags)
+        if execution.traceback:
+            store.client.log_text(run_id, execution.traceback, "traceback.txt")
+        if execution.status == "FINISHED":
+            if execution.candidates:
+                _write_candidates(store, session, run_id, execution)
+            _log_artifacts(store, place, run_id, execution, repo)
+            _log_model(place, execution, repo)
+        store.client.set_terminated(run_id, execution.status, execution.end_time)
+        execution.logged = True
+    if repo is not None and not execution.complete:
+        _add_lock_entry(store, repo, run_id, execution)
+        execution.complete = True
+
+
+def _log_artifacts(store: Store, place: Place, run_id: str, execution: Execution, repo: DvcRepo | None) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for path in execution.artifacts:
+            _lay_out(store, run_id, _find_content(place, execution, repo, path), Path(folder))
+        if os.listdir(folder):  # noqa: PTH208 - only whether there is anything
+            store.client.log_artifacts(run_id, folder)
+
+
+def _log_model(place: Place, execution: Execution, repo: DvcRepo | None) -> None:
+    import mlflow
+
+    if execution.model is None:
+        return
+    content = _find_content(place, execution, repo, execution.model).get(execution.model)
+    tables = [file for path in execution.reads for file in _tables(place, execution, repo, path)]
+    if content is None:
+        return
+    if mlflow.active_run():
+        # The stage may have used MLflow's fluent functions, which resume its run.
+        mlflow.end_run()
+    with mlflow.start_run(run_id=execution.run_id):
+        table = tables[0] if tables else None
+        execution.model_id = log_model(place, content, execution.model, table, _estimators(execution.params))
+
+
+def _estimators(params: Mapping[str, str]) -> list[str]:
+    """Read which estimators the settings name: one, or a list as JSON."""
+    value = params.get("train.estimator", "")
+    return [str(name) for name in json.loads(value)] if value.startswith("[") else [value]
+
+
+def _tables(place: Place, execution: Execution, repo: DvcRepo | None, path: str) -> list[Path]:
+    return list(_find_content(place, execution, repo, path).values()) if path.endswith(".parquet") else []
+
+
+def _find_content(place: Place, execution: Execution, repo: DvcRepo | None, path: str) -> dict[str, Path]:
+    """Find the content of a file, or of each file of a folder, as the execution read or wrote it."""
+    if repo is None:
+        here = place.work_root / path
+        files = [file for file in here.rglob("*") if file.is_file()] if here.is_dir() else [here]
+        return {file.relative_to(place.work_root).as_posix(): file for file in files if file.is_file()}
+    entry = execution.entry or LockEntry("")
+    return repo.find_files(path, entry.outs.get(path) or entry.deps.get(path))
+
+
+def _lay_out(store: Store, run_id: str, files: Mapping[str, Path], folder: Path) -> None:
+    """Link files into a folder under their path in the repository.
+
+    The copy of a report in Markdown gets the commit of the run as its last line: the report
+    itself is older than the commit that holds it.
+    """
+    for name, content in files.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith(".md"):
+            text = content.read_text(encoding="utf-8")
+            target.write_text(f"{text}\n{_describe_commit(store, run_id)}\n", encoding="utf-8")
+        else:
+            target.symlink_to(content.resolve())
+
+
+def _describe_commit(store: Store, run_id: str) -> str:
+    tags = store.client.get_run(run_id).data.tags
+    commit = tags.get(names.GIT_COMMIT, names.UNKNOWN)
+    changes = {"false": "", "true": ", with uncommitted changes"}
+    dirty = changes.get(tags.get(names.GIT_DIRTY, ""), ", perhaps with uncommitted changes")
+    return f"Recorded by MLflow run `{run_id}` at commit `{commit}`{dirty}."
+
+
+def _add_lock_entry(store: Store, repo: DvcRepo, run_id: str, execution: Execution) -> None:
+    """Add to a nested run what DVC recorded of it: hashes, tables, the model that it wrote or scored."""
+    tags = {names.STAGE: execution.stage}
+    entry = execution.entry
+    if entry is None:
+        log_values(store, run_id, tags=tags)
+        return
+    files = {path: md5 for path, md5 in {**entry.deps, **entry.outs}.items() if md5 and path in repo.data_paths}
+    tags |= {names.ENTRY: entry.digest, **{names.MD5 + path: md5 for path, md5 in files.items()}}
+    log_values(store, run_id, tags=tags)
+    if "@" in execution.stage:
+        store.client.update_run(run_id, name=execution.stage)
+    # The first stage reads no file of DVC: its table stands for the source.
+    tables = {path: files[path] for path in entry.deps if path in files} or files
+    tables = {path: md5 for path, md5 in tables.items() if path.endswith(".parquet")}
+    if datasets := _describe_tables(repo, tables, context=execution.stage):
+        store.client.log_inputs(run_id, datasets=datasets)
+    if execution.model and execution.model_id and entry.outs.get(execution.model):
+        store.client.set_logged_model_tags(execution.model_id, {"dvc.md5": entry.outs[execution.model]})
+    for path in repo.model_paths:
+        if md5 := entry.deps.get(path):
+            attach_metrics(store, run_id, md5, execution.metrics)
+
+
+def attach_metrics(store: Store, run_id: str, model_md5: str, metrics: Mapping[str, float]) -> None:
+    """Attach the metrics of a run to the logged model that it scored."""
+    from mlflow.entities import LoggedModelInput, Metric
+
+    model = find_logged_model(store, model_md5)
+    if model is None:
+        return
+    store.client.log_inputs(run_id, models=[LoggedModelInput(model.model_id)])
+    moment = now()
+    values = [
+        Metric(fit_key(key), value, moment, 0, model_id=model.model_id, run_id=run_id) for key, value in metrics.items()
+    ]
+    store.client.log_batch(run_id, metrics=values)
+
+
+def _describe_tables(repo: DvcRepo, tables: Mapping[str, str], context: str) -> "list[DatasetInput]":
+    """Describe tables as MLflow datasets, by their metadata."""
+    import pyarrow.parquet as pq
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    described = []
+    for path, md5 in tables.items():
+        for content in repo.find_files(path, md5).values():
+            metadata = pq.read_metadata(content)
+            columns = [
+                {"name": column.name, "type": _mlflow_type(str(column.type)), "required": True}
+                for column in metadata.schema.to_arrow_schema()
+            ]
+            profile = {"num_rows": metadata.num_rows, "num_elements": metadata.num_rows * len(columns)}
+            dataset = Dataset(
+                name=path,
+                digest=md5,
+                source_type="local",
+                source=json.dumps({"uri": path}),
+                schema=json.dumps({"mlflow_colspec": columns}),
+                profile=json.dumps(profile),
+            )
+            tags = [InputTag("mlflow.data.context", context), InputTag(names.MD5 + path, md5)]
+            described.append(DatasetInput(dataset, tags))
+            break
+    return described
+
+
+def _mlflow_type(arrow_type: str) -> str:
+    """Translate a column type of Arrow into MLflow's name for it."""
+    if arrow_type.startswith(("timestamp", "date")):
+        return "datetime"
+    types = {"double": "double", "float": "float", "bool": "boolean", "int64": "long", "uint32": "long",
+             "binary": "binary"}  # fmt: skip
+    return types.get(arrow_type, "integer" if "int" in arrow_type else "string")
+
+
+# --- the candidates of a search ---
+
+
+def _write_candidates(store: Store, session: Session, run_id: str, execution: Execution) -> None:
+    """Log the candidates of a search: all in one table, the best as runs under the run of the stage."""
+    from mlflow.entities import ViewType
+
+    table = json.dumps(_tabulate(execution.candidates), ensure_ascii=False)
+    store.client.log_text(run_id, table, CANDIDATES_TABLE)
+    # MLflow's page of a run and `mlflow.load_table` find tables by this tag.
+    store.client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([{"path": CANDIDATES_TABLE, "type": "table"}]))
+    query = f"tags.`{names.PARENT_ID}` = '{run_id}' and tags.`{names.KIND}` = 'candidate'"
+    # Deleted ones too: they stay deleted.
+    found = store.client.search_runs([store.experiment_id], query, ViewType.ALL, max_results=MAX_CANDIDATE_RUNS)
+    known = {run.data.tags.get(names.CANDIDATE): run.info for run in found}
+    for number, candidate in enumerate(execution.candidates[:MAX_CANDIDATE_RUNS], start=1):
+        info = known.get(str(number))
+        if info and (info.lifecycle_stage != "active" or info.status != "RUNNING"):
+            continue
+        params = {"estimator": candidate["estimator"], **candidate["params"]}
+        candidate_id = info.run_id if info else None
+        if candidate_id is None:
+            tags = {
+                names.PARENT_ID: run_id,
+                names.KIND: "candidate",
+                names.CANDIDATE: str(number),
+                "mlflow.note.content": ", ".join(f"{name} = {value}" for name, value in candidate["params"].items()),
+            }
+            name = f"{number} {candidate['estimator'].rpartition('.')[2]}"
+            candidate_id = _create_run(store, session, name, execution.start_time, tags)
+        log_values(store, candidate_id, params=params, metrics=candidate["metrics"])
+        store.client.set_terminated(candidate_id, "FINISHED", execution.end_time)
+
+
+def _tabulate(candidates: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Lay out a table as `mlflow.load_table` reads it; NaN becomes null."""
+    params = sorted({name for candidate in candidates for name in candidate["params"]})
+    metrics = sorted({name for candidate in candidates for name in candidate["metrics"]})
+    rows = []
+    for candidate in candidates:
+        scores = [candidate["metrics"].get(name) for name in metrics]
+        cells = [None if score is None or score != score else score for score in scores]
+        rows.append([candidate["estimator"], *(candidate["params"].get(name) for name in params), *cells])
+    return {"columns": ["estimator", *params, *metrics], "data": rows}
+
+
+# --- what all runs share ---
+
+
+def _create_run(store: Store, session: Session, name: str, start_time: int, tags: Mapping[str, str]) -> str:
+    """Create a run with the tags that every run of a session has; returns its id."""
     from mlflow.tracking.context.registry import resolve_tags
 
-    known = {
+    shared = {
         names.SESSION: session.id,
         names.GIT_COMMIT: session.git.commit,
         names.GIT_BRANCH: session.git.branch,
@@ -34,9 +412,21 @@ def create_run(store: Store, session: Session, name: str, start_time: int, tags:
         **tags,
     }
     # MLflow adds its own: user, commit.
-    all_tags = resolve_tags({key: value for key, value in known.items() if value})
+    all_tags = resolve_tags({key: value for key, value in shared.items() if value})
     run = store.client.create_run(store.experiment_id, start_time=start_time, tags=all_tags, run_name=name)
     return str(run.info.run_id)
+
+
+def _is_active(store: Store, run_id: str) -> bool:
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+
+    try:
+        return bool(store.client.get_run(run_id).info.lifecycle_stage == "active")
+    except MlflowException as error:
+        if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            return False
+        raise
 
 
 def log_values(
@@ -47,11 +437,11 @@ def log_values(
     metrics: Mapping[str, float] | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> None:
-    """Log many values in few calls; keys and lengths are made to fit."""
+    """Log many values in few calls; keys and lengths are made to fit MLflow's limits."""
     from mlflow.entities import Metric, Param, RunTag
 
     moment = now()
-    # Of keys that fit alike the last stands: MLflow refuses a batch that names one twice.
+    # MLflow refuses a batch that has one key twice: of keys that become equal the last stays.
     fitted = {fit_key(key): _fit(value, MAX_PARAM) for key, value in (params or {}).items()}
     run_params = [Param(key, value) for key, value in fitted.items()]
     run_metrics = [Metric(fit_key(key), value, moment, 0) for key, value in (metrics or {}).items()]
@@ -61,40 +451,14 @@ def log_values(
         store.client.log_batch(run_id, metrics=run_metrics[part], params=run_params[part], tags=run_tags[part])
 
 
-def log_file(store: Store, place: Place, run_id: str, path: str, md5: str | None) -> None:
-    """Log a file, or each file of a folder, under its path in the repository, if its content can still be found.
-
-    The copy of a report in Markdown gets the commit of the run as its last line: the
-    report itself is older than the commit that holds it.
-    """
-    files = find_files(place.main_root, place.work_root, path, md5)
-    if not files:
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        for name, content in files.items():
-            # DVC's cache names files by their hash.
-            named = Path(folder) / name
-            named.parent.mkdir(parents=True, exist_ok=True)
-            if name.endswith(".md"):
-                text = content.read_text(encoding="utf-8")
-                named.write_text(f"{text}\n{_describe_commit(store, run_id)}\n", encoding="utf-8")
-            else:
-                named.symlink_to(content)
-        store.client.log_artifacts(run_id, folder)
-
-
-def _describe_commit(store: Store, run_id: str) -> str:
-    tags = store.client.get_run(run_id).data.tags
-    commit = tags.get(names.GIT_COMMIT, names.UNKNOWN)
-    changed = {"false": "", "true": ", with changes that were not committed"}
-    dirty = changed.get(tags.get(names.GIT_DIRTY, ""), ", perhaps with changes that were not committed")
-    return f"Recorded by MLflow run `{run_id}` at commit `{commit}`{dirty}."
-
-
 def fit_key(key: str) -> str:
-    """Replace what MLflow does not allow in a key."""
+    """Replace what MLflow does not allow in a key.
+
+    >>> fit_key("test_f1_class.a[1]"), fit_key("../etc")
+    ('test_f1_class.a_1_', '_/etc')
+    """
     key = "".join(letter if letter.isalnum() or letter in "_-. /:" else "_" for letter in key)[:250]
-    # MLflow takes a key for a path, and refuses one that leads elsewhere than it says.
+    # MLflow takes a key for a path, and refuses one that is not normalised.
     return "/".join(part if part not in ("", ".", "..") else "_" for part in key.split("/"))[:250].rstrip("/")
 
 

@@ -1,4 +1,4 @@
-"""Open the MLflow store: once per process, under a lock, with bounded patience."""
+"""Open the MLflow store: created under a lock, with short timeouts, and errors explained in one line."""
 
 import logging
 import os
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 SYNC_HINT = "`make sync` fills the record in later"
 
-# A server that is down may cost a stage at most 10 s: one retry of 4 s. Whoever
-# sets the variables otherwise knows why.
-PATIENCE = {
+# A server that is down costs a stage at most 10 s: one retry of 4 s. Values that
+# the user has set stay.
+TIMEOUTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -32,7 +32,7 @@ QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "GIT_PYTHON_REFRESH": "quiet",
-    # A line for each of six runs, on stdout, from a tracking server.
+    # A tracking server's client would print a line for each run.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
 }
@@ -55,12 +55,17 @@ class Store:
 
     @property
     def label(self) -> str:
-        """The store's name for logs, without a password."""
+        """The URI without a password, for logs."""
         return without_password(self.uri)
+
+    @property
+    def ui_address(self) -> str | None:
+        """Address of the UI of a tracking server; None for a store that has no server yet."""
+        return self.label.rstrip("/") if self.uri.startswith(("http://", "https://")) else None
 
 
 def store_uri(root: Path) -> str:
-    """Tell which store is used: `MLFLOW_TRACKING_URI`, else a SQLite file in the root."""
+    """Return the URI of the store: `MLFLOW_TRACKING_URI`, else a SQLite file in the root."""
     uri = os.environ.get(names.MLFLOW_TRACKING_URI) or "sqlite:///mlflow.db"
     path = _sqlite_path(uri)
     return f"sqlite:///{root / path}" if path is not None and not path.is_absolute() else uri
@@ -70,22 +75,21 @@ def open_store(root: Path, experiment_name: str) -> Store:
     """Open the store, and create it and the experiment on first use.
 
     Args:
-        root: Root of the main repository, to which relative places are anchored.
+        root: Root of the main repository; relative paths are anchored there.
         experiment_name: The MLflow experiment.
 
     Raises:
-        TrackingError: The store cannot be read and written; says which and why.
+        TrackingError: The store cannot be read or written.
     """
     uri = store_uri(root)
-    for variables in (PATIENCE, QUIET):
+    for variables in (TIMEOUTS, QUIET):
         for name, value in variables.items():
             os.environ.setdefault(name, value)
-    with _explained(uri), _alone(uri):
+    with _explained(uri), _locked(uri):
         _check_sqlite(uri)
         import mlflow
 
-        # Migrations and "creating tables" are no news to a user; errors come as exceptions,
-        # of which one line is told, and logged tracebacks beside it would hide it.
+        # Errors are raised as exceptions and reported in one line; logged tracebacks would bury it.
         for logger in ("mlflow", "alembic"):
             logging.getLogger(logger).setLevel(logging.CRITICAL)
         mlflow.set_tracking_uri(uri)
@@ -96,20 +100,20 @@ def open_store(root: Path, experiment_name: str) -> Store:
 
 
 def without_password(uri: str) -> str:
-    """Hide the credentials of a URI, for logs."""
-    # Not by urlsplit: SQLAlchemy takes a password with /, ? and # unencoded.
+    """Mask the credentials of a URI."""
+    # urlsplit would not do: SQLAlchemy accepts passwords with an unencoded /, ? or #.
     uri = _CREDENTIALS.sub("***@", uri)
     return re.sub(r"(?i)((?:password|passwd|pwd|token)=)[^&]*", r"\1***", uri)
 
 
 def explain(error: BaseException, uri: str) -> str:
-    """Say in one line which store failed, why, and what to do."""
+    """Describe an error of the store in one line: which store, why, and what to do."""
     if isinstance(error, TrackingError):
         return str(error)
     text = " ".join(str(error).split()) or type(error).__name__
     text = text.replace(uri, without_password(uri))
     if found := _CREDENTIALS.search(uri):
-        # A driver may quote the password alone, decoded, or what it took for the host.
+        # A driver may quote the password by itself, decoded, or as part of a misread host.
         secrets = {found[0][:-1], found[0][:-1].partition(":")[2], *found[0][:-1].split("@")}
         for secret in sorted({*secrets, *map(unquote, secrets)} - {""}, key=len, reverse=True):
             text = text.replace(secret, "***")
@@ -125,11 +129,11 @@ def explain(error: BaseException, uri: str) -> str:
             f"on a copy, then {SYNC_HINT}."
         )
     if "not a database" in lower or "malformed" in lower:
-        return f"{where} is corrupted; move it away, and `make sync` rebuilds the record."
+        return f"{where} is corrupted; move it away, then `make sync` rebuilds the record."
     if "max retries" in lower or "connection" in lower or "timed out" in lower:
         return f"{where} cannot be reached; start it or check MLFLOW_TRACKING_URI, then {SYNC_HINT}."
     if "scheme" in lower or "registry" in lower or "could not parse" in lower or "can't load plugin" in lower:
-        return f"{where}: no such kind of store; set MLFLOW_TRACKING_URI to sqlite:///…, postgresql://… or http(s)://…."
+        return f"{where}: unknown kind of store; set MLFLOW_TRACKING_URI to sqlite:///…, postgresql://… or http(s)://…."
     return f"{where} failed ({text[:300]}); {SYNC_HINT}."
 
 
@@ -137,14 +141,14 @@ def explain(error: BaseException, uri: str) -> str:
 def _explained(uri: str) -> Iterator[None]:
     try:
         yield
-    # MLflow passes on the errors of SQLAlchemy, requests and alembic, each with a base of its own.
+    # MLflow raises errors of SQLAlchemy, requests and alembic, which share no base class.
     except Exception as error:
         raise TrackingError(explain(error, uri)) from error
 
 
 @contextmanager
-def _alone(uri: str) -> Iterator[None]:
-    """Let one process at a time create a SQLite store: two at once break it."""
+def _locked(uri: str) -> Iterator[None]:
+    """Let one process at a time create a SQLite store; two at once break it."""
     path = _sqlite_path(uri)
     if path is None:
         yield
@@ -160,7 +164,7 @@ def _sqlite_path(uri: str) -> Path | None:
 
 
 def _check_sqlite(uri: str) -> None:
-    """Fail at once where MLflow would retry for a minute: corrupted, read-only, full."""
+    """Fail at once where MLflow would retry for a minute: a corrupted file, a read-only one, a full disk."""
     path = _sqlite_path(uri)
     if path is not None and path.exists():
         with closing(sqlite3.connect(path, timeout=30)) as connection:
@@ -174,12 +178,12 @@ def _experiment_id(client: "MlflowClient", uri: str, name: str, root: Path) -> s
 
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
-        # A server decides by itself; a database's default would be the working folder.
+        # A server has its own location; a database's default would be the working folder.
         artifacts = None if uri.startswith(("http://", "https://")) else (root / "mlruns").as_uri()
         try:
             return str(client.create_experiment(name, artifact_location=artifacts))
         except MlflowException:
-            # Another process was faster, or the name is taken for another reason.
+            # Another process was faster, or the name is taken.
             experiment = client.get_experiment_by_name(name)
             if experiment is None:
                 raise

@@ -1,37 +1,37 @@
-"""Bring MLflow up to the truth: what the journal, git and DVC know and the store does not."""
+"""Bring MLflow up to date with what the journal, git and DVC know. Idempotent."""
 
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock
 
 from src.errors import TrackingError
 from src.tracking import names
-from src.tracking.content import attach_metrics
-from src.tracking.experiments import match_experiments
-from src.tracking.journal import Journal, Session
-from src.tracking.lineage import read_lock
-from src.tracking.parent_run import ensure_parent, log_parent
+from src.tracking.dvc_repo import DvcRepo, open_repo
+from src.tracking.git import Experiment, GitState, list_experiments, read_file
+from src.tracking.journal import Execution, Journal, Session
+from src.tracking.lock import digests, parse_lock, read_lock
+from src.tracking.outcomes import end_session
 from src.tracking.process import own_key
+from src.tracking.runs import attach_metrics, ensure_parent, write_execution, write_parent
 from src.tracking.session import Place, begin_session
-from src.tracking.settle import settle
-from src.tracking.stage_run import close_stage_run, open_stage_run
 from src.tracking.store import Store, explain, open_store
 
 logger = logging.getLogger(__name__)
 
 
 def sync(root: Path, experiment_name: str) -> tuple[int, int]:
-    """Complete, in MLflow, every session of this repository that has ended. Idempotent.
+    """Complete, in MLflow, every session of this repository that has ended.
 
     Args:
         root: Root of the main repository.
         experiment_name: The MLflow experiment.
 
     Returns:
-        Number of sessions brought up to the truth, and of sessions that have ended.
+        Number of sessions that were completed, and of sessions that have ended.
 
     Raises:
         TrackingError: The store cannot be used; what is missing stays in the journal.
@@ -42,7 +42,7 @@ def sync(root: Path, experiment_name: str) -> tuple[int, int]:
         store = open_store(root, experiment_name)
         try:
             return _sync(journal, store)
-        # As in the recorder: MLflow's errors share no base.
+        # MLflow's errors share no base class.
         except Exception as error:
             raise TrackingError(explain(error, store.uri)) from error
 
@@ -50,81 +50,109 @@ def sync(root: Path, experiment_name: str) -> tuple[int, int]:
 def _sync(journal: Journal, store: Store) -> tuple[int, int]:
     sessions = journal.sessions()
     newest = {session.work_root: session.id for session in sessions}
-    going_on = {session.id for session in sessions if not _has_ended(session)}
+    # A process of another host is unknown here: that host's own sync ends its sessions.
+    running = {session.id for session in sessions if session.owner.is_alive() is not False}
     sessions += match_experiments(journal.root, sessions)
-    ended = [session for session in sessions if session.id not in going_on]
+    ended = [session for session in sessions if session.id not in running]
     for session in ended:
         if not session.complete:
-            settle(journal, session, is_newest=newest.get(session.work_root) == session.id)
-    if _is_new_state(journal.root, sessions, going_on):
+            end_session(journal, session, is_newest=newest.get(session.work_root) == session.id)
+    if _is_new_state(journal.root, sessions, running):
         ended.append(_workspace_session(journal))
     known = _known_runs(store)
-    missing = [session for session in ended if not session.complete or not _is_known(journal, session, known)]
-    for session in missing:
-        project(journal, store, session, known)
+    missing = [session for session in ended if not session.complete or not _runs_of(journal, session) <= known]
+    if missing:
+        with open_repo(journal.root) as repo:
+            for session in missing:
+                complete(journal, store, repo, session, known)
+    journal.prune()
     return len(missing), len(ended)
 
 
-def project(journal: Journal, store: Store, session: Session, known: set[str] | None = None) -> None:
-    """Write a session that has ended to MLflow: what is missing there, and the whole parent.
+def complete(
+    journal: Journal, store: Store, repo: DvcRepo | None, session: Session, known: set[str] | None = None
+) -> None:
+    """Write a session that has ended to MLflow: what is missing of its stages, and the whole parent.
 
     Args:
         journal: The journal.
         store: The store.
-        session: The session.
-        known: Runs of the store, if looked up: those that are not there are made again.
+        repo: The main repository; None if DVC cannot read it.
+        session: The session, as `end_session` left it.
+        known: Ids of the store's runs: others are created again. None if all are known.
     """
     place = Place(journal.root, Path(session.work_root))
     if known is not None and session.run_id not in known:
         session.run_id = None
         journal.write_session(session)
     session = ensure_parent(store, journal, session)
-    for visit in journal.visits(session.id):
-        if known is not None and visit.run_id not in known:
-            visit.run_id, visit.complete = None, False
-        if visit.run_id is None:
-            open_stage_run(store, session, visit)
-            journal.write_visit(session.id, visit)
-        if not visit.complete:
-            close_stage_run(store, place, visit)
-            journal.write_visit(session.id, visit)
-    log_parent(store, place, session)
-    _attach_known_scores(store, journal, session)
+    executions = journal.executions(session.id)
+    for execution in executions:
+        if known is not None and execution.run_id not in known:
+            execution.run_id, execution.logged, execution.complete = None, False, False
+        try:
+            write_execution(store, place, session, execution, repo)
+        finally:
+            journal.write_execution(session.id, execution)
+    write_parent(store, repo, session)
+    _attach_known_scores(store, session, executions)
     session.complete = True
     journal.write_session(session)
 
 
-def _attach_known_scores(store: Store, journal: Journal, session: Session) -> None:
-    """Give a model that was logged anew the scores of a stage that DVC skipped, since it had scored the same file."""
-    visits = journal.visits(session.id)
-    ran = {visit.stage for visit in visits}
-    entries = session.snapshot.entries if session.snapshot else {}
-    written = [
-        (path, visit.entry.outs[path])
-        for visit in visits
-        if visit.entry and visit.status == "FINISHED"
-        for path in visit.models
-        if visit.entry.outs.get(path)
-    ]
-    for path, md5 in written:
-        query = f"tags.`{names.KIND}` = 'stage' and tags.`{names.MD5}{path}` = '{md5}' and status = 'FINISHED'"
-        for run in store.client.search_runs([store.experiment_id], query, order_by=["start_time ASC"]):
-            stage = run.data.tags.get(names.STAGE, "")
-            if md5 and stage not in ran and run.data.tags.get(names.ENTRY) == entries.get(stage):
-                attach_metrics(store, run.info.run_id, md5, run.data.metrics)
+def match_experiments(root: Path, sessions: Sequence[Session]) -> list[Session]:
+    """Find the commit that holds the results of each experiment.
+
+    Args:
+        root: Root of the main repository.
+        sessions: All sessions, oldest first; those of experiments get their commit.
+
+    Returns:
+        A new session for each experiment that has none: all its stages were restored, or it
+        was pulled.
+    """
+    known = {session.exp_commit for session in sessions}
+    added = []
+    for experiment in list_experiments(root):
+        if experiment.commit in known:
+            continue
+        mine = [
+            session
+            for session in sessions
+            if (session.exp_name, session.exp_baseline) == (experiment.name, experiment.baseline)
+            and not session.exp_commit
+        ]
+        session = mine[-1] if mine else _experiment_session(root, experiment)
+        if not mine:
+            added.append(session)
+        session.exp_commit, session.complete = experiment.commit, False
+    return added
 
 
-def _has_ended(session: Session) -> bool:
-    # Of another host's process nothing is known: its own sync closes it.
-    return session.owner.is_alive() is False
+def _experiment_session(root: Path, experiment: Experiment) -> Session:
+    text = read_file(root, experiment.baseline, "dvc.lock")
+    return Session(
+        id=f"exp-{experiment.commit[:16]}",
+        name=experiment.name,
+        work_root=str(root),
+        owner=own_key(),
+        launched=True,
+        before=dict(digests(parse_lock(text))) if text else {},
+        git=GitState(commit=experiment.baseline),
+        exp_name=experiment.name,
+        exp_baseline=experiment.baseline,
+        status="FINISHED",
+        start_time=experiment.finished,
+        end_time=experiment.finished,
+    )
 
 
-def _is_known(journal: Journal, session: Session, known: set[str]) -> bool:
-    return {session.run_id, *(visit.run_id for visit in journal.visits(session.id))} <= known
+def _runs_of(journal: Journal, session: Session) -> set[str | None]:
+    return {session.run_id, *(execution.run_id for execution in journal.executions(session.id))}
 
 
 def _known_runs(store: Store) -> set[str]:
-    """List the runs of the experiment; deleted ones too, for they shall stay deleted."""
+    """List the runs of the experiment; deleted ones too, since they stay deleted."""
     from mlflow.entities import ViewType
 
     found: set[str] = set()
@@ -139,21 +167,37 @@ def _known_runs(store: Store) -> set[str]:
             return found
 
 
-def _is_new_state(root: Path, sessions: list[Session], going_on: set[str]) -> bool:
-    """Tell whether the workspace holds results of which no session knows, as after `git checkout`."""
-    entries = {name: entry.digest for name, entry in read_lock(root).items()}
-    if not entries or any(session.work_root == str(root) and session.id in going_on for session in sessions):
+def _is_new_state(root: Path, sessions: Sequence[Session], running: set[str]) -> bool:
+    """Return whether the workspace holds results that no session left, as after `git checkout`."""
+    entries = digests(read_lock(root))
+    if not entries or any(session.work_root == str(root) and session.id in running for session in sessions):
         return False
     return not any(session.snapshot and session.snapshot.entries == entries for session in sessions)
 
 
 def _workspace_session(journal: Journal) -> Session:
     """Describe results that came by git and DVC without a run on this machine."""
-    place = Place(journal.root, journal.root)
-    lock = {name: entry.digest for name, entry in read_lock(journal.root).items()}
+    lock = digests(read_lock(journal.root))
     digest = hashlib.sha256(json.dumps(lock, sort_keys=True).encode()).hexdigest()[:16]
-    session = begin_session(place, f"workspace-{digest}", own_key(), name="workspace", closed_by_owner=True, environ={})
-    session.before = lock
+    place = Place(journal.root, journal.root)
+    session = begin_session(place, f"workspace-{digest}", own_key(), name="workspace", launched=True, environ={})
+    session.before = dict(lock)
     session.status, session.end_time = "FINISHED", session.start_time
-    settle(journal, session, is_newest=True)
+    end_session(journal, session, is_newest=True)
     return session
+
+
+def _attach_known_scores(store: Store, session: Session, executions: Sequence[Execution]) -> None:
+    """Attach scores to a model that was logged again, from the stage that scored the same file earlier."""
+    ran = {execution.stage for execution in executions}
+    entries = session.snapshot.entries if session.snapshot else {}
+    for execution in executions:
+        path = execution.model
+        md5 = execution.entry.outs.get(path) if execution.entry and path else None
+        if md5 is None:
+            continue
+        query = f"tags.`{names.KIND}` = 'stage' and tags.`{names.MD5}{path}` = '{md5}' and status = 'FINISHED'"
+        for run in store.client.search_runs([store.experiment_id], query, order_by=["start_time ASC"]):
+            stage = run.data.tags.get(names.STAGE, "")
+            if stage not in ran and run.data.tags.get(names.ENTRY) == entries.get(stage):
+                attach_metrics(store, run.info.run_id, md5, run.data.metrics)

@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 
 from src.config.train import RESULT_COLUMNS
-from src.tracking.candidates import CandidateRecord
 from src.train.search import Result, rank
 
 
@@ -33,17 +32,17 @@ def tabulate(results: Sequence[Result], *, halved: bool) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=order).astype({"rank": "Int64"})
 
 
-def record_candidates(results: Sequence[Result], scoring: str) -> list[CandidateRecord]:
+def record_candidates(results: Sequence[Result], scoring: str) -> list[dict[str, Any]]:
     """Tell MLflow of all candidates, the best first."""
     placed = sorted(zip(results, rank(results), strict=True), key=lambda item: item[1] or math.inf)
     return [
-        CandidateRecord(
-            estimator=result.candidate.estimator,
-            params=params_as_text(result),
-            metrics={}
+        {
+            "estimator": result.candidate.estimator,
+            "params": params_as_text(result),
+            "metrics": {}
             if place is None
             else {f"cv_{scoring}_mean": result.mean, f"cv_{scoring}_std": result.std, "cv_rank": float(place)},
-        )
+        }
         for result, place in placed
     ]
 

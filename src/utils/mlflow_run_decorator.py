@@ -1,61 +1,187 @@
 """The decorator that makes a stage a nested MLflow run.
 
-It reads `MLFLOW_RUN_ID`, the parent run; without it, the stages that one DVC process
-runs find each other and share a parent. The stage itself knows nothing of MLflow.
+It reads `MLFLOW_RUN_ID`, the parent run; without it, the stages that one DVC process runs
+find each other and share a parent. The stage itself does not know about MLflow.
 """
 
 import functools
+import logging
+import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from src.config.schema import Config
+from src.config.yaml_file import read_yaml
+from src.tracking import names
+from src.tracking.journal import Execution, Journal, Session, now
 from src.tracking.names import Status
-from src.tracking.recorder import Recorder, StageRecord
+from src.tracking.process import find_driver, own_key
+from src.tracking.session import Place, find_session, flatten, numbers
+from src.tracking.store import Store, explain, open_store, store_uri
 
-StageFunction = Callable[[Config], StageRecord | None]
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage returns to be logged to its run.
+
+    Attributes:
+        metrics: Numbers by name; nested ones get dotted names.
+        tags: Facts by name.
+        candidates: What a search tried, the best first: `estimator`, `params` and `metrics` of each.
+        artifacts: Files and folders to copy to the run.
+        model: The model file that it wrote, to log with its columns and requirements.
+    """
+
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    candidates: Sequence[Mapping[str, Any]] = ()
+    artifacts: Sequence[Path] = ()
+    model: Path | None = None
+
+
+StageFunction = Callable[[Config], StageResult | None]
 
 
 class Terminated(BaseException):
-    """SIGTERM reached a stage; not an Exception, so that nothing takes it for a failure."""
+    """SIGTERM reached a stage; not an Exception, so that no stage mistakes it for a failure of its own."""
 
 
 def mlflow_run(stage: StageFunction) -> StageFunction:
     """Record each call of a stage as a nested MLflow run named after the function.
 
-    The run ends FINISHED, FAILED (any exception; the traceback is an artifact) or
-    KILLED (Ctrl-C, SIGTERM). With `tracking.enabled: false` the stage runs alone.
-    A store that fails never fails the stage.
+    The run ends FINISHED, FAILED (any exception; the traceback is an artifact) or KILLED
+    (Ctrl-C, SIGTERM). With `tracking.enabled: false` nothing is recorded. A store that
+    fails costs a warning, never the stage.
 
     Args:
-        stage: Takes the settings, and gives what is to be recorded beyond files that
-            `dvc.yaml` names.
+        stage: Takes the settings, and returns what is to be logged.
     """
 
     @functools.wraps(stage)
-    def recorded(config: Config) -> StageRecord | None:
+    def recorded(config: Config) -> StageResult | None:
         if not config.tracking.enabled:
             return stage(config)
-        recorder = Recorder(stage.__name__, config.tracking.experiment_name)
-        with _terminable():
+        run = NestedRun(stage.__name__, config.tracking.experiment_name)
+        with _sigterm_raises():
             try:
-                recorder.start()
-                record = stage(config)
+                run.start()
+                result = stage(config)
             except BaseException as error:
-                with _undisturbed():
-                    status = _status_of(error)
-                    recorder.finish(status, traceback=None if status == "FINISHED" else traceback.format_exc())
+                with _signals_ignored():
+                    run.end(_status_after(error), StageResult(), traceback.format_exc())
                 raise
-            with _undisturbed():
-                recorder.finish("FINISHED", record)
-        return record
+            with _signals_ignored():
+                run.end("FINISHED", result or StageResult())
+        return result
 
     return recorded
 
 
-def _status_of(error: BaseException) -> Status:
+class NestedRun:
+    """The life of a nested run. Every step is written to the journal first, then to MLflow.
+
+    Args:
+        stage: Name of the stage.
+        experiment_name: The MLflow experiment.
+    """
+
+    def __init__(self, stage: str, experiment_name: str) -> None:
+        self._experiment_name = experiment_name
+        self._place = Place.of_this_process()
+        self._journal = Journal(self._place.main_root)
+        self._execution = Execution(stage=stage, process=own_key())
+        self._session: Session | None = None
+        self._store: Store | None = None
+        self._parent_id = os.environ.get(names.MLFLOW_RUN_ID)
+
+    def start(self) -> None:
+        """Find the parent, and open a run under it."""
+        self._attempt(self._start)
+
+    def end(self, status: Status, result: StageResult, error: str | None = None) -> None:
+        """Log what the stage returned, and end the run.
+
+        Args:
+            status: How the stage ended.
+            result: What it returned.
+            error: Its traceback, if it failed.
+        """
+        execution = self._execution
+        execution.status, execution.end_time = status, now()
+        execution.traceback = None if status == "FINISHED" else error
+        execution.metrics, execution.tags = numbers(result.metrics), dict(result.tags)
+        execution.candidates = [dict(candidate) for candidate in result.candidates]
+        execution.artifacts = [path.as_posix() for path in result.artifacts]
+        execution.model = result.model.as_posix() if result.model else None
+        if self._session:
+            self._attempt(self._end)
+        # Other stages of this process have the same parent.
+        _set_run_id(self._parent_id)
+
+    def _start(self) -> None:
+        driver = find_driver(self._place.work_root)
+        self._session = find_session(self._journal, self._place, driver)
+        # Otherwise MLflow would resume the parent instead of opening a run under it (mlflow#15713).
+        _set_run_id(None)
+        settings = read_yaml(self._place.work_root / "params.yaml")
+        own = {name: settings[name] for name in ("base", self._execution.stage) if name in settings}
+        self._execution.params = flatten(own)
+        if driver:
+            self._execution.reads, self._execution.sizes = driver.reads, dict.fromkeys(driver.writes, 0)
+        self._journal.write_execution(self._session.id, self._execution)
+        # MLflow is imported only now: nothing above needs it.
+        from src.tracking.runs import ensure_parent, open_execution
+
+        self._store = open_store(self._place.main_root, self._experiment_name)
+        self._session = ensure_parent(self._store, self._journal, self._session)
+        open_execution(self._store, self._session, self._execution)
+        self._journal.write_execution(self._session.id, self._execution)
+        # mlflow.log_metric() and autologging inside the stage write to its own run.
+        _set_run_id(self._execution.run_id)
+
+    def _end(self) -> None:
+        assert self._session is not None, "the session was found"  # noqa: S101 - end() checks it
+        execution = self._execution
+        execution.sizes = {path: _size(self._place.work_root / path) for path in execution.sizes}
+        self._journal.write_execution(self._session.id, execution)
+        if self._store and execution.run_id:
+            from src.tracking.runs import write_execution
+
+            write_execution(self._store, self._place, self._session, execution)
+            self._journal.write_execution(self._session.id, execution)
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        """Take a step that may fail without failing the stage; after a failure MLflow is not called again."""
+        try:
+            step()
+        # A record is never worth a training. MLflow raises errors of SQLAlchemy, requests
+        # and alembic, which share no base class.
+        except Exception as error:
+            self._store = None
+            logger.warning("%s", explain(error, store_uri(self._place.main_root)))
+            logger.debug("tracking failed", exc_info=True)
+
+
+def _set_run_id(run_id: str | None) -> None:
+    os.environ.pop(names.MLFLOW_RUN_ID, None)
+    if run_id is not None:
+        os.environ[names.MLFLOW_RUN_ID] = run_id
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _status_after(error: BaseException) -> Status:
     if isinstance(error, KeyboardInterrupt | Terminated):
         return "KILLED"
     if isinstance(error, SystemExit) and error.code in (None, 0):
@@ -64,31 +190,31 @@ def _status_of(error: BaseException) -> Status:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Turn SIGTERM into an exception, so that a stage can still say how it ended."""
+def _sigterm_raises() -> Iterator[None]:
+    """Turn SIGTERM into an exception, so that a stage can record how it ended."""
 
     def terminate(*_: object) -> None:
         raise Terminated
 
-    if threading.current_thread() is not threading.main_thread():
+    with _handling({signal.SIGTERM: terminate}):
         yield
-        return
-    previous = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let the record be finished: a second Ctrl-C must not tear it."""
+def _signals_ignored() -> Iterator[None]:
+    """Let the record be finished although a second Ctrl-C comes."""
+    with _handling({signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}):
+        yield
+
+
+@contextmanager
+def _handling(handlers: Mapping[int, Any]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    ignored = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        for number, handler in ignored.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,7 +1,8 @@
-"""Open and close the parent run of a session for the launcher, which imports no MLflow itself.
+"""Open and complete the parent run of the launcher's session.
 
-python -m src.utils.parent LEVEL open SESSION EXPERIMENT
-python -m src.utils.parent LEVEL close SESSION EXPERIMENT
+python -m src.utils.parent LEVEL open|complete|check SESSION EXPERIMENT
+
+A command of its own, so that the launcher can leave the import of MLflow and DVC to a warm fork.
 """
 
 import logging
@@ -10,11 +11,9 @@ import signal
 import sys
 from pathlib import Path
 
+from src.tracking import names
 from src.tracking.journal import Journal, Session
-from src.tracking.names import COLD
-from src.tracking.parent_run import ensure_parent
 from src.tracking.store import explain, open_store, store_uri
-from src.tracking.sync import project
 from src.utils.command import command
 from src.utils.logs import setup_logging
 
@@ -22,11 +21,11 @@ logger = logging.getLogger(__name__)
 
 
 def record_parent(server: str, action: str, session: Session, experiment_name: str) -> Session:
-    """Open or close a parent run: in a warm fork, which has MLflow imported, or else here.
+    """Open or complete a parent run, in a warm fork if there is one.
 
     Args:
         server: Folder of the warm server, or `0`.
-        action: `open` or `close`.
+        action: `open`; `complete` if DVC finished all that it was asked for; `check` to ask it what is stale.
         session: The session, as the journal has it.
         experiment_name: The MLflow experiment.
 
@@ -35,14 +34,13 @@ def record_parent(server: str, action: str, session: Session, experiment_name: s
     """
     arguments = [action, session.id, experiment_name]
     status = None
-    if server != COLD:
+    if server != names.COLD:
         from src.warm.client import run_warm
 
         level = logging.getLevelName(logging.getLogger("src").level)
         status = run_warm(server, "src.utils.parent", [level, *arguments])
     if status is None or os.WIFSIGNALED(status):
-        # Not as a command, which would set up the logs anew, without the user's level.
-        open_or_close(*arguments)
+        _record(*arguments)
     elif os.waitstatus_to_exitcode(status) == 128 + signal.SIGINT:
         raise KeyboardInterrupt
     return Journal(Path.cwd()).read_session(session.id) or session
@@ -50,29 +48,41 @@ def record_parent(server: str, action: str, session: Session, experiment_name: s
 
 @command
 def main(arguments: list[str]) -> None:
-    """Open or close a parent run, with the logs as the launcher has them."""
+    """Open or complete a parent run, with the log level of the launcher."""
     level, *rest = arguments
     setup_logging(level)
-    open_or_close(*rest)
+    _record(*rest)
 
 
-def open_or_close(action: str, session_id: str, experiment_name: str) -> None:
-    """Open or close a parent run; whatever goes wrong with a record is a warning."""
+def _record(action: str, session_id: str, experiment_name: str) -> None:
     journal = Journal(Path.cwd())
     session = journal.read_session(session_id)
     try:
         if session is None:
             raise FileNotFoundError(journal.path / session_id)
-        store = open_store(journal.root, experiment_name)
         if action == "open":
-            ensure_parent(store, journal, session)
+            from src.tracking.runs import ensure_parent
+
+            ensure_parent(open_store(journal.root, experiment_name), journal, session)
         else:
-            project(journal, store, session)
-    # No record is worth a training: MLflow passes on errors of SQLAlchemy, requests and
-    # alembic, which share no base.
+            _complete(journal, session, experiment_name, check=action == "check")
+    # A record is never worth a training. MLflow raises errors of SQLAlchemy, requests and
+    # alembic, which share no base class.
     except Exception as error:
         logger.warning("%s", explain(error, store_uri(journal.root)))
         logger.debug("tracking failed", exc_info=True)
+
+
+def _complete(journal: Journal, session: Session, experiment_name: str, *, check: bool) -> None:
+    from src.tracking.dvc_repo import open_repo
+    from src.tracking.outcomes import end_session
+    from src.tracking.sync import complete
+
+    # First the journal: a store that fails must not keep the outcomes from the summary.
+    end_session(journal, session, is_newest=True, status=session.status, check=check)
+    store = open_store(journal.root, experiment_name)
+    with open_repo(journal.root) as repo:
+        complete(journal, store, repo, session)
 
 
 if __name__ == "__main__":

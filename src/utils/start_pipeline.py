@@ -5,21 +5,44 @@
 """
 
 import argparse
+import logging
 import os
 import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from src.config.load import load_config
+from src.config.schema import Config
+from src.errors import DataError, TrackingError
 from src.tracking import names
+from src.tracking.journal import Journal, now
+from src.tracking.process import own_key
+from src.tracking.session import Place, begin_session
 from src.tracking.store import QUIET
-from src.utils.child import prepared_dvc
 from src.utils.command import command
+from src.utils.dvc_main import OUTCOMES_PATH
+from src.utils.exclusive import exclusive
 from src.utils.logs import setup_logging
-from src.warm.launch import warm_server
+from src.utils.parent import record_parent
+from src.utils.run_dvc import RunDvc, start_dvc
+from src.utils.summary import summarize
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+logger = logging.getLogger(__name__)
+
+# Arguments of `dvc repro` with which it still runs all stages.
+WHOLE = {"-f", "--force", "-q", "--quiet", "-v", "--verbose"}
+# What completes the parent, imported by the warm server while the stages run.
+PRELOAD = ("src.utils.parent", "src.tracking.sync", "dvc.repo")
 
 
 @command
 def main(arguments: list[str] | None = None) -> int:
-    """Run the launcher; gives the exit code of DVC, or 128 + signal after an interruption."""
+    """Run the launcher; returns the exit code of DVC, or 128 + signal after an interruption."""
     parser = argparse.ArgumentParser(prog="start_pipeline", description=__doc__, allow_abbrev=False)
     parser.add_argument("--name", help="name of the parent run; by default its time")
     parser.add_argument("--open", action="store_true", help="only open the parent run and print its id")
@@ -27,29 +50,102 @@ def main(arguments: list[str] | None = None) -> int:
     options, dvc_arguments = parser.parse_known_args(arguments)
     os.environ |= {**QUIET, "DVC_NO_ANALYTICS": "true"}
     if options.open:
-        return _open(options.config, options.name)
-    # A run of somebody else is not the parent of this one.
-    environ = {name: value for name, value in os.environ.items() if name != names.MLFLOW_RUN_ID}
-    with warm_server() as server, prepared_dvc(["repro", *dvc_arguments], environ) as run_dvc:
-        # Only now: both import, and this process would keep them waiting.
-        from src.config.load import load_config
-        from src.utils.alone import alone
-        from src.utils.pipeline import run_pipeline
-
         config = load_config(options.config)
         setup_logging(config.base.log_level)
-        with alone(Path.cwd(), "pipeline"):
+        sys.stdout.write(f"{open_parent(config, options.name)}\n")
+        return 0
+    # MLFLOW_RUN_ID of an outer run is not the parent of this one.
+    environ = {name: value for name, value in os.environ.items() if name != names.MLFLOW_RUN_ID}
+    with warm_server() as server, start_dvc(["repro", *dvc_arguments], environ) as run_dvc:
+        # Read while both import what they need.
+        config = load_config(options.config)
+        setup_logging(config.base.log_level)
+        with exclusive(Path.cwd(), "pipeline"):
             return run_pipeline(config, run_dvc, server, options.name, dvc_arguments)
 
 
-def _open(config_path: Path, name: str | None) -> int:
-    from src.config.load import load_config
-    from src.utils.pipeline import open_parent
+def warm_server() -> "AbstractContextManager[str]":
+    """Start the warm server of src/warm; that folder may be deleted, and then all stages run cold."""
+    try:
+        from src.warm import launch
+    except ModuleNotFoundError:
+        return nullcontext(names.COLD)
+    return launch.warm_server(PRELOAD)
 
-    config = load_config(config_path)
-    setup_logging(config.base.log_level)
-    sys.stdout.write(f"{open_parent(config, name)}\n")
-    return 0
+
+def run_pipeline(config: Config, run_dvc: RunDvc, server: str, name: str | None, dvc_arguments: Sequence[str]) -> int:
+    """Open the parent, run `dvc repro`, complete the parent, and print the summary.
+
+    Args:
+        config: The settings; with tracking disabled DVC is run and nothing else.
+        run_dvc: Runs `dvc repro`.
+        server: Folder of the warm server, or `0`.
+        name: Name of the parent run.
+        dvc_arguments: Those of `dvc repro`.
+
+    Returns:
+        The exit code of DVC, or 128 + signal after an interruption.
+    """
+    variables = {names.PIPELINE_WARM: server}
+    if not config.tracking.enabled:
+        code = run_dvc(variables).exit_code
+        _explain_failure(config, code)
+        return code
+    experiment = config.tracking.experiment_name
+    place = Place(Path.cwd(), Path.cwd())
+    journal = Journal(place.main_root)
+    session = begin_session(place, f"launch-{own_key().digest}-{now()}", own_key(), name=name, launched=True)
+    journal.write_session(session)
+    session = record_parent(server, "open", session, experiment)
+    variables |= {
+        names.PIPELINE_SESSION: session.id,
+        OUTCOMES_PATH: str(journal.dvc_outcomes_path(session.id)),
+        **({names.MLFLOW_RUN_ID: session.run_id} if session.run_id else {}),
+    }
+    result = run_dvc(variables)
+    _explain_failure(config, result.exit_code)
+    session = journal.read_session(session.id) or session
+    session.status = "KILLED" if result.signal else "FAILED" if result.exit_code else "FINISHED"
+    session.end_time = now()
+    journal.write_session(session)
+    is_whole = result.exit_code == 0 and set(dvc_arguments) <= WHOLE
+    session = record_parent(server, "complete" if is_whole else "check", session, experiment)
+    sys.stdout.write(summarize(config, session, journal.executions(session.id)))
+    return result.exit_code
+
+
+def _explain_failure(config: Config, exit_code: int) -> None:
+    """Explain what to do about a missing table, which DVC looks for before any stage begins."""
+    source = config.data_load.source
+    if exit_code and source.kind in ("file", "url"):
+        from src.data_load.presence import check_exists
+
+        try:
+            check_exists(source, config.data_load.external_path)
+        except DataError as error:
+            logger.error("%s", error)
+
+
+def open_parent(config: Config, name: str | None) -> str:
+    """Open a parent run for `MLFLOW_RUN_ID`; returns its id.
+
+    Raises:
+        TrackingError: The store cannot be used.
+    """
+    if not config.tracking.enabled:
+        raise TrackingError("tracking.enabled is false in params.yaml; no parent run can be opened.")
+    from src.tracking.runs import ensure_parent
+    from src.tracking.store import open_store
+
+    place = Place(Path.cwd(), Path.cwd())
+    journal = Journal(place.main_root)
+    store = open_store(place.main_root, config.tracking.experiment_name)
+    session = begin_session(place, f"open-{own_key().digest}-{now()}", own_key(), name=name, launched=False)
+    session = ensure_parent(store, journal, session)
+    assert session.run_id is not None, "the parent run is open"  # noqa: S101 - opened above
+    # Stages find the session by the run that they are given.
+    journal.rename(session, f"run-{session.run_id}")
+    return session.run_id
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from src.config.load import load_config
-from src.tracking.links import make_page, ui_address
+from src.tracking.runs import ui_page
 from src.tracking.store import open_store
 from src.tracking.sync import sync
 from src.utils.command import command
@@ -18,9 +18,9 @@ logger = logging.getLogger(__name__)
 
 @command
 def main(arguments: list[str] | None = None) -> int:
-    """Complete the record, print the link, and become the server of the UI.
+    """Complete the record, print the link, and start the UI's server.
 
-    A tracking server has a UI already: then only its link is printed.
+    A tracking server has a UI of its own: then only its link is printed.
     """
     parser = argparse.ArgumentParser(prog="start_ui", description=__doc__)
     parser.add_argument("--config", type=Path, default=Path("params.yaml"), help="the settings")
@@ -29,15 +29,15 @@ def main(arguments: list[str] | None = None) -> int:
     name = load_config(options.config).tracking.experiment_name
     sync(Path.cwd(), name)
     store = open_store(Path.cwd(), name)
-    page = make_page(f"experiments/{store.experiment_id}")
-    if address := ui_address(store):
+    page = ui_page(f"experiments/{store.experiment_id}")
+    if address := store.ui_address:
         sys.stdout.write(f"{address}/{page}\n")
         return 0
     port = options.port or _free_port()
     sys.stdout.write(f"http://127.0.0.1:{port}/{page}  (Ctrl-C ends it)\n")
     sys.stdout.flush()
     command = ["mlflow", "ui", "--backend-store-uri", store.uri, "--host", "127.0.0.1", "--port", str(port)]
-    # Else experiments made in the UI get a place to which clients without the server cannot log.
+    # Without these, experiments created in the UI get a location to which local clients cannot log.
     command += ["--no-serve-artifacts", "--default-artifact-root", (Path.cwd() / "mlruns").as_uri(), "--workers", "1"]
     os.execv(sys.executable, [sys.executable, "-m", *command])  # noqa: S606 - no shell is the point
     return 0

@@ -1,24 +1,26 @@
-"""What a user reads when the pipeline has ended."""
+"""The summary that ends a run of the pipeline."""
 
 from collections.abc import Sequence
 
 from src.config.schema import Config
-from src.tracking.journal import Session, Snapshot, Visit
+from src.tracking.journal import Execution, Session, Snapshot
 
 
-def summarize(config: Config, session: Session, visits: Sequence[Visit]) -> str:
-    """Tell what happened to each stage, the metrics, and where to look next."""
+def summarize(config: Config, session: Session, executions: Sequence[Execution]) -> str:
+    """Summarize what happened to each stage, the metrics, and where to look next."""
     snapshot = session.snapshot or Snapshot()
     lines = ["", f"{'stage':<14}{'outcome':<12}seconds"]
     for stage, outcome in snapshot.outcomes.items():
         seconds = [
-            (visit.end_time - visit.start_time) / 1000 for visit in visits if visit.stage == stage and visit.end_time
+            (execution.end_time - execution.start_time) / 1000
+            for execution in executions
+            if execution.stage == stage and execution.end_time
         ]
         lines.append(f"{stage:<14}{outcome:<12}{f'{seconds[-1]:7.1f}' if seconds else ''}".rstrip())
     if session.status == "FINISHED" and set(snapshot.outcomes.values()) == {"unchanged"}:
         lines += ["", f"Nothing to do: all {len(snapshot.outcomes)} stages are up to date."]
     if snapshot.metrics:
-        # Those of each class, as `test_f1_class.setosa`, would hide the others.
+        # Metrics of each class, as `test_f1_class.setosa`, would hide the others.
         shown = {name: value for name, value in sorted(snapshot.metrics.items()) if "_class." not in name}
         width = max(26, *(len(name) + 2 for name in shown))
         lines += ["", *(f"{name:<{width}}{value:.4f}" for name, value in shown.items())]

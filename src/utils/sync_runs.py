@@ -1,4 +1,4 @@
-"""Bring MLflow up to the truth: `python -m src.utils.sync_runs [--config params.yaml]`."""
+"""Bring MLflow up to date: `python -m src.utils.sync_runs [--config params.yaml]`."""
 
 import argparse
 import logging
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 @command
 def main(arguments: list[str] | None = None) -> int:
-    """Complete in MLflow what the journal, git and DVC know; gives 0, or 2 if the store fails."""
+    """Complete in MLflow what the journal, git and DVC know; returns 0, or 2 if the store fails."""
     parser = argparse.ArgumentParser(prog="sync_runs", description=__doc__)
     parser.add_argument("--config", type=Path, default=Path("params.yaml"), help="the settings")
     options = parser.parse_args(arguments)
@@ -24,8 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not config.tracking.enabled:
         logger.info("tracking.enabled is false in params.yaml: nothing is recorded")
         return 0
-    n_synced, n_ended = sync(Path.cwd(), config.tracking.experiment_name)
-    logger.info("MLflow is up to date: %d of %d sessions needed work", n_synced, n_ended)
+    n_completed, n_ended = sync(Path.cwd(), config.tracking.experiment_name)
+    logger.info("MLflow is up to date: completed %d of %d sessions", n_completed, n_ended)
     return 0
 
 

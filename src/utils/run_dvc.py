@@ -1,4 +1,4 @@
-"""Run DVC as a child, and leave no process behind whatever happens."""
+"""Run DVC as a child process, and leave no process behind."""
 
 import functools
 import json
@@ -14,9 +14,9 @@ from typing import TextIO
 
 import psutil
 
-# A stage that is told to stop records it, which a server that is down may make long.
-PATIENCE_SECONDS = 15.0
-# After Ctrl-C the terminal has told the stage already; a second signal could tear its record.
+# A stage that is stopped records it, which takes long with a tracking server that is down.
+STOP_SECONDS = 15.0
+# After Ctrl-C the terminal has signalled the stage already; a second signal could interrupt its record.
 CTRL_C_SECONDS = 1.0
 SERVER = "src.warm.server"
 SHELLS = {"sh", "dash", "bash", "zsh", "ksh", "fish"}
@@ -27,8 +27,8 @@ class ChildResult:
     """How a child ended.
 
     Attributes:
-        exit_code: Its own, or 128 + signal if this process was told to stop.
-        signal: The signal that stopped it, or None.
+        exit_code: Its own, or 128 + signal if this process was stopped.
+        signal: The signal that stopped this process, or None.
     """
 
     exit_code: int
@@ -45,48 +45,48 @@ RunDvc = Callable[[Mapping[str, str]], ChildResult]
 
 
 @contextmanager
-def prepared_dvc(arguments: Sequence[str], environ: Mapping[str, str]) -> Iterator[RunDvc]:
-    """Start a DVC of this Python that imports what it needs, and then waits for the word.
+def start_dvc(arguments: Sequence[str], environ: Mapping[str, str]) -> Iterator[RunDvc]:
+    """Start DVC in a child that imports what it needs, and then waits to be run.
 
     Args:
         arguments: Command and arguments of DVC.
         environ: Its environment.
 
     Yields:
-        What runs DVC, with further variables, and waits for it. SIGTERM and Ctrl-C stop
-        the stage that runs, so that it can record how it ended, and then DVC; DVC itself
-        would die and leave the stage running.
+        A function that runs DVC with further variables and waits for it. SIGTERM and Ctrl-C
+        stop the running stage, so that it can record how it ended, and then DVC; DVC by
+        itself would die and leave the stage running.
     """
     reader, writer = os.pipe()
-    with open(writer, "w", encoding="utf-8") as word:  # noqa: PTH123 - a number has no path
+    with open(writer, "w", encoding="utf-8") as pipe:  # noqa: PTH123 - a file descriptor has no path
         try:
             command = [sys.executable, "-m", "src.utils.dvc_main", str(reader), *arguments]
             process = subprocess.Popen(command, env=dict(environ), pass_fds=[reader])
         finally:
             os.close(reader)
         try:
-            yield functools.partial(_run, process, word)
+            yield functools.partial(_run, process, pipe)
         finally:
-            if not word.closed:
-                # It has begun nothing.
+            if not pipe.closed:
+                # It was never run.
                 process.kill()
             process.wait()
 
 
-def _run(process: "subprocess.Popen[bytes]", word: TextIO, variables: Mapping[str, str]) -> ChildResult:
+def _run(process: "subprocess.Popen[bytes]", pipe: TextIO, variables: Mapping[str, str]) -> ChildResult:
     numbers = (signal.SIGINT, signal.SIGTERM)
 
     def interrupt(number: int, _: FrameType | None) -> None:
-        # Once: a second one must not come before the first is caught.
+        # Once: a second signal must not arrive before the first is caught.
         for each in numbers:
             signal.signal(each, signal.SIG_IGN)
         raise _Interrupted(number)
 
     previous = {number: signal.signal(number, interrupt) for number in numbers}
     try:
-        # Its exit code tells what became of one that is gone.
-        with suppress(BrokenPipeError), word:
-            word.write(json.dumps(dict(variables)))
+        # If it is gone already, its exit code says so.
+        with suppress(BrokenPipeError), pipe:
+            pipe.write(json.dumps(dict(variables)))
         return ChildResult(_shell_code(process.wait()))
     except _Interrupted as interrupted:
         _stop(process, interrupted.number)
@@ -101,7 +101,7 @@ def _stop(process: "subprocess.Popen[bytes]", number: int) -> None:
         return
     try:
         dvc = psutil.Process(process.pid)
-        # Suspended, it starts no stage between the look and the signal.
+        # Suspended, it cannot start a stage between the lookup and the signal.
         dvc.suspend()
         family = _family(dvc)
         for stage in _stages(dvc):
@@ -111,14 +111,14 @@ def _stop(process: "subprocess.Popen[bytes]", number: int) -> None:
         dvc.resume()
     except psutil.NoSuchProcess:
         return
-    if not _ends(process, PATIENCE_SECONDS):
-        # It went on with another stage, as with --keep-going.
+    if not _ends(process, STOP_SECONDS):
+        # It continued with another stage, as with --keep-going.
         _quietly(dvc.suspend)
         family += [member for member in _family(dvc) if member not in family]
         process.kill()
         process.wait()
     _, alive = psutil.wait_procs(family, timeout=1)
-    # All stand still before the first dies: a shell whose child is killed starts the next.
+    # All are suspended before the first is killed: a shell whose child dies starts the next command.
     for end in (psutil.Process.suspend, psutil.Process.kill):
         for left in alive:
             _quietly(functools.partial(end, left))
@@ -126,7 +126,7 @@ def _stop(process: "subprocess.Popen[bytes]", number: int) -> None:
 
 
 def _family(dvc: psutil.Process) -> list[psutil.Process]:
-    """Find all that runs for DVC: below it, and below the warm server, which is another child of this process."""
+    """List all processes that run for DVC: below it, and below the warm server, another child of this process."""
     servers = [child for child in psutil.Process().children() if SERVER in _command(child)]
     return [member for root in (dvc, *servers) for member in root.children(recursive=True)]
 
@@ -139,7 +139,7 @@ def _command(process: psutil.Process) -> list[str]:
 
 
 def _stages(dvc: psutil.Process) -> list[psutil.Process]:
-    """Find what DVC runs: its children, and theirs where a shell stands in between."""
+    """List the processes of stages: children of DVC, and of shells that DVC started."""
     children = dvc.children()
     return children + [child for shell in children if shell.name() in SHELLS for child in shell.children()]
 
@@ -160,5 +160,5 @@ def _quietly(action: Callable[[], None]) -> None:
 
 
 def _shell_code(code: int) -> int:
-    """Give the exit code as a shell would: 128 + signal for a killed process."""
+    """Return the exit code that a shell reports: 128 + signal for a killed process."""
     return code if code >= 0 else 128 - code

@@ -11,11 +11,10 @@ from src.tracking.process import find_dvc_at_work
 
 
 @contextmanager
-def alone(root: Path, target: str) -> Iterator[None]:
-    """Keep the same make target away from a clone, and go away where a DVC is at work.
+def exclusive(root: Path, target: str) -> Iterator[None]:
+    """Refuse a second `make` of the same target in a clone, and one beside a DVC that runs stages.
 
-    DVC would refuse a second run as well, but only after a parent run was opened, and the
-    outputs of the first would be taken for those of the second.
+    DVC would refuse a second run too, but only after a parent run was opened.
 
     Raises:
         BusyError: Another process works in this clone.

@@ -1,0 +1,233 @@
+"""What DVC says of a repository: its stages, which of them are stale, and where content is cached.
+
+Importing DVC costs half a second, so a stage's own process does without this module.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from src.config.yaml_file import parse_yaml
+from src.errors import TrackingError
+from src.tracking.lock import LockEntry, parse_lock
+from src.tracking.session import numbers
+
+logger = logging.getLogger(__name__)
+
+# Plots that are shown beside Markdown and web pages as artifacts of a run.
+REPORT_SUFFIXES = (".md", ".html")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage as DVC resolved it, `foreach`, `matrix`, `vars` and `wdir` included.
+
+    Attributes:
+        name: DVC's address of it, as `train` or `train@iris`.
+        deps: Paths of its inputs, relative to the root.
+        outs: Paths of its outputs, metrics and plots included.
+        reports: Those of its outputs that people look at: plots, Markdown and web pages.
+    """
+
+    name: str
+    deps: list[str] = field(default_factory=list)
+    outs: list[str] = field(default_factory=list)
+    reports: list[str] = field(default_factory=list)
+
+
+class DvcRepo:
+    """Ask DVC about a workspace or a commit.
+
+    Args:
+        root: Root of the repository.
+        revision: A commit; None takes the workspace.
+
+    Raises:
+        TrackingError: DVC cannot read the repository, its `dvc.yaml` included.
+    """
+
+    def __init__(self, root: Path, revision: str | None = None) -> None:
+        from dvc.exceptions import DvcException
+        from dvc.repo import Repo
+
+        self._root, self._revision = root, revision
+        try:
+            self._repo = Repo(str(root), rev=revision)
+            self._pipeline = [stage for stage in self._repo.index.stages if stage.cmd]
+        # DVC passes on the errors of its parsers, of git and of the operating system.
+        except (DvcException, OSError, ValueError) as error:
+            raise TrackingError(f"DVC cannot read {root}: {' '.join(str(error).split())}") from error
+
+    def __enter__(self) -> "DvcRepo":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._repo.close()
+
+    @cached_property
+    def stages(self) -> dict[str, Stage]:
+        """Stages with a command, in the order of `dvc.yaml`."""
+        return {
+            stage.addressing: Stage(
+                name=stage.addressing,
+                deps=[_path(dep) for dep in stage.deps if _is_file(dep)],
+                outs=[_path(out) for out in stage.outs],
+                reports=[_path(out) for out in stage.outs if out.plot or out.def_path.endswith(REPORT_SUFFIXES)],
+            )
+            for stage in self._pipeline
+        }
+
+    @cached_property
+    def lock(self) -> dict[str, LockEntry]:
+        """Entry of each stage in `dvc.lock`, with paths relative to the root."""
+        found: dict[str, LockEntry] = {}
+        for folder in dict.fromkeys(Path(stage.path).parent for stage in self._pipeline):
+            prefix = folder.relative_to(self._repo.root_dir)
+            text = self.read_text((prefix / "dvc.lock").as_posix())
+            for name, entry in parse_lock(text).items() if text else ():
+                found[name if prefix == Path() else f"{prefix.as_posix()}/dvc.yaml:{name}"] = entry
+        # DVC writes paths relative to the stage's `wdir`.
+        wdirs = {stage.addressing: Path(stage.wdir).relative_to(self._repo.root_dir) for stage in self._pipeline}
+        return {name: _relocate(entry, wdirs[name]) for name, entry in found.items() if name in wdirs}
+
+    @cached_property
+    def data_paths(self) -> set[str]:
+        """Paths that DVC versions: outputs of stages, and tables added by `dvc add`."""
+        return {_path(out) for stage in self._repo.index.stages for out in stage.outs}
+
+    @cached_property
+    def model_paths(self) -> list[str]:
+        """Paths of the artifacts in `dvc.yaml` whose type is `model`."""
+        found = self._repo.artifacts.read().values()
+        return [artifact.path for artifacts in found for artifact in artifacts.values() if artifact.type == "model"]
+
+    def find_stale(self) -> set[str] | None:
+        """Name the stages that DVC would run again; None if another DVC process keeps it from answering."""
+        if self._revision:
+            return self._inconsistent()
+        from dvc.exceptions import DvcException
+
+        try:
+            status = self._repo.status()
+        except DvcException as error:
+            logger.debug("dvc status failed: %s", error)
+            return None
+        # A stage without dependencies runs each time; that does not make it stale.
+        return {name for name in self.stages if name in status and status[name] != ["always changed"]}
+
+    def _inconsistent(self) -> set[str]:
+        """Name the stages of a commit that are not in its lock, or used other inputs than its stages produced."""
+        produced = {path: md5 for entry in self.lock.values() for path, md5 in entry.outs.items()}
+        consistent = {
+            name
+            for name, entry in self.lock.items()
+            if all(produced.get(path, md5) == md5 for path, md5 in entry.deps.items())
+        }
+        return set(self.stages) - consistent
+
+    def read_metrics(self, without: set[str]) -> dict[str, float]:
+        """Read all numbers of the metrics files, top-level ones included.
+
+        Args:
+            without: Paths of metrics files to leave out.
+
+        Returns:
+            Numbers by their dotted keys.
+        """
+        from dvc.exceptions import DvcException
+
+        revisions = [self._revision] if self._revision else None
+        values: dict[str, float] = {}
+        # Without any metrics DVC raises.
+        with suppress(DvcException):
+            shown = self._repo.metrics.show(revs=revisions)
+            for path, content in shown.get(self._revision or "", {}).get("data", {}).items():
+                data = content.get("data")
+                if path not in without and isinstance(data, Mapping):
+                    values |= numbers(data)
+        return values
+
+    def find_files(self, path: str, md5: str | None) -> dict[str, Path]:
+        """Find the content of a file, or the files of a folder, in DVC's cache.
+
+        Args:
+            path: The file or folder, relative to the root.
+            md5: Its hash in `dvc.lock`.
+
+        Returns:
+            Cached files by their path relative to the root; what the cache does not have is left out.
+        """
+        if md5 is None:
+            return {}
+        from dvc_data.hashfile import load
+        from dvc_data.hashfile.hash_info import HashInfo
+
+        cache = self._repo.cache.local
+        found = {path: md5}
+        if md5.endswith(".dir"):
+            try:
+                tree: Any = load(cache, HashInfo("md5", md5))
+            # Absent, or damaged.
+            except (OSError, ValueError):
+                return {}
+            found = {"/".join((path, *key)): info.value for key, _, info in tree}
+        files = {name: Path(cache.oid_to_path(value)) for name, value in found.items()}
+        if self._revision is None and self._is_current(path, md5):
+            # What git keeps instead of DVC is in no cache.
+            files = {name: file if file.is_file() else self._root / name for name, file in files.items()}
+        return {name: file for name, file in files.items() if file.is_file()}
+
+    def _is_current(self, path: str, md5: str) -> bool:
+        return any(entry.outs.get(path) == md5 for entry in self.lock.values())
+
+    def read_text(self, path: str) -> str | None:
+        """Read a text file of the workspace or the commit; None if there is none."""
+        try:
+            with self._repo.fs.open(self._repo.fs.join(self._repo.root_dir, path), encoding="utf-8") as file:
+                return str(file.read())
+        except FileNotFoundError:
+            return None
+
+    def read_yaml(self, path: str) -> dict[str, Any]:
+        """Read a YAML mapping of the workspace or the commit; empty if there is none."""
+        text = self.read_text(path)
+        return {} if text is None else parse_yaml(text, Path(path))
+
+
+@contextmanager
+def open_repo(root: Path, revision: str | None = None) -> Iterator[DvcRepo | None]:
+    """Open a workspace or a commit; None if DVC cannot read it, which it has reported when it ran."""
+    try:
+        repo = DvcRepo(root, revision)
+    except TrackingError as error:
+        logger.debug("%s", error)
+        yield None
+        return
+    with repo:
+        yield repo
+
+
+def _is_file(dep: Any) -> bool:
+    # Parameters are dependencies too, and so are URLs.
+    return dep.protocol in ("local", "file") and not dep.__class__.__name__.startswith("Params")
+
+
+def _path(item: Any) -> str:
+    """Return the path of an output or dependency relative to the root, or its URL."""
+    root = item.repo.root_dir
+    path = Path(item.fs_path)
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(item.def_path)
+
+
+def _relocate(entry: LockEntry, wdir: Path) -> LockEntry:
+    if wdir == Path():
+        return entry
+
+    def moved(items: Mapping[str, Any]) -> dict[str, Any]:
+        return {(wdir / path).as_posix() if "://" not in path else path: value for path, value in items.items()}
+
+    return LockEntry(entry.cmd, moved(entry.deps), entry.params, moved(entry.outs), moved(entry.sizes))

@@ -1,0 +1,64 @@
+"""`dvc.lock`: what each stage was made from, and what it produced."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from src.config.yaml_file import parse_yaml
+
+
+@dataclass(frozen=True)
+class LockEntry:
+    """What DVC recorded of a stage.
+
+    Attributes:
+        cmd: The command, or several.
+        deps: MD5 of each input by path.
+        params: Value of each declared parameter by file and key.
+        outs: MD5 of each output by path.
+        sizes: Bytes of each output by path.
+    """
+
+    cmd: str | list[str]
+    deps: dict[str, str | None] = field(default_factory=dict)
+    params: dict[str, dict[str, Any]] = field(default_factory=dict)
+    outs: dict[str, str | None] = field(default_factory=dict)
+    sizes: dict[str, int | None] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Hash of the entry, equal for equal entries."""
+        content = {key: value for key, value in asdict(self).items() if key != "sizes"}
+        return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def read_lock(root: Path) -> dict[str, LockEntry]:
+    """Read the entry of each stage from `dvc.lock`; empty if there is no such file.
+
+    Raises:
+        ConfigError: It is not YAML.
+    """
+    path = root / "dvc.lock"
+    return parse_lock(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def parse_lock(text: str) -> dict[str, LockEntry]:
+    """Parse the text of a `dvc.lock`."""
+    stages = parse_yaml(text, Path("dvc.lock")).get("stages") or {}
+    return {
+        name: LockEntry(
+            cmd=entry["cmd"],
+            deps={item["path"]: item.get("md5") for item in entry.get("deps", [])},
+            params=entry.get("params", {}),
+            outs={item["path"]: item.get("md5") for item in entry.get("outs", [])},
+            sizes={item["path"]: item.get("size") for item in entry.get("outs", [])},
+        )
+        for name, entry in stages.items()
+    }
+
+
+def digests(lock: dict[str, LockEntry]) -> dict[str, str]:
+    """Return the hash of each entry."""
+    return {name: entry.digest for name, entry in lock.items()}

@@ -1,0 +1,215 @@
+"""How a session ended: decided once, after DVC has ended, from what DVC says and the journal holds."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from src.tracking.dvc_repo import DvcRepo, Stage, open_repo
+from src.tracking.journal import Execution, Journal, Session, Snapshot, now
+from src.tracking.names import Outcome, Status
+from src.tracking.session import flatten, read_settings
+
+UP_TO_DATE = ("ran", "restored", "unchanged")
+NOT_UP_TO_DATE = ("failed", "stale")
+TEXTS = ("dvc.yaml", "dvc.lock", "params.yaml")
+
+
+def end_session(
+    journal: Journal, session: Session, *, is_newest: bool, status: Status | None = None, check: bool = True
+) -> None:
+    """Decide how a session ended, and write it to the journal.
+
+    Args:
+        journal: The journal.
+        session: A session whose owner has ended, or is about to.
+        is_newest: Whether no other session came after it in its folder.
+        status: How it ended, if the owner knows.
+        check: Whether to ask DVC which stages are stale.
+    """
+    for execution in journal.executions(session.id):
+        if execution.status == "RUNNING" and execution.process.is_alive() is False:
+            # Killed before it could record that.
+            execution.status, execution.end_time = "KILLED", now()
+            journal.write_execution(session.id, execution)
+    executions = journal.executions(session.id)
+    with _open_results(journal.root, session, executions, is_newest=is_newest) as repo:
+        if repo is not None:
+            executions = assign_stages(repo.stages, executions)
+            session.snapshot = take_snapshot(
+                repo, session, executions, dvc_outcomes=journal.dvc_outcomes(session.id), check=check
+            )
+            for execution in executions:
+                # Without sizes it ran by hand, and the lock is about an earlier execution.
+                if session.snapshot.outcomes.get(execution.stage) == "ran" and execution.sizes:
+                    execution.entry = repo.lock.get(execution.stage)
+                journal.write_execution(session.id, execution)
+        else:
+            _record_failures(session.snapshot or Snapshot(), executions)
+    # To DVC, a stage that was killed is one that failed.
+    if status == "FAILED" and worst_status(executions) == "KILLED":
+        status = "KILLED"
+    if session.status == "RUNNING" or status:
+        session.status = status or ("KILLED" if session.launched else worst_status(executions))
+    if session.end_time is None:
+        ends = [execution.end_time for execution in executions if execution.end_time]
+        session.end_time = now() if session.launched or not ends else max(ends)
+    journal.write_session(session)
+
+
+def take_snapshot(
+    repo: DvcRepo,
+    session: Session,
+    executions: Sequence[Execution],
+    *,
+    dvc_outcomes: Mapping[str, Outcome],
+    check: bool,
+) -> Snapshot:
+    """Read what a session left behind.
+
+    Args:
+        repo: The workspace or the experiment's commit.
+        session: The session.
+        executions: What ran in it, oldest first, by DVC's names of the stages.
+        dvc_outcomes: What the launcher's DVC did with each stage; empty without a launcher.
+        check: Whether to ask DVC which stages are stale.
+    """
+    lock = repo.lock
+    entries = {name: lock[name].digest if name in lock else None for name in repo.stages}
+    stale = repo.find_stale() if check else set()
+    outcomes: dict[str, Outcome] = {
+        name: decide_outcome(name, session.before, entries, executions, dvc_outcomes, stale=stale)
+        for name in repo.stages
+    }
+    if stale is not None:
+        outcomes = _spread_staleness(repo.stages, outcomes)
+    good = [stage for name, stage in repo.stages.items() if outcomes[name] in UP_TO_DATE]
+    bad_outs = {path for stage in repo.stages.values() if stage not in good for path in stage.outs}
+    md5s = {
+        path: md5
+        for stage in good
+        if (entry := lock.get(stage.name))
+        for path, md5 in {**entry.deps, **entry.outs}.items()
+        if md5 and path in repo.data_paths
+    }
+    return Snapshot(
+        outcomes=outcomes,
+        entries=entries,
+        params=flatten(repo.read_yaml("params.yaml")),
+        metrics=repo.read_metrics(without=bad_outs),
+        md5s=md5s,
+        reports=[path for stage in good for path in stage.reports],
+        models=[path for path in repo.model_paths if path in md5s],
+        texts={name: text for name in TEXTS if (text := repo.read_text(name)) is not None},
+    )
+
+
+def decide_outcome(
+    stage: str,
+    before: Mapping[str, str | None],
+    after: Mapping[str, str | None],
+    executions: Sequence[Execution],
+    dvc_outcomes: Mapping[str, Outcome],
+    *,
+    stale: set[str] | None,
+) -> Outcome:
+    """Decide what happened to a stage in a session.
+
+    Args:
+        stage: Its name.
+        before: Hash of each stage's lock entry before the session; None if it changed before anyone looked.
+        after: Hash of each stage's lock entry now; None if there is none.
+        executions: What ran in the session, oldest first.
+        dvc_outcomes: What the launcher's DVC did with each stage.
+        stale: Stages that DVC would run again; None if it cannot say, since another DVC is at work.
+    """
+    last = next((execution for execution in reversed(executions) if execution.stage == stage), None)
+    if last is not None and last.status in ("FAILED", "KILLED"):
+        return "failed"
+    if stale is not None and stage in stale:
+        # A stage that is no Python function of ours leaves no other trace of its failure.
+        return "failed" if dvc_outcomes.get(stage) == "ran" else "stale"
+    if last is not None:
+        return "ran"
+    if stage in dvc_outcomes:
+        return dvc_outcomes[stage]
+    if after.get(stage) is None:
+        return "stale"
+    if stale is None and before.get(stage) != after[stage]:
+        # Restored, or written by the other DVC.
+        return "unknown"
+    return "unchanged" if before.get(stage) == after[stage] else "restored"
+
+
+def worst_status(executions: Sequence[Execution]) -> Status:
+    """Return how a session ended from how each of its stages ended last."""
+    last = {execution.stage: execution.status for execution in executions}
+    if "KILLED" in last.values():
+        return "KILLED"
+    return "FAILED" if "FAILED" in last.values() else "FINISHED"
+
+
+def assign_stages(stages: Mapping[str, Stage], executions: Sequence[Execution]) -> list[Execution]:
+    """Give each execution the name that DVC has for its stage: of a `foreach` stage, `train@iris`.
+
+    The function's name is not enough there; the outputs that DVC held for the process are.
+    """
+    for execution in executions:
+        if execution.stage not in stages:
+            written = set(execution.sizes)
+            names = [name for name, stage in stages.items() if written and written & set(stage.outs)]
+            execution.stage = names[0] if names else execution.stage
+    return list(executions)
+
+
+def _spread_staleness(stages: Mapping[str, Stage], decided: Mapping[str, Outcome]) -> dict[str, Outcome]:
+    """Call stale what comes after a stage that failed or is stale: DVC looks at each stage by itself."""
+    outcomes = dict(decided)
+    producer = {path: name for name, stage in stages.items() for path in stage.outs}
+
+    def is_up_to_date(name: str) -> bool:
+        before = {producer[path] for path in stages[name].deps if path in producer}
+        if outcomes[name] == "unchanged" and not all(is_up_to_date(other) for other in before):
+            outcomes[name] = "stale"
+        return outcomes[name] not in NOT_UP_TO_DATE
+
+    for name in stages:
+        is_up_to_date(name)
+    return outcomes
+
+
+@contextmanager
+def _open_results(
+    main_root: Path, session: Session, executions: Sequence[Execution], *, is_newest: bool
+) -> Iterator[DvcRepo | None]:
+    """Open what holds the results of a session; None if only the journal remembers."""
+    work_root = Path(session.work_root)
+    if session.exp_commit:
+        with open_repo(main_root, session.exp_commit) as repo:
+            yield repo
+    elif is_newest and (work_root / "dvc.yaml").exists():
+        with open_repo(work_root) as repo:
+            yield repo if repo and _is_unchanged(work_root, repo, session, executions) else None
+    else:
+        yield None
+
+
+def _is_unchanged(work_root: Path, repo: DvcRepo, session: Session, executions: Sequence[Execution]) -> bool:
+    """Return whether the workspace still is as the session left it.
+
+    Compares the settings, and the size of each output with its size in `dvc.lock`; hashing
+    the files a second time would cost more than the answer is worth.
+    """
+    texts = session.snapshot.texts if session.snapshot else {}
+    here = read_settings(work_root).texts
+    if any(texts.get(name) not in (None, here.get(name)) for name in ("dvc.yaml", "params.yaml")):
+        return False
+    locked = {path: size for entry in repo.lock.values() for path, size in entry.sizes.items()}
+    last = {execution.stage: execution for execution in executions}.values()
+    finished = [execution for execution in last if execution.status == "FINISHED"]
+    return all(locked.get(path, size) == size for execution in finished for path, size in execution.sizes.items())
+
+
+def _record_failures(snapshot: Snapshot, executions: Sequence[Execution]) -> None:
+    for execution in executions:
+        if execution.status in ("FAILED", "KILLED"):
+            snapshot.outcomes[execution.stage] = "failed"
