@@ -172,7 +172,9 @@ def _is_new_state(root: Path, sessions: Sequence[Session], running: set[str]) ->
     entries = digests(read_lock(root))
     if not entries or any(session.work_root == str(root) and session.id in running for session in sessions):
         return False
-    return not any(session.snapshot and session.snapshot.entries == entries for session in sessions)
+    # dvc.lock keeps entries of stages that were taken out of dvc.yaml.
+    left = [session.snapshot.entries for session in sessions if session.snapshot and session.snapshot.entries]
+    return not any(all(entries.get(name) == digest for name, digest in known.items()) for known in left)
 
 
 def _workspace_session(journal: Journal) -> Session:
