@@ -57,7 +57,7 @@ class DvcRepo:
         self._root, self._revision = root, revision
         try:
             self._repo = Repo(str(root), rev=revision)
-            self._pipeline = [stage for stage in self._repo.index.stages if stage.cmd]
+            self._pipeline = {self._address(stage): stage for stage in self._repo.index.stages if stage.cmd}
         # DVC passes on the errors of its parsers, of git and of the operating system.
         except (DvcException, OSError, ValueError) as error:
             raise TrackingError(f"DVC cannot read {root}: {' '.join(str(error).split())}") from error
@@ -72,26 +72,26 @@ class DvcRepo:
     def stages(self) -> dict[str, Stage]:
         """Stages with a command, in the order of `dvc.yaml`."""
         return {
-            stage.addressing: Stage(
-                name=stage.addressing,
+            name: Stage(
+                name=name,
                 deps=[_path(dep) for dep in stage.deps if _is_file(dep)],
                 outs=[_path(out) for out in stage.outs],
                 reports=[_path(out) for out in stage.outs if out.plot or out.def_path.endswith(REPORT_SUFFIXES)],
             )
-            for stage in self._pipeline
+            for name, stage in self._pipeline.items()
         }
 
     @cached_property
     def lock(self) -> dict[str, LockEntry]:
         """Entry of each stage in `dvc.lock`, with paths relative to the root."""
         found: dict[str, LockEntry] = {}
-        for folder in dict.fromkeys(Path(stage.path).parent for stage in self._pipeline):
-            prefix = folder.relative_to(self._repo.root_dir)
+        for folder in dict.fromkeys(Path(stage.path).parent for stage in self._pipeline.values()):
+            prefix = self._relative(folder)
             text = self.read_text((prefix / "dvc.lock").as_posix())
             for name, entry in parse_lock(text).items() if text else ():
                 found[name if prefix == Path() else f"{prefix.as_posix()}/dvc.yaml:{name}"] = entry
         # DVC writes paths relative to the stage's `wdir`.
-        wdirs = {stage.addressing: Path(stage.wdir).relative_to(self._repo.root_dir) for stage in self._pipeline}
+        wdirs = {name: self._relative(stage.wdir) for name, stage in self._pipeline.items()}
         return {name: _relocate(entry, wdirs[name]) for name, entry in found.items() if name in wdirs}
 
     @cached_property
@@ -117,7 +117,8 @@ class DvcRepo:
             logger.debug("dvc status failed: %s", error)
             return None
         # A stage without dependencies runs each time; that does not make it stale.
-        return {name for name in self.stages if name in status and status[name] != ["always changed"]}
+        changes = {name: status.get(stage.addressing) for name, stage in self._pipeline.items()}
+        return {name for name, change in changes.items() if change and change != ["always changed"]}
 
     def _inconsistent(self) -> set[str]:
         """Name the stages of a commit that are not in its lock, or used other inputs than its stages produced."""
@@ -180,6 +181,15 @@ class DvcRepo:
             # What git keeps instead of DVC is in no cache.
             files = {name: file if file.is_file() else self._root / name for name, file in files.items()}
         return {name: file for name, file in files.items() if file.is_file()}
+
+    def _address(self, stage: Any) -> str:
+        # DVC's own address is relative to the working folder.
+        folder = self._relative(stage.path).parent
+        name = getattr(stage, "name", None) or Path(stage.path).name
+        return str(name) if folder == Path() else f"{folder.as_posix()}/dvc.yaml:{name}"
+
+    def _relative(self, path: str | Path) -> Path:
+        return Path(path).relative_to(self._repo.root_dir)
 
     def _is_current(self, path: str, md5: str) -> bool:
         return any(entry.outs.get(path) == md5 for entry in self.lock.values())
