@@ -290,10 +290,10 @@ def _add_lock_entry(store: Store, repo: DvcRepo, run_id: str, execution: Executi
         store.client.set_logged_model_tags(execution.model_id, {"dvc.md5": entry.outs[execution.model]})
     for path in repo.model_paths:
         if md5 := entry.deps.get(path):
-            attach_metrics(store, run_id, md5, execution.metrics)
+            _attach_metrics(store, run_id, md5, execution.metrics)
 
 
-def attach_metrics(store: Store, run_id: str, model_md5: str, metrics: Mapping[str, float]) -> None:
+def _attach_metrics(store: Store, run_id: str, model_md5: str, metrics: Mapping[str, float]) -> None:
     """Attach the metrics of a run to the logged model that it scored."""
     from mlflow.entities import LoggedModelInput, Metric
 

@@ -12,11 +12,11 @@ from src.errors import TrackingError
 from src.tracking import names
 from src.tracking.dvc_repo import DvcRepo, open_repo
 from src.tracking.git import Experiment, GitState, list_experiments, read_file
-from src.tracking.journal import Execution, Journal, Session
+from src.tracking.journal import Journal, Session
 from src.tracking.lock import digests, parse_lock, read_lock
 from src.tracking.outcomes import end_session
 from src.tracking.process import own_key
-from src.tracking.runs import attach_metrics, ensure_parent, write_execution, write_parent
+from src.tracking.runs import ensure_parent, write_execution, write_parent
 from src.tracking.session import Place, begin_session
 from src.tracking.store import Store, explain, open_store
 
@@ -86,8 +86,7 @@ def complete(
         session.run_id = None
         journal.write_session(session)
     session = ensure_parent(store, journal, session)
-    executions = journal.executions(session.id)
-    for execution in executions:
+    for execution in journal.executions(session.id):
         if known is not None and execution.run_id not in known:
             execution.run_id, execution.logged, execution.complete = None, False, False
         try:
@@ -95,7 +94,6 @@ def complete(
         finally:
             journal.write_execution(session.id, execution)
     write_parent(store, repo, session)
-    _attach_known_scores(store, session, executions)
     session.complete = True
     journal.write_session(session)
 
@@ -187,19 +185,3 @@ def _workspace_session(journal: Journal) -> Session:
     session.status, session.end_time = "FINISHED", session.start_time
     end_session(journal, session, is_newest=True)
     return session
-
-
-def _attach_known_scores(store: Store, session: Session, executions: Sequence[Execution]) -> None:
-    """Attach scores to a model that was logged again, from the stage that scored the same file earlier."""
-    ran = {execution.stage for execution in executions}
-    entries = session.snapshot.entries if session.snapshot else {}
-    for execution in executions:
-        path = execution.model
-        md5 = execution.entry.outs.get(path) if execution.entry and path else None
-        if md5 is None:
-            continue
-        query = f"tags.`{names.KIND}` = 'stage' and tags.`{names.MD5}{path}` = '{md5}' and status = 'FINISHED'"
-        for run in store.client.search_runs([store.experiment_id], query, order_by=["start_time ASC"]):
-            stage = run.data.tags.get(names.STAGE, "")
-            if stage not in ran and run.data.tags.get(names.ENTRY) == entries.get(stage):
-                attach_metrics(store, run.info.run_id, md5, run.data.metrics)
