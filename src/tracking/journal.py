@@ -9,12 +9,13 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock
+from pydantic import TypeAdapter
 
 from src.atomic import atomic_path
 from src.tracking.git import GitState
@@ -22,121 +23,74 @@ from src.tracking.lock import LockEntry
 from src.tracking.names import Outcome, Status
 from src.tracking.process import ProcessKey
 
+T = TypeVar("T")
+
 # Sessions that `make sync` keeps although the store has them.
 KEPT_SESSIONS = 100
 
 
 @dataclass
 class Snapshot:
-    """The workspace as a session left it: what its parent run shows.
+    """The workspace as a session left it: what its parent run shows."""
 
-    Attributes:
-        outcomes: What happened to each stage, in the order of `dvc.yaml`.
-        entries: Hash of each stage's entry in `dvc.lock`.
-        params: All settings, flat.
-        metrics: Metrics of the stages that are up to date.
-        md5s: MD5 of each table, model and other file that DVC versions, by path.
-        reports: Paths of plots, Markdown and web pages of the stages that are up to date.
-        models: Paths of the models among these files.
-        texts: Content of `dvc.yaml`, `dvc.lock` and `params.yaml` by name.
-    """
-
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
-    entries: dict[str, str | None] = field(default_factory=dict)
-    params: dict[str, str] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-    md5s: dict[str, str] = field(default_factory=dict)
-    reports: list[str] = field(default_factory=list)
-    models: list[str] = field(default_factory=list)
-    texts: dict[str, str] = field(default_factory=dict)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)  # by stage, in the order of dvc.yaml
+    entries: dict[str, str | None] = field(default_factory=dict)  # hash of each stage's entry in dvc.lock
+    params: dict[str, str] = field(default_factory=dict)  # all settings, flat
+    metrics: dict[str, float] = field(default_factory=dict)  # of the stages that are up to date
+    md5s: dict[str, str] = field(default_factory=dict)  # of the files that DVC versions, by path
+    reports: list[str] = field(default_factory=list)  # plots, Markdown and web pages among these files
+    models: list[str] = field(default_factory=list)  # models among these files
+    texts: dict[str, str] = field(default_factory=dict)  # dvc.yaml, dvc.lock and params.yaml
 
 
 @dataclass
 class Session:
-    """One run of the pipeline: what becomes a parent run.
+    """One run of the pipeline: what becomes a parent run. Times are milliseconds since the epoch."""
 
-    Attributes:
-        id: Key under which the stages of one DVC process find each other.
-        name: Name of the parent run.
-        work_root: Root in which the stages run; a temporary folder in some experiments.
-        owner: The process whose end ends the session: the launcher or DVC.
-        launched: Whether the owner is the launcher, which completes the parent itself.
-        before: Hash of each stage's entry before the session; None where it is unknown.
-        git: State of git when the session began.
-        exp_name: DVC's experiment, or empty.
-        exp_baseline: Commit that the experiment started from, or empty.
-        exp_commit: Commit that holds the experiment's results; empty until known.
-        status: Status of the parent.
-        start_time: Milliseconds since the epoch.
-        end_time: Milliseconds since the epoch; None while it runs.
-        run_id: The parent run; None until a store has it.
-        complete: Whether the parent run shows everything.
-        snapshot: What the session left; until it has ended, its settings only.
-    """
-
-    id: str
+    id: str  # key under which the stages of one DVC process find each other
     name: str
-    work_root: str
-    owner: ProcessKey
-    launched: bool
-    before: dict[str, str | None]
+    work_root: str  # where the stages run; a temporary folder in some experiments
+    owner: ProcessKey  # the launcher or DVC, whose end ends the session
+    launched: bool  # whether the owner is the launcher, which completes the parent itself
+    before: dict[str, str | None]  # hash of each stage's lock entry before it; None where that is unknown
     git: GitState
-    exp_name: str = ""
-    exp_baseline: str = ""
-    exp_commit: str = ""
+    exp_name: str = ""  # DVC's experiment
+    exp_baseline: str = ""  # commit that the experiment started from
+    exp_commit: str = ""  # commit that holds the experiment's results, once known
     status: Status = "RUNNING"
     start_time: int = field(default_factory=lambda: now())
     end_time: int | None = None
-    run_id: str | None = None
-    complete: bool = False
-    snapshot: Snapshot | None = None
+    run_id: str | None = None  # None until a store has it
+    complete: bool = False  # whether the parent run shows everything
+    snapshot: Snapshot | None = None  # until the session has ended, its settings only
 
 
 @dataclass
 class Execution:
-    """One execution of one stage: what becomes a nested run.
+    """One execution of one stage: what becomes a nested run. Times are milliseconds since the epoch."""
 
-    Attributes:
-        stage: Name of the stage's function; of a `foreach` stage, DVC's address once it is known.
-        process: The stage's process.
-        start_time: Milliseconds since the epoch.
-        status: Status of the run.
-        end_time: Milliseconds since the epoch; None while it runs.
-        reads: Paths of its inputs, as DVC holds them for it; empty without DVC.
-        sizes: Bytes of each of its outputs, likewise.
-        params: Its own settings, flat.
-        metrics: Its metrics.
-        tags: What else it reported.
-        candidates: What its search tried, the best first.
-        artifacts: Paths that are copied to its run.
-        model: Path of the model that it wrote, or None.
-        traceback: Why it failed.
-        entry: What DVC recorded of it; None until DVC has ended.
-        run_id: The nested run; None until a store has it.
-        model_id: The logged model; None until a store has it.
-        logged: Whether the run has what the stage reported.
-        complete: Whether the run also has what DVC recorded.
-    """
-
-    stage: str
+    stage: str  # the function's name; of a foreach stage DVC's address, once known
     process: ProcessKey
     start_time: int = field(default_factory=lambda: now())
     status: Status = "RUNNING"
     end_time: int | None = None
-    reads: list[str] = field(default_factory=list)
-    sizes: dict[str, int] = field(default_factory=dict)
-    params: dict[str, str] = field(default_factory=dict)
+    reads: list[str] = field(default_factory=list)  # inputs that DVC holds for it; empty without DVC
+    sizes: dict[str, int] = field(default_factory=dict)  # outputs that DVC holds for it, in bytes
+    params: dict[str, str] = field(default_factory=dict)  # its own settings, flat
     metrics: dict[str, float] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
-    candidates: list[dict[str, Any]] = field(default_factory=list)
+    candidates: list[dict[str, Any]] = field(default_factory=list)  # what its search tried, the best first
     artifacts: list[str] = field(default_factory=list)
-    model: str | None = None
+    model: str | None = None  # path of the model that it wrote
     traceback: str | None = None
-    entry: LockEntry | None = None
-    run_id: str | None = None
-    model_id: str | None = None
-    logged: bool = False
-    complete: bool = False
+    entry: LockEntry | None = None  # what DVC recorded of it, once DVC has ended
+    run_id: str | None = None  # None until a store has it
+    model_id: str | None = None  # the logged model
+    logged: bool = False  # whether the run has what the stage returned
+    complete: bool = False  # whether it also has what DVC recorded
+
+
+_SESSION, _EXECUTION = TypeAdapter(Session), TypeAdapter(Execution)
 
 
 class Journal:
@@ -164,14 +118,7 @@ class Journal:
 
     def read_session(self, session_id: str) -> Session | None:
         """Read one session; None if there is none."""
-        content = _read(self.path / session_id / "session.json") or {}
-        try:
-            owner, git = ProcessKey(**content.pop("owner")), GitState(**content.pop("git"))
-            snapshot = content.pop("snapshot")
-            return Session(owner=owner, git=git, snapshot=Snapshot(**snapshot) if snapshot else None, **content)
-        # Other fields: a journal of another version of this project.
-        except (KeyError, TypeError):
-            return None
+        return _read(self.path / session_id / "session.json", _SESSION)
 
     def write_session(self, session: Session) -> None:
         """Write a session atomically."""
@@ -185,13 +132,8 @@ class Journal:
 
     def executions(self, session_id: str) -> list[Execution]:
         """Read what ran in a session, oldest first."""
-        found = []
-        for path in (self.path / session_id).glob("execution-*.json"):
-            content = _read(path) or {}
-            with suppress(KeyError, TypeError):
-                entry, process = content.pop("entry"), ProcessKey(**content.pop("process"))
-                found.append(Execution(process=process, entry=LockEntry(**entry) if entry else None, **content))
-        return sorted(found, key=lambda execution: execution.start_time)
+        found = [_read(path, _EXECUTION) for path in (self.path / session_id).glob("execution-*.json")]
+        return sorted((execution for execution in found if execution), key=lambda execution: execution.start_time)
 
     def write_execution(self, session_id: str, execution: Execution) -> None:
         """Write one execution of a stage atomically."""
@@ -204,7 +146,7 @@ class Journal:
 
     def dvc_outcomes(self, session_id: str) -> dict[str, Outcome]:
         """Read what the launcher's DVC did with each stage; empty without a launcher."""
-        return _read(self.dvc_outcomes_path(session_id)) or {}
+        return _read(self.dvc_outcomes_path(session_id), TypeAdapter(dict[str, Outcome])) or {}
 
     def prune(self) -> None:
         """Delete all but the last `KEPT_SESSIONS` of the sessions that the store has completely."""
@@ -218,13 +160,13 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path, kind: "TypeAdapter[T]") -> T | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    # Absent, or damaged by a loss of power: one file must not hide the others.
+        return kind.validate_json(path.read_bytes())
+    # Absent, damaged by a loss of power, or of another version of this project: one file
+    # must not hide the others. ValidationError is a ValueError.
     except (OSError, ValueError):
         return None
-    return content if isinstance(content, dict) else None
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -1,12 +1,11 @@
 """Log a model to MLflow with its types, code, requirements and columns, so that it loads without this repository."""
 
-import ast
 import importlib.metadata
 import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +24,8 @@ TRUSTED_MODULES = ("numpy.", "scipy.", "sklearn.", "src.featurize.features.")
 TRUSTED_TYPES = ("collections.OrderedDict", "collections.defaultdict", "functools.partial")
 # What a model needs to predict, pinned as in requirements.txt.
 MODEL_PACKAGES = ("cloudpickle", "mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
-# The module of its row-wise features; it is logged with the modules that it imports.
-FEATURES = "src.featurize.features"
+# The folders of the code that computes a model's features.
+CODE = ("config", "data", "featurize")
 N_EXAMPLE_ROWS = 5
 # Rows that are read to infer the type of a column.
 N_TYPED_ROWS = 10_000
@@ -57,10 +56,12 @@ def log_model(place: Place, content: Path, path: str, table: Path | None, estima
     root = place.work_root if (place.work_root / "src").is_dir() else place.main_root
     example = _read_rows(table, list(model.feature_names_in_)) if table else None
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as code:
-        for name in model_code(root):
-            target = Path(code) / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / name, target)
+        for name in CODE:
+            shutil.copytree(
+                root / "src" / name, Path(code) / "src" / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
+        for file in ("__init__.py", "errors.py", "atomic.py"):
+            shutil.copyfile(root / "src" / file, Path(code) / "src" / file)
         # scikit-learn warns of LightGBM's arrays without names; the pipeline before it has the names.
         warnings.filterwarnings("ignore", message="X does not have valid feature names", category=UserWarning)
         logged = mlflow.sklearn.log_model(
@@ -153,31 +154,10 @@ def describe_columns(model: Any, rows: "pd.DataFrame") -> "ModelSignature":
     )
 
 
-def model_code(root: Path) -> list[str]:
-    """List the files of the code that computes the model's features."""
-    files, waiting = set(), [FEATURES]
-    while waiting:
-        module = waiting.pop()
-        base = Path(*module.split("."))
-        path = next((path for path in (base.with_suffix(".py"), base / "__init__.py") if (root / path).is_file()), None)
-        if path is not None and path.as_posix() not in files:
-            files.add(path.as_posix())
-            package, _, _ = module.rpartition(".")
-            waiting += [*([package] if package else []), *_imports(root / path)]
-    return sorted(files)
-
-
 def pinned_requirements(lock: Path) -> list[str]:
     """Return the lines of a lock file that pin what a model needs."""
     lines = lock.read_text(encoding="utf-8").splitlines()
     return [line for line in lines if re.split(r"[=<>!~ ;\[]", line)[0] in MODEL_PACKAGES]
-
-
-def _imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("src."):
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def _requirements_of(types: Collection[str], named: Collection[str]) -> list[str]:

@@ -95,7 +95,7 @@ def write_parent(store: Store, repo: DvcRepo | None, session: Session) -> None:
             (Path(folder) / name).write_text(text, encoding="utf-8")
         for path in snapshot.reports:
             files = repo.find_files(path, snapshot.md5s.get(path)) if repo else {}
-            _lay_out(store, run_id, files, Path(folder))
+            _lay_out(files, folder)
         store.client.log_artifacts(run_id, folder)
     store.client.set_terminated(run_id, session.status, session.end_time)
 
@@ -203,7 +203,7 @@ def write_execution(
 def _log_artifacts(store: Store, place: Place, run_id: str, execution: Execution, repo: DvcRepo | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for path in execution.artifacts:
-            _lay_out(store, run_id, _find_content(place, execution, repo, path), Path(folder))
+            _lay_out(_find_content(place, execution, repo, path), folder)
         if os.listdir(folder):  # noqa: PTH208 - only whether there is anything
             store.client.log_artifacts(run_id, folder)
 
@@ -245,28 +245,12 @@ def _find_content(place: Place, execution: Execution, repo: DvcRepo | None, path
     return repo.find_files(path, entry.outs.get(path) or entry.deps.get(path))
 
 
-def _lay_out(store: Store, run_id: str, files: Mapping[str, Path], folder: Path) -> None:
-    """Link files into a folder under their path in the repository.
-
-    The copy of a report in Markdown gets the commit of the run as its last line: the report
-    itself is older than the commit that holds it.
-    """
+def _lay_out(files: Mapping[str, Path], folder: str) -> None:
+    """Link files into a folder under their path in the repository: DVC's cache names them by their hash."""
     for name, content in files.items():
-        target = folder / name
+        target = Path(folder) / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if name.endswith(".md"):
-            text = content.read_text(encoding="utf-8")
-            target.write_text(f"{text}\n{_describe_commit(store, run_id)}\n", encoding="utf-8")
-        else:
-            target.symlink_to(content.resolve())
-
-
-def _describe_commit(store: Store, run_id: str) -> str:
-    tags = store.client.get_run(run_id).data.tags
-    commit = tags.get(names.GIT_COMMIT, names.UNKNOWN)
-    changes = {"false": "", "true": ", with uncommitted changes"}
-    dirty = changes.get(tags.get(names.GIT_DIRTY, ""), ", perhaps with uncommitted changes")
-    return f"Recorded by MLflow run `{run_id}` at commit `{commit}`{dirty}."
+        target.symlink_to(content.resolve())
 
 
 def _add_lock_entry(store: Store, repo: DvcRepo, run_id: str, execution: Execution) -> None:

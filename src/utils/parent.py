@@ -1,6 +1,6 @@
 """Open and complete the parent run of the launcher's session.
 
-python -m src.utils.parent LEVEL open|complete|check SESSION EXPERIMENT
+python -m src.utils.parent open|complete|check SESSION
 
 A command of its own, so that the launcher can leave the import of MLflow and DVC to a warm fork.
 """
@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
+from src.config.load import load_config
 from src.tracking import names
 from src.tracking.journal import Journal, Session
 from src.tracking.store import explain, open_store, store_uri
@@ -20,27 +21,24 @@ from src.utils.logs import setup_logging
 logger = logging.getLogger(__name__)
 
 
-def record_parent(server: str, action: str, session: Session, experiment_name: str) -> Session:
+def record_parent(server: str, action: str, session: Session) -> Session:
     """Open or complete a parent run, in a warm fork if there is one.
 
     Args:
         server: Folder of the warm server, or `0`.
         action: `open`; `complete` if DVC finished all that it was asked for; `check` to ask it what is stale.
         session: The session, as the journal has it.
-        experiment_name: The MLflow experiment.
 
     Returns:
         The session as the journal has it now. A store that fails costs a warning only.
     """
-    arguments = [action, session.id, experiment_name]
     status = None
     if server != names.COLD:
         from src.warm.client import run_warm
 
-        level = logging.getLevelName(logging.getLogger("src").level)
-        status = run_warm(server, "src.utils.parent", [level, *arguments])
+        status = run_warm(server, "src.utils.parent", [action, session.id])
     if status is None or os.WIFSIGNALED(status):
-        _record(*arguments)
+        main([action, session.id])
     elif os.waitstatus_to_exitcode(status) == 128 + signal.SIGINT:
         raise KeyboardInterrupt
     return Journal(Path.cwd()).read_session(session.id) or session
@@ -48,14 +46,11 @@ def record_parent(server: str, action: str, session: Session, experiment_name: s
 
 @command
 def main(arguments: list[str]) -> None:
-    """Open or complete a parent run, with the log level of the launcher."""
-    level, *rest = arguments
-    setup_logging(level)
-    _record(*rest)
-
-
-def _record(action: str, session_id: str, experiment_name: str) -> None:
-    journal = Journal(Path.cwd())
+    """Open or complete the parent run of a session."""
+    action, session_id = arguments
+    config = load_config(Path("params.yaml"))
+    setup_logging(config.base.log_level)
+    journal, experiment_name = Journal(Path.cwd()), config.tracking.experiment_name
     session = journal.read_session(session_id)
     try:
         if session is None:

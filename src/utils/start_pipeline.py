@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+PARAMS = Path("params.yaml")
 # Arguments of `dvc repro` with which it still runs all stages.
 WHOLE = {"-f", "--force", "-q", "--quiet", "-v", "--verbose"}
 # What completes the parent, imported by the warm server while the stages run.
@@ -46,11 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="start_pipeline", description=__doc__, allow_abbrev=False)
     parser.add_argument("--name", help="name of the parent run; by default its time")
     parser.add_argument("--open", action="store_true", help="only open the parent run and print its id")
-    parser.add_argument("--config", type=Path, default=Path("params.yaml"), help="the settings")
     options, dvc_arguments = parser.parse_known_args(arguments)
     os.environ |= {**QUIET, "DVC_NO_ANALYTICS": "true"}
     if options.open:
-        config = load_config(options.config)
+        config = load_config(PARAMS)
         setup_logging(config.base.log_level)
         sys.stdout.write(f"{open_parent(config, options.name)}\n")
         return 0
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     environ = {name: value for name, value in os.environ.items() if name != names.MLFLOW_RUN_ID}
     with warm_server() as server, start_dvc(["repro", *dvc_arguments], environ) as run_dvc:
         # Read while both import what they need.
-        config = load_config(options.config)
+        config = load_config(PARAMS)
         setup_logging(config.base.log_level)
         with exclusive(Path.cwd(), "pipeline"):
             return run_pipeline(config, run_dvc, server, options.name, dvc_arguments)
@@ -91,12 +91,11 @@ def run_pipeline(config: Config, run_dvc: RunDvc, server: str, name: str | None,
         code = run_dvc(variables).exit_code
         _explain_failure(config, code)
         return code
-    experiment = config.tracking.experiment_name
     place = Place(Path.cwd(), Path.cwd())
     journal = Journal(place.main_root)
     session = begin_session(place, f"launch-{own_key().digest}-{now()}", own_key(), name=name, launched=True)
     journal.write_session(session)
-    session = record_parent(server, "open", session, experiment)
+    session = record_parent(server, "open", session)
     variables |= {
         names.PIPELINE_SESSION: session.id,
         OUTCOMES_PATH: str(journal.dvc_outcomes_path(session.id)),
@@ -109,7 +108,7 @@ def run_pipeline(config: Config, run_dvc: RunDvc, server: str, name: str | None,
     session.end_time = now()
     journal.write_session(session)
     is_whole = result.exit_code == 0 and set(dvc_arguments) <= WHOLE
-    session = record_parent(server, "complete" if is_whole else "check", session, experiment)
+    session = record_parent(server, "complete" if is_whole else "check", session)
     sys.stdout.write(summarize(config, session, journal.executions(session.id)))
     return result.exit_code
 

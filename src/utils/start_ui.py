@@ -23,10 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
     A tracking server has a UI of its own: then only its link is printed.
     """
     parser = argparse.ArgumentParser(prog="start_ui", description=__doc__)
-    parser.add_argument("--config", type=Path, default=Path("params.yaml"), help="the settings")
     parser.add_argument("--port", type=int, help="port on loopback; by default a free one")
     options = parser.parse_args(arguments)
-    name = load_config(options.config).tracking.experiment_name
+    name = load_config(Path("params.yaml")).tracking.experiment_name
     sync(Path.cwd(), name)
     store = open_store(Path.cwd(), name)
     page = ui_page(f"experiments/{store.experiment_id}")
