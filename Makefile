@@ -1,41 +1,40 @@
-# Every habit of the project. Recipes are short on purpose: read them to learn the commands.
+# Every command of the project. The recipes are short: read them to learn what runs.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
-# Half a file must not look like a whole one.
+# Never leave a partial file behind.
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# DVC runs the stages with the `python` of the PATH. Nothing is reported to anybody.
+# DVC runs the stages with the `python` of the PATH. No tool sends usage data.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export NO_MKDOCS_2_WARNING := 1
 GRID ?= train.estimator=knn,logreg,svm
-# Recipes read these as "$$NAME", so that no letter in them means anything to the shell.
+# Recipes read these as "$$NAME", so that the shell does not interpret them.
 export NAME URL ENDPOINT DIR GRID TAG MESSAGE A B RUN REF RUNS FILE TARGET
 
 UV := $(BIN)/uv
-# uv installs in a quarter of pip's time, but does not read pip's configuration: where
-# it cannot reach the packages, pip still may.
+# uv needs a quarter of pip's time, but does not read pip's configuration: pip is the fallback.
 define install_locked
 	$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps $(1) \
 	  || $(BIN)/python -m pip install --quiet --no-deps $(1)
 endef
 
-# DVC 3.67 writes its config as ASCII: at any other letter it fails, and leaves the file empty.
+# DVC 3.67 writes its config as ASCII: any other character makes it fail and leave the file empty.
 define refuse_beyond_ascii
 	@! printf %s "$$$(1)" | LC_ALL=C grep -q '[^ -~]' || \
-	  { echo "DVC takes ASCII letters only in $(1); rename it, or name a link or a relative path without others" >&2; exit 2; }
+	  { echo "$(1) must be ASCII, since DVC writes it into its config; rename it, or use a link or a relative path" >&2; exit 2; }
 endef
 
-# Variables are taken as they were typed: a $ in them means nothing to make either.
+# Take variables as they were typed: make does not expand a $ in them.
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),\
   $(eval override $(name) := $$(value $(name)))))
 
-# The same bytes on each x86-64: no instructions that only some of them have, see docs/how-to/versions.md.
+# The same bytes on every x86-64 CPU: only instructions that all of them have, see docs/how-to/versions.md.
 ifdef PORTABLE
 export OPENBLAS_CORETYPE := Nehalem
 export NPY_DISABLE_CPU_FEATURES := X86_V3 X86_V4 AVX512_ICL AVX512_SPR
@@ -49,22 +48,22 @@ help: ## List the targets
 # --- set-up -------------------------------------------------------------------
 
 .PHONY: install dev-install init remote cache
-install: $(VENV)/.installed ## Make .venv with the locked requirements
-dev-install: $(VENV)/.dev-installed ## The same with what tests, lint and docs need
+install: $(VENV)/.installed ## Create .venv with the locked requirements
+dev-install: $(VENV)/.dev-installed ## Add what tests, lint and docs need
 
 $(BIN)/python:
-	@$(PYTHON) -c '' 2>/dev/null || { echo "PYTHON=$(PYTHON) names no interpreter; set PYTHON=python3.12, say." >&2; exit 2; }
+	@$(PYTHON) -c '' 2>/dev/null || { echo "PYTHON=$(PYTHON) is no Python interpreter; set for example PYTHON=python3.12." >&2; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
-	  { echo "Python 3.11 to 3.13 is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1); set PYTHON=python3.12, say." >&2; exit 2; }
+	  { echo "Python 3.11 to 3.13 is required, $(PYTHON) is $$($(PYTHON) --version 2>&1); set for example PYTHON=python3.12." >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
-	  { echo "$(PYTHON) lacks venv: on Debian or Ubuntu, apt-get install python3-venv." >&2; exit 2; }
+	  { echo "$(PYTHON) has no module venv; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
 $(UV): requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements-dev.txt)"
 	@touch $@
 
-# What DVC needs to reach the remote that .dvc/config names.
+# The plugin of DVC for the remote in .dvc/config.
 PLUGINS = $(shell sed -nE 's#^ *url *= *(s3|gs|azure|ssh)://.*#dvc-\1#p' .dvc/config 2>/dev/null | sort -u)
 $(VENV)/.installed: requirements.txt $(wildcard .dvc/config) $(UV)
 	@echo "installing the locked requirements into $(VENV)" >&2
@@ -78,47 +77,47 @@ $(VENV)/.dev-installed: requirements-dev.txt $(VENV)/.installed
 	$(call install_locked,-r requirements-dev.txt)
 	@touch $@
 
-init: install ## Make git and DVC repositories in a copy that has neither
+init: install ## Turn a copy without git history into git and DVC repositories
 	test -d .git || git init --quiet
-	test -f .dvc/config || dvc init --quiet
+	test -f .dvc/config || python -m dvc init --quiet
 
-remote: install ## Keep data elsewhere: make remote URL=s3://bucket/path [ENDPOINT=https://…]
-	@test -n "$$URL" || { echo "which? make remote URL=s3://bucket/path, or a folder" >&2; exit 2; }
-	@case "$$URL" in *://*:*@*) echo ".dvc/config is committed: no password in URL; see docs/how-to" >&2; exit 2;; esac
+remote: install ## Set the storage of data: make remote URL=s3://bucket/path [ENDPOINT=https://…]
+	@test -n "$$URL" || { echo "set URL: make remote URL=s3://bucket/path, or a folder" >&2; exit 2; }
+	@case "$$URL" in *://*:*@*) echo "URL must not contain a password, since .dvc/config is committed; see docs/how-to/share.md" >&2; exit 2;; esac
 	$(call refuse_beyond_ascii,URL)
 	$(call refuse_beyond_ascii,ENDPOINT)
-	dvc remote add --force --default storage "$$URL"
-	$(if $(ENDPOINT),dvc remote modify storage endpointurl "$$ENDPOINT")
+	python -m dvc remote add --force --default storage "$$URL"
+	$(if $(ENDPOINT),python -m dvc remote modify storage endpointurl "$$ENDPOINT")
 
 cache: install ## Share DVC's cache with other clones: make cache DIR=/data/dvc-cache
-	@test -n "$$DIR" || { echo "which? make cache DIR=/data/dvc-cache" >&2; exit 2; }
+	@test -n "$$DIR" || { echo "set DIR: make cache DIR=/data/dvc-cache" >&2; exit 2; }
 	$(call refuse_beyond_ascii,DIR)
-	dvc cache dir --local "$$DIR"
-	dvc config --local cache.shared group
-	dvc config --local cache.type "reflink,symlink,hardlink,copy"
+	python -m dvc cache dir --local "$$DIR"
+	python -m dvc config --local cache.shared group
+	python -m dvc config --local cache.type "reflink,symlink,hardlink,copy"
 
 # --- the pipeline ---------------------------------------------------------------
 
 .PHONY: new-data pipeline repro experiments sync ui
-new-data: install ## Set params.yaml up for a table: make new-data FILE=table.csv|URL=https://… [TARGET=column] [YES=1]
-	@test -n "$$FILE$$URL" || { echo "which? make new-data FILE=table.csv, or URL=https://…" >&2; exit 2; }
+new-data: install ## Set up params.yaml for your table: make new-data FILE=table.csv|URL=https://… [TARGET=column] [YES=1]
+	@test -n "$$FILE$$URL" || { echo "set FILE or URL: make new-data FILE=table.csv, or URL=https://…" >&2; exit 2; }
 	@python -m src.new_data $(if $(FILE),--file="$$FILE",--url="$$URL") $(if $(TARGET),--target="$$TARGET") $(if $(YES),--yes)
 
 pipeline: install ## Run what changed under one MLflow run: make pipeline [NAME=…] [ARGS=…]
 	@python -m src.utils.start_pipeline $(if $(NAME),--name "$$NAME") $(ARGS)
 
-repro: install ## The same by bare `dvc repro`, then bring MLflow up to date: make repro [ARGS=…]
-	@code=0; dvc repro $(ARGS) || code=$$?; python -m src.utils.sync_runs || :; exit $$code
+repro: install ## Run bare `dvc repro`, then bring MLflow up to date: make repro [ARGS=…]
+	@code=0; python -m dvc repro $(ARGS) || code=$$?; python -m src.utils.sync_runs || :; exit $$code
 
 experiments: install ## Try settings as DVC experiments, two at a time: make experiments [GRID=train.cv=3,5]
 	@! printf %s "$$PWD" | LC_ALL=C grep -q '[^ -~]' || \
-	  { echo "DVC runs experiments only under a path of ASCII letters; move this clone, or set params by hand" >&2; exit 2; }
-	dvc exp run --queue --set-param "$$GRID"
-	dvc exp run --run-all --jobs 2
+	  { echo "DVC runs experiments only under an ASCII path; move this clone, or change params.yaml by hand" >&2; exit 2; }
+	python -m dvc exp run --queue --set-param "$$GRID"
+	python -m dvc exp run --run-all --jobs 2
 	@python -m src.utils.sync_runs
-	dvc exp show --only-changed --no-pager --md --drop 'State|Executor|data/|models/'
+	python -m dvc exp show --only-changed --no-pager --md --drop 'State|Executor|data/|models/'
 
-sync: install ## Bring MLflow up to the truth of git and DVC
+sync: install ## Bring MLflow up to date with git and DVC
 	@python -m src.utils.sync_runs
 
 ui: install ## Compare runs in the browser
@@ -127,65 +126,65 @@ ui: install ## Compare runs in the browser
 # --- versions -----------------------------------------------------------------
 
 .PHONY: publish restore compare reproduce lineage
-publish: install ## Tag HEAD, with its data and model, for everybody: make publish TAG=v1.0.0 [MESSAGE=…]
-	@test -n "$$TAG" || { echo "which? make publish TAG=v1.0.0" >&2; exit 2; }
+publish: install ## Tag HEAD and push it with its data and model: make publish TAG=v1.0.0 [MESSAGE=…]
+	@test -n "$$TAG" || { echo "set TAG: make publish TAG=v1.0.0" >&2; exit 2; }
 	@python -m src.versions.publish --tag="$$TAG" $(if $(MESSAGE),--message="$$MESSAGE")
 
-restore: install ## Go to a version, data and model included: make restore TAG=v1.0.0
-	@test -n "$$TAG" || { echo "which? make restore TAG=v1.0.0" >&2; exit 2; }
+restore: install ## Check out a version with its data and model: make restore TAG=v1.0.0
+	@test -n "$$TAG" || { echo "set TAG: make restore TAG=v1.0.0" >&2; exit 2; }
 	@python -m src.versions.restore --tag="$$TAG"
 
 compare: install ## Show what differs between two versions: make compare A=v1.0.0 B=v1.1.0
-	@test -n "$$A" -a -n "$$B" || { echo "which? make compare A=v1.0.0 B=v1.1.0" >&2; exit 2; }
+	@test -n "$$A" -a -n "$$B" || { echo "set A and B: make compare A=v1.0.0 B=v1.1.0" >&2; exit 2; }
 	@python -m src.versions.compare -- "$$A" "$$B"
 
-reproduce: install ## Make a run, tag or commit again and compare to the byte: make reproduce RUN=v1.0.0 [PORTABLE=1]
-	@test -n "$$RUN" || { echo "which? make reproduce RUN=v1.0.0" >&2; exit 2; }
+reproduce: install ## Run a run, tag or commit again and compare byte by byte: make reproduce RUN=v1.0.0 [PORTABLE=1]
+	@test -n "$$RUN" || { echo "set RUN: make reproduce RUN=v1.0.0" >&2; exit 2; }
 	@python -m src.versions.reproduce --run="$$RUN"
 
-lineage: install ## Tell where a run, model, tag or file came from: make lineage REF=v1.0.0 [JSON=1]
-	@test -n "$$REF" || { echo "which? make lineage REF=v1.0.0" >&2; exit 2; }
+lineage: install ## Show where a run, model, tag or file came from: make lineage REF=v1.0.0 [JSON=1]
+	@test -n "$$REF" || { echo "set REF: make lineage REF=v1.0.0" >&2; exit 2; }
 	@python -m src.versions.lineage $(if $(JSON),--json) -- "$$REF"
 
 # --- the code -------------------------------------------------------------------
 
 .PHONY: clean test test-quick coverage bench lint format typecheck docs docs-serve lock
 test: dev-install ## Run all tests
-	pytest -n 2 $(TESTS)
+	python -m pytest -n 2 $(TESTS)
 
-test-quick: dev-install ## Run all tests but the slow ones
-	pytest -n 2 -m "not slow" $(TESTS)
+test-quick: dev-install ## Run the tests that are not slow
+	python -m pytest -n 2 -m "not slow" $(TESTS)
 
-coverage: dev-install ## Run all tests and tell what they do not reach; takes twice as long
-	pytest --cov -n 2 $(TESTS)
+coverage: dev-install ## Run all tests and report branch coverage; takes twice as long
+	python -m pytest --cov -n 2 $(TESTS)
 
-bench: dev-install ## Measure the pipeline beside its floor: make bench [ONLY="iris 1M"] [RUNS=5]
+bench: dev-install ## Measure the pipeline beside a plain script: make bench [ONLY="iris 1M"] [RUNS=5]
 	python -m benchmarks.bench --runs "$${RUNS:-5}" $(if $(ONLY),--only $(ONLY))
 
-lint: dev-install ## Check style; changes nothing
-	ruff check
-	ruff format --check
+lint: dev-install ## Check style without changing files
+	python -m ruff check
+	python -m ruff format --check
 
-format: dev-install ## Mend style
-	ruff check --fix
-	ruff format
+format: dev-install ## Fix style
+	python -m ruff check --fix
+	python -m ruff format
 
 typecheck: dev-install ## Check types
-	mypy
+	python -m mypy
 
 docs: dev-install ## Build the documentation into site/
-	mkdocs build --strict -f mkdocs.yaml
+	python -m mkdocs build --strict -f mkdocs.yaml
 
-docs-serve: dev-install ## Show the documentation while it is written
-	mkdocs serve -f mkdocs.yaml
+docs-serve: dev-install ## Serve the documentation while you write it
+	python -m mkdocs serve -f mkdocs.yaml
 
-clean: ## Delete caches of tools and the built site; never data, models or runs
+clean: ## Delete caches of tools and the built site, but no data, models or runs
 	rm -rf site htmlcov .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Without a host or an address: each user's own registry is asked.
+# The locks name no host: each user's own package index is used.
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --no-annotate --no-emit-index-url \
   --no-emit-find-links --custom-compile-command "make lock"
-lock: $(UV) ## Pin all requirements anew, within the bounds of pyproject.toml
+lock: $(UV) ## Update the locked requirements within the bounds of pyproject.toml
 	$(LOCK) --upgrade pyproject.toml --output-file requirements.txt
 	$(LOCK) --upgrade --group dev --constraints requirements.txt --output-file requirements-dev.txt
