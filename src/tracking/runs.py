@@ -270,8 +270,13 @@ def _add_lock_entry(store: Store, repo: DvcRepo, run_id: str, execution: Executi
     tables = {path: md5 for path, md5 in tables.items() if path.endswith(".parquet")}
     if datasets := _describe_tables(repo, tables, context=execution.stage):
         store.client.log_inputs(run_id, datasets=datasets)
-    if execution.model and execution.model_id and entry.outs.get(execution.model):
-        store.client.set_logged_model_tags(execution.model_id, {"dvc.md5": entry.outs[execution.model]})
+    if execution.model and execution.model_id and (md5 := entry.outs.get(execution.model)):
+        store.client.set_logged_model_tags(execution.model_id, {"dvc.md5": md5})
+        # DVC skips the scoring of a model that came out equal to one that was scored.
+        query = f"tags.`{names.MD5}{execution.model}` = '{md5}' and attributes.run_id != '{run_id}'"
+        scored = store.client.search_runs([store.experiment_id], f"tags.`{names.KIND}` = 'stage' and {query}")
+        for run in scored[-1:]:
+            _attach_metrics(store, run.info.run_id, md5, run.data.metrics)
     for path in repo.model_paths:
         if md5 := entry.deps.get(path):
             _attach_metrics(store, run_id, md5, execution.metrics)
