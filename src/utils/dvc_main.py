@@ -1,4 +1,4 @@
-"""DVC's command line, which imports what it needs, waits for the launcher, and reports what it did.
+"""DVC's command line under the launcher: runs when it is told to, and reports what it did.
 
 python -m src.utils.dvc_main FD ARGUMENTS
 """
@@ -7,9 +7,11 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 # What DVC logs about a stage, and the outcome that it means; the first argument is the stage's name.
 MESSAGES = {
@@ -17,30 +19,48 @@ MESSAGES = {
     "Stage '%s' didn't change, skipping": "unchanged",
     "Stage '%s' is cached - skipping run, checking out outputs": "restored",
 }
+# File for the outcomes.
 OUTCOMES_PATH = "PIPELINE_OUTCOMES"
 
 
 class Outcomes(logging.Handler):
-    """Collect what DVC did with each stage from its log."""
+    """Collect what DVC did with each stage from its log.
 
-    def __init__(self) -> None:
+    Args:
+        launcher: Gives the variables of the stages when the first of them begins.
+    """
+
+    def __init__(self, launcher: TextIO) -> None:
         super().__init__()
         self.found: dict[str, str] = {}
+        self._launcher = launcher
 
     def emit(self, record: logging.LogRecord) -> None:
         """Note the outcome of a stage, if the record is about one."""
-        if record.msg in MESSAGES and isinstance(record.args, tuple):
-            self.found[str(record.args[0])] = MESSAGES[record.msg]
+        if record.msg not in MESSAGES or not isinstance(record.args, tuple):
+            return
+        outcome = MESSAGES[record.msg]
+        if outcome == "ran" and "ran" not in self.found.values():
+            ask_for_variables(self._launcher)
+        self.found[str(record.args[0])] = outcome
+
+
+def ask_for_variables(launcher: TextIO) -> None:
+    """Let the launcher open the parent run, and take the variables that name it."""
+    launcher.write("?")
+    launcher.flush()
+    os.environ |= json.loads(launcher.readline() or "{}")
 
 
 def main(number: int, arguments: list[str]) -> int:
     """Run DVC once the launcher says so; returns its exit code.
 
     Args:
-        number: File descriptor of a pipe from which variables are read as JSON. If it is closed
-            empty, nothing is run.
+        number: File descriptor of a socket to the launcher. It sends a line of variables, as
+            JSON, to begin with, and one for the stages when it is asked.
         arguments: Those of DVC.
     """
+    os.set_inheritable(number, False)
     # Before it runs there is nothing to report about an interruption.
     handler = signal.getsignal(signal.SIGINT)
     if handler == signal.default_int_handler:
@@ -52,22 +72,25 @@ def main(number: int, arguments: list[str]) -> int:
         # Reading the repository imports most of what a run needs.
         with Repo() as repo:
             _ = repo.index.graph, repo.cache.local, repo.stage_cache
-    with open(number, encoding="utf-8") as pipe:
-        text = pipe.read()
-    if not text:
-        return 1
-    os.environ |= json.loads(text)
-    signal.signal(signal.SIGINT, handler)
-    from dvc.cli import main as run_dvc
+    with socket.socket(fileno=number).makefile("rw", encoding="utf-8") as launcher:
+        first = launcher.readline()
+        if not first:
+            return 1
+        os.environ |= json.loads(first)
+        signal.signal(signal.SIGINT, handler)
+        from dvc.cli import main as run_dvc
 
-    outcomes = Outcomes()
-    logging.getLogger("dvc").addHandler(outcomes)
-    sys.argv = ["dvc", *arguments]
-    try:
-        code: int = run_dvc(arguments)
-    finally:
-        if path := os.environ.get(OUTCOMES_PATH):
-            Path(path).write_text(json.dumps(outcomes.found), encoding="utf-8")
+        outcomes = Outcomes(launcher)
+        logging.getLogger("dvc").addHandler(outcomes)
+        if {"-q", "--quiet"} & set(arguments):
+            # Then DVC does not log when the first stage begins.
+            ask_for_variables(launcher)
+        sys.argv = ["dvc", *arguments]
+        try:
+            code: int = run_dvc(arguments)
+        finally:
+            if path := os.environ.get(OUTCOMES_PATH):
+                Path(path).write_text(json.dumps(outcomes.found), encoding="utf-8")
     return code
 
 

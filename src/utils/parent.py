@@ -2,12 +2,13 @@
 
 python -m src.utils.parent open|complete|check SESSION
 
-A command of its own, so that the launcher can leave the import of MLflow and DVC to a warm fork.
+A process of its own: a warm fork has MLflow and DVC imported, and an interruption of the launcher
+cannot leave either half imported.
 """
 
 import logging
 import os
-import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -32,15 +33,14 @@ def record_parent(server: str, action: str, session: Session) -> Session:
     Returns:
         The session as the journal has it now. A store that fails costs a warning only.
     """
+    arguments = [action, session.id]
     status = None
     if server != names.COLD:
         from src.warm.client import run_warm
 
-        status = run_warm(server, "src.utils.parent", [action, session.id])
+        status = run_warm(server, "src.utils.parent", arguments)
     if status is None or os.WIFSIGNALED(status):
-        main([action, session.id])
-    elif os.waitstatus_to_exitcode(status) == 128 + signal.SIGINT:
-        raise KeyboardInterrupt
+        subprocess.run([sys.executable, "-m", "src.utils.parent", *arguments], check=False)
     return Journal(Path.cwd()).read_session(session.id) or session
 
 

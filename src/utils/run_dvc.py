@@ -2,15 +2,14 @@
 
 import functools
 import json
-import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
-from typing import TextIO
 
 import psutil
 
@@ -41,59 +40,73 @@ class _Interrupted(BaseException):
         self.number = number
 
 
-RunDvc = Callable[[Mapping[str, str]], ChildResult]
+class Dvc:
+    """A DVC that imports what it needs, and then waits to be run.
+
+    Args:
+        process: The process of `src.utils.dvc_main`.
+        connection: The socket to it.
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]", connection: socket.socket) -> None:
+        self._process, self._connection = process, connection
+
+    def run(self, variables: Mapping[str, str], stage_variables: Callable[[], Mapping[str, str]]) -> ChildResult:
+        """Run it and wait.
+
+        SIGTERM and Ctrl-C stop the running stage, so that it can record how it ended, and then
+        DVC; DVC by itself would die and leave the stage running.
+
+        Args:
+            variables: Added to its environment.
+            stage_variables: Called once, when the first stage is about to begin: returns
+                variables to add for the stages.
+        """
+        numbers = (signal.SIGINT, signal.SIGTERM)
+
+        def interrupt(number: int, _: FrameType | None) -> None:
+            # Once: a second signal must not arrive before the first is caught.
+            for each in numbers:
+                signal.signal(each, signal.SIG_IGN)
+            raise _Interrupted(number)
+
+        previous = {number: signal.signal(number, interrupt) for number in numbers}
+        try:
+            # If it is gone already, its exit code says so.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                self._send(variables)
+                if self._connection.recv(1):
+                    self._send(stage_variables())
+            return ChildResult(_shell_code(self._process.wait()))
+        except _Interrupted as interrupted:
+            _stop(self._process, interrupted.number)
+            return ChildResult(128 + interrupted.number, interrupted.number)
+        finally:
+            for number in numbers:
+                signal.signal(number, previous[number])
+
+    def _send(self, variables: Mapping[str, str]) -> None:
+        self._connection.sendall(json.dumps(dict(variables)).encode() + b"\n")
 
 
 @contextmanager
-def start_dvc(arguments: Sequence[str], environ: Mapping[str, str]) -> Iterator[RunDvc]:
-    """Start DVC in a child that imports what it needs, and then waits to be run.
+def start_dvc(arguments: Sequence[str], environ: Mapping[str, str]) -> Iterator[Dvc]:
+    """Start DVC in a child, and end it if it was never run.
 
     Args:
         arguments: Command and arguments of DVC.
         environ: Its environment.
-
-    Yields:
-        A function that runs DVC with further variables and waits for it. SIGTERM and Ctrl-C
-        stop the running stage, so that it can record how it ended, and then DVC; DVC by
-        itself would die and leave the stage running.
     """
-    reader, writer = os.pipe()
-    with open(writer, "w", encoding="utf-8") as pipe:  # noqa: PTH123 - a file descriptor has no path
+    connection, other = socket.socketpair()
+    with connection:
+        with other:
+            command = [sys.executable, "-m", "src.utils.dvc_main", str(other.fileno()), *arguments]
+            process = subprocess.Popen(command, env=dict(environ), pass_fds=[other.fileno()])
         try:
-            command = [sys.executable, "-m", "src.utils.dvc_main", str(reader), *arguments]
-            process = subprocess.Popen(command, env=dict(environ), pass_fds=[reader])
+            yield Dvc(process, connection)
         finally:
-            os.close(reader)
-        try:
-            yield functools.partial(_run, process, pipe)
-        finally:
-            if not pipe.closed:
-                # It was never run.
-                process.kill()
+            connection.close()
             process.wait()
-
-
-def _run(process: "subprocess.Popen[bytes]", pipe: TextIO, variables: Mapping[str, str]) -> ChildResult:
-    numbers = (signal.SIGINT, signal.SIGTERM)
-
-    def interrupt(number: int, _: FrameType | None) -> None:
-        # Once: a second signal must not arrive before the first is caught.
-        for each in numbers:
-            signal.signal(each, signal.SIG_IGN)
-        raise _Interrupted(number)
-
-    previous = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        # If it is gone already, its exit code says so.
-        with suppress(BrokenPipeError), pipe:
-            pipe.write(json.dumps(dict(variables)))
-        return ChildResult(_shell_code(process.wait()))
-    except _Interrupted as interrupted:
-        _stop(process, interrupted.number)
-        return ChildResult(128 + interrupted.number, interrupted.number)
-    finally:
-        for number in numbers:
-            signal.signal(number, previous[number])
 
 
 def _stop(process: "subprocess.Popen[bytes]", number: int) -> None:

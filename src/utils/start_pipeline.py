@@ -26,7 +26,7 @@ from src.utils.dvc_main import OUTCOMES_PATH
 from src.utils.exclusive import exclusive
 from src.utils.logs import setup_logging
 from src.utils.parent import record_parent
-from src.utils.run_dvc import RunDvc, start_dvc
+from src.utils.run_dvc import Dvc, start_dvc
 from src.utils.summary import summarize
 
 if TYPE_CHECKING:
@@ -52,16 +52,16 @@ def main(arguments: list[str] | None = None) -> int:
     if options.open:
         config = load_config(PARAMS)
         setup_logging(config.base.log_level)
-        sys.stdout.write(f"{open_parent(config, options.name)}\n")
+        sys.stdout.write(f"{open_by_hand(config, options.name)}\n")
         return 0
     # MLFLOW_RUN_ID of an outer run is not the parent of this one.
     environ = {name: value for name, value in os.environ.items() if name != names.MLFLOW_RUN_ID}
-    with warm_server() as server, start_dvc(["repro", *dvc_arguments], environ) as run_dvc:
+    with warm_server() as server, start_dvc(["repro", *dvc_arguments], environ) as dvc:
         # Read while both import what they need.
         config = load_config(PARAMS)
         setup_logging(config.base.log_level)
         with exclusive(Path.cwd(), "pipeline"):
-            return run_pipeline(config, run_dvc, server, options.name, dvc_arguments)
+            return run_pipeline(config, dvc, server, options.name, dvc_arguments)
 
 
 def warm_server() -> "AbstractContextManager[str]":
@@ -73,12 +73,12 @@ def warm_server() -> "AbstractContextManager[str]":
     return launch.warm_server(PRELOAD)
 
 
-def run_pipeline(config: Config, run_dvc: RunDvc, server: str, name: str | None, dvc_arguments: Sequence[str]) -> int:
+def run_pipeline(config: Config, dvc: Dvc, server: str, name: str | None, dvc_arguments: Sequence[str]) -> int:
     """Open the parent, run `dvc repro`, complete the parent, and print the summary.
 
     Args:
         config: The settings; with tracking disabled DVC is run and nothing else.
-        run_dvc: Runs `dvc repro`.
+        dvc: `dvc repro`, which waits to be run.
         server: Folder of the warm server, or `0`.
         name: Name of the parent run.
         dvc_arguments: Those of `dvc repro`.
@@ -88,20 +88,23 @@ def run_pipeline(config: Config, run_dvc: RunDvc, server: str, name: str | None,
     """
     variables = {names.PIPELINE_WARM: server}
     if not config.tracking.enabled:
-        code = run_dvc(variables).exit_code
+        code = dvc.run(variables, dict).exit_code
         _explain_failure(config, code)
         return code
     place = Place(Path.cwd(), Path.cwd())
     journal = Journal(place.main_root)
     session = begin_session(place, f"launch-{own_key().digest}-{now()}", own_key(), name=name, launched=True)
     journal.write_session(session)
-    session = record_parent(server, "open", session)
     variables |= {
         names.PIPELINE_SESSION: session.id,
         OUTCOMES_PATH: str(journal.dvc_outcomes_path(session.id)),
-        **({names.MLFLOW_RUN_ID: session.run_id} if session.run_id else {}),
     }
-    result = run_dvc(variables)
+
+    def open_parent() -> dict[str, str]:
+        run_id = record_parent(server, "open", session).run_id
+        return {names.MLFLOW_RUN_ID: run_id} if run_id else {}
+
+    result = dvc.run(variables, open_parent)
     _explain_failure(config, result.exit_code)
     session = journal.read_session(session.id) or session
     session.status = "KILLED" if result.signal else "FAILED" if result.exit_code else "FINISHED"
@@ -125,7 +128,7 @@ def _explain_failure(config: Config, exit_code: int) -> None:
             logger.error("%s", error)
 
 
-def open_parent(config: Config, name: str | None) -> str:
+def open_by_hand(config: Config, name: str | None) -> str:
     """Open a parent run for `MLFLOW_RUN_ID`; returns its id.
 
     Raises:
