@@ -54,7 +54,6 @@ MODEL, REPORTS, PLOTS = Path("models/model.joblib"), Path("reports"), Path("repo
 REQUIREMENTS = [f"{package.__name__.replace('sklearn', 'scikit-learn')}=={package.__version__}"
                 for package in (mlflow, np, pd, sklearn)]  # fmt: skip
 
-Labels = pd.Series
 Metrics = dict[str, float | dict[str, float]]
 
 
@@ -107,7 +106,7 @@ def fit_once(train: pd.DataFrame) -> Pipeline:
     return model.fit(train.drop(columns=TARGET), train[TARGET])
 
 
-def score(y_true: Labels, y_pred: Any, probabilities: Any, classes: Any, y_train: Labels) -> Metrics:
+def score(y_true: pd.Series, y_pred: Any, probabilities: Any, classes: Any, y_train: pd.Series) -> Metrics:
     """Score the test rows."""
     report = classification_report(y_true, y_pred, output_dict=True)
     is_class = y_true.to_numpy()[:, None] == classes
@@ -145,7 +144,7 @@ def score(y_true: Labels, y_pred: Any, probabilities: Any, classes: Any, y_train
 
 
 def draw_plots(
-    model: Pipeline, X: pd.DataFrame, y_true: Labels, y_pred: Any, probabilities: Any, results: pd.DataFrame | None
+    model: Pipeline, X: pd.DataFrame, y_true: pd.Series, y_pred: Any, probabilities: Any, results: pd.DataFrame | None
 ) -> list[Path]:
     """Draw the plots of the test rows and of the search."""
     mpl.use("Agg")
