@@ -2,15 +2,21 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks.stages import CHANGES, TABLE
-from benchmarks.tables import write_table
+from benchmarks.tables import make_numbers
 from benchmarks.workspace import Workspace
 from tests.pipeline.clone import Clone
 
 N_ROWS, N_CATEGORIES = 1_000_000, 5
+TABLE = "data/external/large.parquet"
+CHANGES: dict[str, dict[str, Any]] = {
+    "data_load": {"source": {"kind": "file"}, "external_path": TABLE},
+    "featurize": {"features": {"product": {"product": ["x00", "x01"]}}},
+    "tracking": {"enabled": False},
+}
 RUN = """
 import re
 from pathlib import Path
@@ -30,8 +36,10 @@ print((kilobytes("VmHWM") - before) * 1024)
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of memory of a part of a process")
 def test_stages_hold_about_two_copies_of_a_large_table(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path / "clone", CHANGES)
-    size = int(write_table(workspace.path / TABLE, N_ROWS, N_CATEGORIES).memory_usage(deep=True).sum())
+    workspace = Workspace.clone(tmp_path / "clone", CHANGES)
+    table = make_numbers(N_ROWS, N_CATEGORIES)
+    table.to_parquet(workspace.path / TABLE, index=False)
+    size = int(table.memory_usage(deep=True).sum())
     copies = {}
     for stage in ("data_load", "featurize", "data_split"):
         output = Clone(workspace.path).run(sys.executable, "-c", RUN.format(stage=stage), PYTHONPATH=".").stdout
