@@ -19,6 +19,8 @@ import yaml
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+# A bare DVC's parent is complete that long after its end; more under coverage and on a busy machine.
+COMPLETE_SECONDS = 30.0
 STAGES = ("data_load", "featurize", "data_split", "train", "evaluate")
 LAUNCHER = ("python", "-m", "src.utils.start_pipeline")
 SYNC = ("python", "-m", "src.utils.sync_runs")
@@ -30,7 +32,7 @@ IDENTITY = {
 
 
 class Clone:
-    """Commands in a repository, and questions to its MLflow store.
+    """Run commands in a repository, and query its MLflow store.
 
     Args:
         path: Root of the repository.
@@ -69,6 +71,12 @@ class Clone:
 
     def launch(self, *arguments: str, code: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
         return self.run(*LAUNCHER, *arguments, code=code, **env)
+
+    def repro(self, *arguments: str, code: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run bare `dvc repro`, and wait until the warm server that served its stages has completed the parent."""
+        result = self.run("dvc", "repro", *arguments, code=code, **env)
+        wait_for(lambda: self.parent().info.status != "RUNNING", seconds=COMPLETE_SECONDS)
+        return result
 
     def git(self, *arguments: str) -> str:
         return self.run("git", *arguments).stdout.strip()

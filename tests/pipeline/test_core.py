@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from src.tracking.lineage import flatten
+from src.tracking.session import numbers
 from tests.pipeline.clone import STAGES, Clone
 
 
@@ -23,7 +23,7 @@ def test_parent_holds_params_metrics_files_and_the_commit(clone: Clone) -> None:
     parent = clone.parent()
     assert parent.data.params["train.estimator"] == clone.params()["train"]["estimator"]
     expected = json.loads(clone.read("reports/metrics.json")) | json.loads(clone.read("reports/cv_metrics.json"))
-    assert parent.data.metrics == dict(flatten(expected))
+    assert parent.data.metrics == numbers(expected)
     artifacts = {item.path for item in MlflowClient(clone.store).list_artifacts(parent.info.run_id)}
     assert {"dvc.yaml", "dvc.lock", "params.yaml", "reports"} <= artifacts
     assert parent.data.tags["git.commit"] == clone.git("rev-parse", "HEAD~1")

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.pipeline.clone import LAUNCHER, STAGES, SYNC, Clone, family, signal_group, wait_for
+from tests.pipeline.clone import COMPLETE_SECONDS, LAUNCHER, STAGES, SYNC, Clone, family, signal_group, wait_for
 
 SLOW_LINE = 'import pathlib, time; pathlib.Path("in_stage").touch(); time.sleep(120)'
 
@@ -119,6 +119,7 @@ def test_ctrl_c_of_bare_dvc_leaves_both_runs_killed(clone: Clone) -> None:
     process = start_in(clone, "featurize", "dvc", "repro")
     signal_group(process, signal.SIGINT)
     end(process)
+    wait_for(lambda: clone.parent().info.status != "RUNNING", seconds=COMPLETE_SECONDS)
     parent = clone.parent()
     assert parent.info.status == "KILLED"
     assert clone.nested(parent)["featurize"].info.status == "KILLED"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.pipeline.clone import LAUNCHER, STAGES, SYNC, Clone, wait_for
+from tests.pipeline.clone import LAUNCHER, STAGES, Clone, wait_for
 
 SAME_MODEL = "src/train/fit.py"  # train depends on it, and evaluate does not
 FIGURES = "src/report/confusion.py"  # evaluate alone depends on it
@@ -52,7 +52,7 @@ def test_parent_of_a_pipeline_with_nothing_to_do_tells_the_whole_story(clone: Cl
 def test_stages_of_bare_dvc_share_a_parent_and_come_back_from_the_run_cache(clone: Clone) -> None:
     lock, made_by = clone.lock(), nested_ids(clone)
     clone.set_param("train.estimator", "knn")
-    clone.run("dvc", "repro")
+    clone.repro()
     parent = clone.parent()
     nested = clone.nested(parent)
     assert set(nested) == {"train", "evaluate"}
@@ -78,7 +78,7 @@ def test_evaluate_that_is_skipped_because_the_model_is_the_same_is_shown_at_once
     made_by = nested_ids(clone)
     first = clone.parent()
     add_comment(clone, SAME_MODEL)
-    clone.run("dvc", "repro")
+    clone.repro()
     parent = clone.parent()
     assert set(clone.nested(parent)) == {"train"}
     assert clone.outcomes() == ["unchanged"] * 3 + ["ran", "unchanged"]
@@ -90,9 +90,7 @@ def test_evaluate_that_is_skipped_because_the_model_is_the_same_is_shown_at_once
 def test_part_of_the_pipeline_leaves_the_rest_stale_and_without_metrics(clone: Clone) -> None:
     clone.set_param("train.estimator", "knn")
     clone.commit()
-    clone.run("dvc", "repro", "train")
-    assert clone.outcomes() == ["unchanged"] * 3 + ["ran", "unknown"]
-    clone.run(*SYNC)
+    clone.repro("train")
     parent = clone.parent()
     assert clone.outcomes() == ["unchanged"] * 3 + ["ran", "stale"]
     assert not [key for key in parent.data.metrics if key.startswith("test_")]
@@ -102,7 +100,7 @@ def test_part_of_the_pipeline_leaves_the_rest_stale_and_without_metrics(clone: C
 
 def test_failure_under_keep_going_leaves_what_depends_on_it_stale(clone: Clone) -> None:
     clone.in_stage("train", 'raise RuntimeError("the disk caught fire")')
-    clone.run("dvc", "repro", "-k", code=255)
+    clone.repro("-k", code=255)
     parent = clone.parent()
     assert parent.info.status == "FAILED"
     assert clone.outcomes() == ["unchanged"] * 3 + ["failed", "stale"]
@@ -141,6 +139,7 @@ def test_each_dvc_process_has_a_parent_of_its_own_also_within_one_shell(clone: C
     add_comment(clone, FIGURES)
     again = f"echo '# once more' >> {FIGURES}"
     clone.run("sh", "-c", f"dvc repro evaluate; {again}; dvc repro; true")
+    wait_for(lambda: all(parent.info.status != "RUNNING" for parent in clone.parents()))
     third, second, _ = clone.parents()
     for parent in (third, second):
         assert parent.info.status == "FINISHED"

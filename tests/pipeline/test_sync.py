@@ -1,4 +1,4 @@
-"""`make sync` brings MLflow up to the truth, from the journal or from git and DVC alone."""
+"""`make sync` brings MLflow up to date, from the journal or from git and DVC alone."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +53,7 @@ def test_deleted_store_is_made_again_and_a_second_sync_changes_nothing(clone: Cl
         stage: run.info.run_id for stage, run in nested.items()
     }
     before = everything(clone)
-    assert "0 of 1 sessions needed work" in clone.run(*SYNC).stderr
+    assert "completed 0 of 1 sessions" in clone.run(*SYNC).stderr
     assert everything(clone) == before
 
 

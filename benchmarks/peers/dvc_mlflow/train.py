@@ -6,7 +6,6 @@ import joblib
 import mlflow
 import pandas as pd
 import yaml
-from featurize import add_ratios
 from mlflow.models import infer_signature
 from sklearn.dummy import DummyClassifier
 from sklearn.impute import SimpleImputer
@@ -14,6 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from featurize import add_ratios
 
 INPUT, MODEL, RESULTS = (
     Path("data/processed/train.parquet"),
