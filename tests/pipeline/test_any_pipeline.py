@@ -33,7 +33,9 @@ stages:
   again:
     foreach: [1, 2]
     do:
-      cmd: python -m src.stages.featurize --config params.yaml && cp data/processed/features.parquet reports/${item}.parquet
+      cmd:
+        - python -m src.stages.featurize --config params.yaml
+        - cp data/processed/features.parquet reports/${item}.parquet
       deps: ["${data_load.dataset_path}"]
       outs: ["reports/${item}.parquet"]
 """
@@ -72,7 +74,7 @@ def test_stage_with_a_failing_command_is_failed(extended: Clone) -> None:
     assert outcomes(extended)["shell"] == "failed"
 
 
-def test_cache_that_the_user_configures_elsewhere_is_used(clone: Clone, tmp_path: object) -> None:
+def test_cache_that_the_user_configures_elsewhere_is_used(clone: Clone) -> None:
     home = clone.path.parent / "home"
     (home / ".config" / "dvc").mkdir(parents=True)
     (home / ".config" / "dvc" / "config").write_text(f"[cache]\n    dir = {home / 'cache'}\n")

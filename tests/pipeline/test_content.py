@@ -37,10 +37,8 @@ def test_nested_run_names_the_tables_that_it_read(clone: Clone, stage: str) -> N
     inputs = {item.dataset.name: item for item in run.inputs.dataset_inputs}
     assert sorted(inputs) == INPUTS[stage]
     for path, item in inputs.items():
-        table, md5 = (
-            pd.read_parquet(clone.path / path),
-            hashlib.md5((clone.path / path).read_bytes(), usedforsecurity=False).hexdigest(),
-        )
+        content = (clone.path / path).read_bytes()
+        table, md5 = pd.read_parquet(clone.path / path), hashlib.md5(content, usedforsecurity=False).hexdigest()
         assert item.dataset.digest == md5
         assert json.loads(item.dataset.profile)["num_rows"] == len(table)
         columns = json.loads(item.dataset.schema)["mlflow_colspec"]

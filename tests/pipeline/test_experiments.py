@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from src.tracking.lineage import flatten
+from src.tracking.session import numbers
 from tests.pipeline.clone import STAGES, SYNC, Clone, wait_for
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def assert_complete(clone: Clone, name: str, outcomes: list[str]) -> None:
     assert clone.outcomes(parent) == outcomes
     assert parent.data.tags["dvc.exp.baseline"] == clone.git("rev-parse", "HEAD")
     assert parent.info.artifact_uri.startswith((clone.path / "mlruns").as_uri())
-    assert parent.data.metrics == dict(flatten(shown_by_dvc(clone)[name]))
+    assert parent.data.metrics == numbers(shown_by_dvc(clone)[name])
     ran = {stage for stage, outcome in zip(STAGES, outcomes, strict=True) if outcome == "ran"}
     assert set(clone.nested(parent)) == ran
     plots = {path.name for path in (clone.path / "mlruns" / parent.info.run_id).rglob("*.png")}

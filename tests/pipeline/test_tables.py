@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from src.data.models import read_model
-from src.tracking.lineage import flatten
+from src.tracking.session import numbers
 from src.tracking.logged_model import pinned_requirements
 from tests.pipeline.clone import Clone
 from tests.pipeline.conftest import build_once
@@ -54,7 +54,7 @@ def test_table_goes_through_dvc_and_its_model_predicts_elsewhere(
     assert fresh.outcomes() == ["ran"] * 5
     assert fresh.status() == []
 
-    metrics = dict(flatten(json.loads(fresh.read("reports/metrics.json"))))
+    metrics = numbers(json.loads(fresh.read("reports/metrics.json")))
     assert metrics
     assert fresh.parent().data.metrics.items() >= metrics.items()
     raw = pd.read_parquet(fresh.path / params["data_load"]["dataset_path"]).head(2000)

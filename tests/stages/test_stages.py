@@ -17,10 +17,10 @@ from src.stages.data_split import data_split
 from src.stages.evaluate import evaluate
 from src.stages.featurize import featurize
 from src.stages.train import train
-from src.tracking.recorder import StageRecord
+from src.utils.mlflow_run_decorator import StageResult
 from tests.config.conftest import VALID
 
-Stage = Callable[[Config], StageRecord | None]
+Stage = Callable[[Config], StageResult | None]
 OUTPUTS = {
     data_load: ["data/raw/dataset.parquet", "data/schema.json"],
     featurize: ["data/features.parquet"],
@@ -65,7 +65,7 @@ def raw(config: Config) -> pd.DataFrame:
     return table
 
 
-def run_until(last: Stage, config: Config) -> StageRecord | None:
+def run_until(last: Stage, config: Config) -> StageResult | None:
     record = None
     for stage in (featurize, data_split, train, evaluate):
         record = stage(config)
@@ -83,7 +83,7 @@ def test_data_load_writes_the_source_and_tells_its_size_and_origin(config: Confi
     table = pd.read_parquet("data/raw/dataset.parquet")
     assert table.shape == (150, 5)
     assert table.columns[-1] == "target"
-    assert record == StageRecord(
+    assert record == StageResult(
         metrics={"n_rows": 150, "n_columns": 5, "n_rows_without_target": 0},
         tags={"source.name": "sklearn.datasets.load_iris"},
     )
@@ -95,7 +95,7 @@ def test_featurize_adds_the_declared_columns(config: Config, raw: pd.DataFrame) 
     assert list(table.columns) == ["a", "b", "a_to_b", "target"]
     assert np.allclose(table["a_to_b"], raw["a"] / raw["b"])
     assert list(table["target"]) == list(raw["target"])
-    assert record == StageRecord(metrics={"n_features": 3})
+    assert record == StageResult(metrics={"n_features": 3})
 
 
 def test_data_split_shares_out_every_row_once(config: Config, raw: pd.DataFrame) -> None:
