@@ -60,7 +60,11 @@ def propose(text: str, guess: Guess, path: Path, url: str | None, old_task: str)
 
 def describe(guess: Guess, path: Path) -> str:
     """Describe a guess and its reasons."""
-    dropped = f"; {guess.n_missing_targets} rows without it are dropped" if guess.n_missing_targets else ""
+    dropped = (
+        f"; {guess.n_missing_targets} of {guess.n_rows} rows have none and are dropped"
+        if guess.n_missing_targets
+        else ""
+    )
     lines = [
         f"{path}: {guess.n_rows} rows × {len(guess.columns) + 1} columns",
         f"  target  {guess.target[0]}: {guess.target[1]}{dropped}",

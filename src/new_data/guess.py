@@ -71,7 +71,9 @@ def guess_table(path: Path, target_column: str | None = None) -> Guess:
     if task[0] == "classification":
         counts = table[target[0]].value_counts()
         if len(rare := counts[counts < MIN_ROWS_PER_CLASS]):
-            notes.append(f"{len(rare)} classes have fewer than {MIN_ROWS_PER_CLASS} rows, such as {rare.index[0]!r}")
+            notes.append(
+                f"{len(rare)} of {len(counts)} classes have fewer than {MIN_ROWS_PER_CLASS} rows: {rare.index[0]!r}, …"
+            )
     # A split by time refuses rows without a date.
     dates = [name for name, (column, _) in columns.items() if column["kind"] == "date" and table[name].notna().all()]
     if dates:

@@ -51,7 +51,7 @@ def sniff_text(path: Path) -> tuple[dict[str, tuple[Any, str]], set[str]]:
     header, default = sample[0] if sample else "", "\t" if kind == ".tsv" else ","
     separator = max(SEPARATORS, key=lambda mark: (header.count(mark), mark == default))
     if separator != default and separator in header:
-        settings["separator"] = (separator, f"{header.count(separator)} times in the first line")
+        settings["separator"] = (separator, "the most frequent one in the first line")
     rows = list(csv.reader(sample[1:], delimiter=separator))
     fields = [field for row in rows for field in row]
     n_commas = sum(bool(re.fullmatch(r"[-+]?\d+,\d+", field)) for field in fields)

@@ -118,7 +118,7 @@ def test_missing_targets_rare_classes_and_dates_are_noted(tmp_path: Path) -> Non
     found = guess(tmp_path, day=["2024-01-31"] * 22, target=["x", "y"] * 10 + ["rare", None])
     assert found.n_missing_targets == 1
     assert found.notes == [
-        "1 classes have fewer than 10 rows, such as 'rare'",
+        "1 of 3 classes have fewer than 10 rows: 'rare', …",
         "to predict the future, set data_split.split: {kind: time, column: day}",
     ]
 

@@ -228,9 +228,9 @@ def test_description_gives_the_reasons(tmp_path: Path) -> None:
     lines = describe(guess_table(tmp_path / "t.csv"), Path("t.csv")).splitlines()
     assert lines[:9] == [
         "t.csv: 40 rows × 54 columns",
-        "  target  species: its name is typical of a target; 1 rows without it are dropped",
+        "  target  species: its name is typical of a target; 1 of 40 rows have none and are dropped",
         "  task    classification: 2 different texts",
-        "  separator  ';': 53 times in the first line",
+        "  separator  ';': the most frequent one in the first line",
         "  columns",
         "    a b   number            1.5 to 4.5, 25% missing",
         "    town  category          4 levels such as Bonn, Ulm, None",

@@ -71,7 +71,7 @@ def test_settings_come_with_their_reasons(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes("größe;länge\n1,5;2.5\n1,5;x\n".encode("cp1252"))
     assert sniff_text(tmp_path / "t.csv")[0] == {
         "encoding": ("cp1252", "not UTF-8; check that accented letters are right"),
-        "separator": (";", "1 times in the first line"),
+        "separator": (";", "the most frequent one in the first line"),
         "decimal": (",", "2 values like 1,5 and 1 like 1.5"),
     }
 
