@@ -104,6 +104,22 @@ def test_mark_among_numbers_is_a_missing_value(tmp_path: Path) -> None:
     assert found.columns["x"] == ({"kind": "number"}, "0 to 58, 2% missing")
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["?", "-", "*"],
+        ["?", "1"],
+        ["?", "-", "1", "2"],
+        ["?", "low", "high"],
+        ["x", *map(str, range(29))],
+        ["?", "x", *map(str, range(28))],
+    ],
+)
+def test_mark_in_other_columns_is_a_value(tmp_path: Path, values: list[str]) -> None:
+    rows = [*values] * (N // len(values))
+    assert guess(tmp_path, x=rows, target=["a", "b"] * (len(rows) // 2)).source == {}
+
+
 def test_european_csv_is_recognised(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes("größe;target\n1,5;café\n2,5;b\n".encode("cp1252"))
