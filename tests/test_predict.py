@@ -67,7 +67,7 @@ def model() -> Pipeline:
     return make_model(LogisticRegression())
 
 
-def test_csv_and_parquet_and_the_model_itself_agree(model: Pipeline, tmp_path: Path) -> None:
+def test_csv_parquet_and_the_model_itself_agree(model: Pipeline, tmp_path: Path) -> None:
     RAW.to_parquet(tmp_path / "rows.parquet")
     from_parquet = predictions(model, tmp_path / "rows.parquet")
     from_csv = predictions(model, write(tmp_path / "rows.csv", RAW))
@@ -78,22 +78,22 @@ def test_csv_and_parquet_and_the_model_itself_agree(model: Pipeline, tmp_path: P
 
 
 LIKE_TRAINING = TableFile(separator=";", decimal=",", encoding="cp1252", na_values=["?"])
-WRITTEN_SO = (
+TEXT_LIKE_TRAINING = (
     "n;code;flag;day;size\n1,0;007;True;31.01.2024;S\n2,5;7;0,0;01.02.2024;M\n?;?;NA;?;?\n4,0;None;True;01.12.2024;S\n"
 )
 
 
 def received(path: Path, how: TableFile) -> pd.DataFrame:
-    """Give the rows as the model gets them."""
+    """Return the rows that the model receives."""
     got = []
 
-    class Listening(DummyClassifier):
+    class Recorder(DummyClassifier):
         def predict(self, X: pd.DataFrame) -> Any:
             got.append(X)
             return super().predict(X)
 
     row_wise = FunctionTransformer(prepare_rows, kw_args={"columns": COLUMNS, "features": FEATURES})
-    model = Pipeline([("features", row_wise), ("estimator", Listening())]).fit(RAW, Y)
+    model = Pipeline([("features", row_wise), ("estimator", Recorder())]).fit(RAW, Y)
     predict_file(model, path, path.with_name("predictions.csv"), how=how)
     return pd.concat(got)
 
@@ -106,38 +106,40 @@ def test_rows_written_like_the_training_table_are_the_same_rows(
     tmp_path: Path, name: str, separator: str, compress: Callable[[bytes], bytes]
 ) -> None:
     how = LIKE_TRAINING.model_copy(update={"separator": separator})
-    content = WRITTEN_SO if separator == ";" else WRITTEN_SO.replace(";", "\t")
+    content = TEXT_LIKE_TRAINING if separator == ";" else TEXT_LIKE_TRAINING.replace(";", "\t")
     (tmp_path / name).write_bytes(compress(content.encode("cp1252")))
     found = received(tmp_path / name, how)
     pd.testing.assert_frame_equal(found, received(write(tmp_path / "plain.csv", RAW.head(4)), TableFile()))
     assert found.loc[2, list(RAW.columns)].isna().all()
 
 
-def test_input_of_another_encoding_is_read_as_it_is_declared(tmp_path: Path) -> None:
+def test_declared_encoding_is_used(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_bytes("n;code;flag;day;size\n1;Köln;;;\n".encode("cp1252"))
     assert received(tmp_path / "rows.csv", LIKE_TRAINING)["code"].tolist() == ["Köln"]
 
 
 @pytest.mark.parametrize(
-    ("how", "told"),
+    ("how", "message"),
     [
         (TableFile(), " is not all utf-8 ("),
         (TableFile(encoding="utf-16"), " is not all utf-16 ("),
-        (TableFile(encoding="cp1252", separator=";"), " Is its separator another than data_load.source says?"),
+        (TableFile(encoding="cp1252", separator=";"), " Check data_load.source.separator."),
     ],
 )
-def test_input_that_is_written_otherwise_names_the_setting(
-    model: Pipeline, tmp_path: Path, how: TableFile, told: str
+def test_input_in_another_format_names_the_setting(
+    model: Pipeline, tmp_path: Path, how: TableFile, message: str
 ) -> None:
     (tmp_path / "rows.csv").write_bytes("n,code,flag,day,size\n1,Köln,,,\n".encode("cp1252"))
     with pytest.raises(DataError) as caught:
         predict_file(model, tmp_path / "rows.csv", tmp_path / "predictions.csv", how=how)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["rows.xlsx", "rows.parquet.gz", "rows"])
-def test_input_of_an_unknown_kind_lists_the_known(model: Pipeline, tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=r"must end in \.csv, \.tsv, \.txt, \.parquet, \.pq, a text also in \.gz"):
+def test_unknown_suffix_lists_the_known_ones(model: Pipeline, tmp_path: Path, name: str) -> None:
+    with pytest.raises(
+        DataError, match=r"must end in \.csv, \.tsv, \.txt, \.parquet, \.pq; text can also be compressed: \.gz"
+    ):
         predict_file(model, tmp_path / name, tmp_path / "predictions.csv")
 
 
@@ -146,7 +148,7 @@ def git(root: Path, *arguments: str) -> None:
     subprocess.run(["git", *identity, *arguments], cwd=root, check=True, capture_output=True)
 
 
-def test_settings_are_those_of_the_workspace_or_of_the_revision(tmp_path: Path) -> None:
+def test_format_comes_from_the_workspace_or_the_revision(tmp_path: Path) -> None:
     git(tmp_path, "init", "--quiet")
     params = tmp_path / "params.yaml"
     params.write_text('data_load: {source: {kind: file, separator: ";", na_values: ["?"]}}\n')
@@ -159,18 +161,18 @@ def test_settings_are_those_of_the_workspace_or_of_the_revision(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("content", [None, "data_load: {source: iris}\n", "old: 1\n"])
-def test_without_settings_of_a_file_the_usual_ones_are_taken(tmp_path: Path, content: str | None) -> None:
+def test_default_format_is_used_without_settings_of_a_file(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "params.yaml").write_text(content)
     assert load_table_file(tmp_path) == TableFile()
 
 
-def test_command_reads_rows_as_the_settings_say(model: Pipeline, tmp_path: Path) -> None:
+def test_command_reads_rows_in_the_format_of_the_settings(model: Pipeline, tmp_path: Path) -> None:
     joblib.dump(model, tmp_path / "model.joblib")
     (tmp_path / "dvc.yaml").write_text("artifacts: {model: {path: model.joblib, type: model}}\n")
     source = 'kind: file, separator: ";", decimal: ",", encoding: cp1252, na_values: ["?"]'
     (tmp_path / "params.yaml").write_text(f"data_load: {{source: {{{source}}}}}\n")
-    (tmp_path / "rows.csv").write_bytes(WRITTEN_SO.encode("cp1252"))
+    (tmp_path / "rows.csv").write_bytes(TEXT_LIKE_TRAINING.encode("cp1252"))
     subprocess.run(
         [sys.executable, "-m", "src.predict", "--input", "rows.csv", "--output", "predictions.csv"],
         cwd=tmp_path,
@@ -180,7 +182,7 @@ def test_command_reads_rows_as_the_settings_say(model: Pipeline, tmp_path: Path)
     assert pd.read_csv(tmp_path / "predictions.csv")["prediction"].tolist() == model.predict(RAW.head(4)).tolist()
 
 
-def test_settings_that_cannot_be_are_named(tmp_path: Path) -> None:
+def test_wrong_settings_are_named(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("data_load: {source: {kind: file, separator: ';;'}}\n")
     with pytest.raises(ConfigError, match=r"params\.yaml: data_load\.source: separator is not as it must be"):
         load_table_file(tmp_path)
@@ -192,7 +194,7 @@ def test_codes_keep_their_zeros_and_none_is_a_level(model: Pipeline, tmp_path: P
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_number_of_an_account_is_the_same_level_beside_a_missing_one(tmp_path: Path, suffix: str) -> None:
+def test_large_integer_stays_the_same_level_beside_a_missing_value(tmp_path: Path, suffix: str) -> None:
     rows = pd.DataFrame({"account": pd.array([2**60 + row for row in range(8)], dtype="Int64")})
     columns = {"account": {"kind": "high_cardinality"}}
     row_wise = FunctionTransformer(prepare_rows, kw_args={"columns": columns, "features": {}})
@@ -206,7 +208,7 @@ def test_number_of_an_account_is_the_same_level_beside_a_missing_one(tmp_path: P
     assert found.tolist() == [0, 1, 2, 8, 4, 5, 6, 7]
 
 
-def test_unseen_levels_and_rows_of_nothing_are_predicted(model: Pipeline, tmp_path: Path) -> None:
+def test_unknown_levels_and_empty_rows_are_predicted(model: Pipeline, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("n,code,flag,day,size\n,,,,\n3,new,yes,15.03.2024,XXL\n")
     assert len(predictions(model, tmp_path / "rows.csv")) == 2
 
@@ -217,33 +219,33 @@ def test_regression_has_no_probabilities(tmp_path: Path) -> None:
     assert found.to_dict("list") == {"prediction": [9.5] * 20}
 
 
-def test_further_columns_are_ignored_with_a_warning(
+def test_extra_columns_are_ignored_with_a_warning(
     model: Pipeline, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write(tmp_path / "rows.csv", RAW.assign(target="a", more=1)[["more", *reversed(RAW.columns), "target"]])
     assert predictions(model, path)["prediction"].tolist() == model.predict(RAW).tolist()
-    assert f"{path}: ignoring column more, target, which the model was not fitted on" in caplog.messages
+    assert f"{path}: ignoring column more, target, which the model does not use" in caplog.messages
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
-        ("n,code,flag,size\n1,7,yes,S\n", " lacks column day; the model needs n, code, flag, day, size."),
+        ("n,code,flag,size\n1,7,yes,S\n", ": missing column day; the model needs n, code, flag, day, size."),
         (
             "n,code,flag,day,size\n1,7,yes,,S\nx,7,,,\n",
             ": column 'n' holds 1 of 2 values that are no finite number, as ",
         ),
-        ("n,code,flag,day,size\ninf,7,yes,,S\n", "as 'inf' in row 1; mend it, or leave it empty if it is missing."),
+        ("n,code,flag,day,size\ninf,7,yes,,S\n", "as 'inf' in row 1; correct it, or leave it empty if it is missing."),
         ("n,code,flag,day,size\n1,7,perhaps,,S\n", ": column 'flag' holds 1 of 1 values that are no boolean, as 'perh"),
         ("n,code,flag,day,size\n1,7,,2024-01-31,S\n", ": column 'day' holds 1 of 1 values that are no date, as '2024-"),
         ("n,code,flag,day,size\n1,7,yes\n", " cannot be read as csv: CSV parse error: "),
-        ("n,n,code,flag,day,size\n1,1,7,yes,,S\n", ": column n is there more than once; name each column once."),
-        ("n,code,flag,day,size\n", " holds no rows."),
+        ("n,n,code,flag,day,size\n1,1,7,yes,,S\n", ": duplicate column n; each name must occur once."),
+        ("n,code,flag,day,size\n", " has no rows."),
         ("", " cannot be read as csv: Empty CSV file."),
     ],
 )
-def test_rows_that_cannot_be_predicted_are_refused_before_anything_is_written(
-    model: Pipeline, tmp_path: Path, content: str, told: str
+def test_wrong_rows_are_refused_and_nothing_is_written(
+    model: Pipeline, tmp_path: Path, content: str, message: str
 ) -> None:
     path, output = tmp_path / "rows.csv", tmp_path / "predictions.csv"
     path.write_text(content)
@@ -251,38 +253,38 @@ def test_rows_that_cannot_be_predicted_are_refused_before_anything_is_written(
     with pytest.raises(DataError) as caught:
         predict_file(model, path, output)
     assert str(caught.value).startswith(str(path))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert output.read_text() == "older predictions"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["predictions.csv", "rows.csv"]
 
 
 @pytest.mark.parametrize("name", ["rows.parquet", "rows.csv"])
-def test_file_that_is_missing_is_named(model: Pipeline, tmp_path: Path, name: str) -> None:
+def test_missing_file_is_named(model: Pipeline, tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match="is missing"):
         predict_file(model, tmp_path / name, tmp_path / "predictions.csv")
 
 
-def test_file_that_is_no_parquet_is_named(model: Pipeline, tmp_path: Path) -> None:
+def test_file_that_is_not_parquet_is_named(model: Pipeline, tmp_path: Path) -> None:
     (tmp_path / "rows.parquet").write_text("n\n1\n")
     with pytest.raises(DataError, match=r"rows\.parquet cannot be read as parquet: "):
         predict_file(model, tmp_path / "rows.parquet", tmp_path / "predictions.csv")
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_wrong_value_far_below_is_told_by_its_row(model: Pipeline, tmp_path: Path, suffix: str) -> None:
+def test_wrong_value_in_a_late_chunk_is_named_by_its_row(model: Pipeline, tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"rows{suffix}", RAW.assign(n=[*["1"] * 18, "x", "2"]))
     with pytest.raises(DataError, match="as 'x' in row 19"):
         predict_file(model, path, tmp_path / "predictions.csv", chunk_rows=7)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_pieces_are_predicted_as_the_whole(model: Pipeline, tmp_path: Path, suffix: str) -> None:
-    path, output = write(tmp_path / f"rows{suffix}", RAW), tmp_path / "pieces.parquet"
+def test_chunks_give_the_same_predictions_as_the_whole(model: Pipeline, tmp_path: Path, suffix: str) -> None:
+    path, output = write(tmp_path / f"rows{suffix}", RAW), tmp_path / "chunks.parquet"
     assert predict_file(model, path, output, chunk_rows=7) == 20
     pd.testing.assert_frame_equal(pd.read_parquet(output), predictions(model, path))
 
 
-def test_labels_may_be_numbers(tmp_path: Path) -> None:
+def test_classes_can_be_numbers(tmp_path: Path) -> None:
     model = make_model(DummyClassifier(strategy="prior"), np.array([1, 2, 1, 1] * 5))
     found = predictions(model, write(tmp_path / "rows.csv", RAW))
     assert json.loads(found.head(1).to_json(orient="records")) == [
@@ -290,7 +292,7 @@ def test_labels_may_be_numbers(tmp_path: Path) -> None:
     ]
 
 
-def test_progress_is_shown_to_a_terminal_and_to_nobody_else(
+def test_progress_is_shown_on_a_terminal_only(
     model: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / "rows.csv", RAW)
@@ -301,7 +303,7 @@ def test_progress_is_shown_to_a_terminal_and_to_nobody_else(
     assert "predicting: 20 rows" in capsys.readouterr().err
 
 
-def test_feature_that_fails_in_a_late_piece_leaves_the_old_output(tmp_path: Path) -> None:
+def test_failing_feature_in_a_late_chunk_keeps_the_old_output(tmp_path: Path) -> None:
     columns, features = {"n": {"kind": "number"}}, {"log_n": {"log": "n"}}
     row_wise = FunctionTransformer(prepare_rows, kw_args={"columns": columns, "features": features})
     rows = pd.DataFrame({"n": [1.0] * 20})
@@ -314,7 +316,7 @@ def test_feature_that_fails_in_a_late_piece_leaves_the_old_output(tmp_path: Path
     assert (tmp_path / "predictions.csv").read_text() == "older predictions"
 
 
-def test_full_disk_leaves_the_old_output_and_no_half_of_a_new_one(model: Pipeline, tmp_path: Path) -> None:
+def test_full_disk_keeps_the_old_output(model: Pipeline, tmp_path: Path) -> None:
     pd.concat([RAW] * 100).to_parquet(tmp_path / "rows.parquet")
     (tmp_path / "predictions.csv").write_text("older predictions")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -1,1 +1,1 @@
-"""Settings: what they may be (schema) and how they are read (load)."""
+"""Settings of `params.yaml`: the sections, how they are read, and how they are checked."""

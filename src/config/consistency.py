@@ -1,4 +1,4 @@
-"""Faults between settings of different sections."""
+"""Settings that contradict each other across sections."""
 
 import re
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from src.config.train import ESTIMATOR_PARAMS, SCORINGS
 EXTERNAL_DIR = Path("data/external")
 TARGET_KINDS = {"classification": ("boolean", "category", "number", "ordinal"), "regression": ("number",)}
 _NUMBERS, _TEXTS = ("boolean", "number"), ("category", "high_cardinality", "ordinal")
-# What each calculation of a feature can be of.
-KINDS_OF_FEATURES = {
+# Kinds of columns that each calculation of a feature accepts.
+FEATURE_INPUT_KINDS = {
     "ratio": _NUMBERS,
     "difference": (*_NUMBERS, "date"),
     "product": _NUMBERS,
@@ -24,79 +24,83 @@ KINDS_OF_FEATURES = {
 
 
 def find_conflicts(config: Config) -> list[str]:
-    """List what no section could say alone: settings that contradict each other."""
-    return [*_of_the_source(config), *_of_columns(config), *_of_the_task(config), *_of_paths(config)]
+    """List the settings that contradict each other."""
+    return [*_check_columns(config), *_check_task(config), *_check_paths(config)]
 
 
-def _of_the_source(config: Config) -> Iterator[str]:
-    section = config.data_load
-    if section.source.kind in ("file", "url") and EXTERNAL_DIR not in section.external_path.parents:
-        yield (
-            f"data_load.external_path = '{section.external_path}': must name a file or folder in {EXTERNAL_DIR}/, "
-            f"since data_load.source.kind is {section.source.kind}"
-        )
-
-
-def _of_columns(config: Config) -> Iterator[str]:
+def _check_columns(config: Config) -> Iterator[str]:
     target, split, declared = config.base.target_column, config.data_split.split, config.data_load.columns
     source = config.data_load.source
     for name in () if source.kind == "sklearn" else source.dates:
         if name in declared and declared[name].kind != "date":
-            yield f"data_load.columns.{name}.kind = {declared[name].kind!r}, and data_load.source.dates has it"
+            yield (
+                f"data_load.columns.{name}.kind = {declared[name].kind!r} contradicts data_load.source.dates, which "
+                "lists the column; remove one of them"
+            )
     if target in declared and declared[target].kind not in TARGET_KINDS[config.base.task]:
         yield (
-            f"data_load.columns.{target}.kind = {declared[target].kind!r}: the target of a {config.base.task} is "
-            f"one of {', '.join(TARGET_KINDS[config.base.task])}"
+            f"data_load.columns.{target}.kind = {declared[target].kind!r} cannot be the target of a "
+            f"{config.base.task}; choose one of {', '.join(TARGET_KINDS[config.base.task])}"
         )
     for name, feature in config.featurize.features.items():
-        yield from _of_a_feature(config, name, feature)
+        yield from _check_feature(config, name, feature)
     if split.kind in ("time", "group") and split.column == target:
-        yield f"data_split.split.column = {target!r} is base.target_column; name another column"
+        yield f"data_split.split.column = {target!r} is also base.target_column; choose another column"
     if split.kind == "time" and split.column in declared and declared[split.column].kind not in ("date", "number"):
-        yield f"data_split.split.column = {split.column!r} is declared as {declared[split.column].kind}, not as date"
+        yield (
+            f"data_split.split.column = {split.column!r} is declared as {declared[split.column].kind} in "
+            "data_load.columns; a split by time needs a date or a number"
+        )
 
 
-def _of_a_feature(config: Config, name: str, feature: Feature) -> Iterator[str]:
+def _check_feature(config: Config, name: str, feature: Feature) -> Iterator[str]:
     target, declared, features = config.base.target_column, config.data_load.columns, config.featurize.features
     where = f"featurize.features.{name}"
     if target in (name, *feature.columns):
-        yield f"{where} uses base.target_column = {target!r}: a feature must not know the answer"
+        yield f"{where} uses base.target_column = {target!r}; a feature must not use the target"
     if name in declared:
-        yield f"{where} has the name of a column that data_load.columns declares; choose another name"
+        yield f"{where} has the name of a column in data_load.columns; choose another name"
     (calculation,) = feature.model_dump(exclude_none=True)
+    accepted = FEATURE_INPUT_KINDS[calculation]
     for column in feature.columns:
         if column in features and column not in declared:
-            yield f"{where} uses {column!r}, which is a feature; features are computed from columns of the table"
-        if column in declared and declared[column].kind not in KINDS_OF_FEATURES[calculation]:
+            yield f"{where} uses the feature {column!r}; features can use columns of the table only"
+        if column in declared and declared[column].kind not in accepted:
             yield (
-                f"{where}: {calculation} of {column!r}, which data_load.columns declares as {declared[column].kind}; "
-                f"it takes {', '.join(KINDS_OF_FEATURES[calculation])}"
+                f"{where}: {calculation} does not accept {column!r}, which data_load.columns declares as "
+                f"{declared[column].kind}; it accepts {', '.join(accepted)}"
             )
 
 
-def _of_the_task(config: Config) -> Iterator[str]:
+def _check_task(config: Config) -> Iterator[str]:
     task, train = config.base.task, config.train
     if train.scoring not in SCORINGS[task]:
-        yield f"train.scoring = {train.scoring!r} is none of {task}; choose of {', '.join(SCORINGS[task])}"
+        yield f"train.scoring = {train.scoring!r} is unknown for {task}; choose one of {', '.join(SCORINGS[task])}"
     params = ESTIMATOR_PARAMS[task]
-    for name in train.estimators:
+    for name in train.estimator:
         if name not in params and "." not in name:
-            yield f"train.estimator = {name!r} does no {task}; choose of {', '.join(sorted(params))}"
-    for name in sorted(set(train.estimators) & set(train.param_grid) & set(params)):
+            yield f"train.estimator = {name!r} does not support {task}; choose one of {', '.join(sorted(params))}"
+    for name in sorted(set(train.estimator) & set(train.param_grid) & set(params)):
         for key in sorted(set(train.param_grid[name]) - set(params[name])):
             yield (
-                f"train.param_grid.{name}.{key} is no parameter of {name} for {task}; "
-                f"choose of {', '.join(params[name])}"
+                f"train.param_grid.{name}.{key} is not a parameter of {name} for {task}; "
+                f"choose one of {', '.join(params[name])}"
             )
     if task == "regression" and train.class_weight != "none":
         yield f"train.class_weight = {train.class_weight!r}: a regression has no classes; set it to none"
     if task == "regression" and config.data_split.split.kind == "stratified":
         yield "data_split.split.kind = 'stratified': a regression has no classes; choose random, time or group"
-    if len(train.estimators) > 1 and train.search.kind == "none":
-        yield "train.search.kind = 'none' cannot choose between several estimators; choose grid, halving or random"
+    if len(train.estimator) > 1 and train.search.kind == "none":
+        yield "train.search.kind = 'none' cannot compare several estimators; choose grid, halving or random"
 
 
-def _of_paths(config: Config) -> Iterator[str]:
+def _check_paths(config: Config) -> Iterator[str]:
+    source, external = config.data_load.source, config.data_load.external_path
+    if source.kind in ("file", "url") and EXTERNAL_DIR not in external.parents:
+        yield (
+            f"data_load.external_path = '{external}': must be a file or folder in {EXTERNAL_DIR}/, "
+            f"because data_load.source.kind is {source.kind}"
+        )
     sections = (config.data_load, config.featurize, config.data_split, config.train, config.evaluate)
     paths = [str(value) for section in sections for key, value in section if re.search("_(path|dir)$", key)]
     for path in sorted({path for path in paths if paths.count(path) > 1}):

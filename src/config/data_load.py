@@ -1,63 +1,51 @@
-"""Settings of `data_load`: where rows come from, how a file of rows is written, what its columns are."""
+"""Settings of `data_load`: where rows come from, how a text file is written, what the columns are."""
 
-import codecs
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from src.config.section import ColumnName, PublicUrl, RepoPath, Section
 
-# What writers of tables put for a missing value. The text `None` is not among them: it may be a category.
+# Common marks of a missing value. `None` is not one of them, because it may be a category.
 DEFAULT_NA = ("#N/A", "N/A", "NA", "NULL", "NaN", "nan", "null")
 
 
 class SklearnSource(Section):
-    """A table that comes with scikit-learn."""
+    """A dataset that comes with scikit-learn."""
 
     kind: Literal["sklearn"]
     name: Literal["breast_cancer", "diabetes", "digits", "iris", "wine"]
 
 
-def _one_letter(separator: str) -> str:
+def _check_separator(separator: str) -> str:
     if separator != "auto" and (len(separator) != 1 or not separator.isascii() or separator in '"\r\n'):
-        raise ValueError("must be auto or one ASCII letter but a quote or line end, as ';' or '\\t'")
+        raise ValueError("must be auto or a single ASCII character other than a quote or a newline, such as ';'")
     return separator
 
 
-# Python calls them encodings of text, of host names and of its own sources.
-_NOT_OF_TABLES = ("idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape")
-
-
-def _known_encoding(encoding: str) -> str:
-    hint = "try utf-8, cp1252, latin-1 or utf-16"
+def _check_encoding(encoding: str) -> str:
     try:
-        name = codecs.lookup(encoding).name
-    except LookupError:
-        raise ValueError(f"names no encoding; {hint}") from None
-    try:
-        # Encoding refuses rot13 and the like, which codecs knows as well.
-        is_of_text = name.replace("_", "-") not in _NOT_OF_TABLES and isinstance("".encode(encoding), bytes)
-    except LookupError:
-        is_of_text = False
-    if not is_of_text:
-        raise ValueError(f"is no encoding of text; {hint}")
+        # Unlike `codecs.lookup`, this refuses codecs that do not encode text, such as rot13.
+        "".encode(encoding)
+    except (LookupError, UnicodeError):
+        raise ValueError("is unknown; choose a text encoding such as utf-8, cp1252, latin-1 or utf-16") from None
     return encoding
 
 
 class TableFile(Section):
-    """How a file of rows is written; Parquet ignores all but `dates`.
+    """How a text file is written; Parquet uses only `dates`.
 
     Attributes:
-        separator: Between the fields of a CSV, one letter; `auto` is a tab for `.tsv`, else a comma.
-        encoding: Of the text, as Python names it.
+        separator: Character between fields; `auto` is a tab in `.tsv` files and a comma in others.
+        encoding: Text encoding, by its Python name.
         decimal: Decimal mark of numbers.
-        na_values: Further texts that mean a missing value, beside the empty one and `DEFAULT_NA`.
-        default_na_values: False if those of `DEFAULT_NA` are values, as NA for Namibia.
-        dates: Columns that hold dates as text of ISO 8601; for others declare the column with its format.
+        na_values: Marks of a missing value in addition to the empty field and `DEFAULT_NA`.
+        default_na_values: False if the marks of `DEFAULT_NA` are values, such as NA for Namibia.
+        dates: Columns with dates in ISO 8601; declare a column with a `format` for others.
     """
 
-    separator: Annotated[str, AfterValidator(_one_letter)] = "auto"
-    encoding: Annotated[str, AfterValidator(_known_encoding)] = "utf-8"
+    separator: Annotated[str, AfterValidator(_check_separator)] = "auto"
+    encoding: Annotated[str, AfterValidator(_check_encoding)] = "utf-8"
     decimal: Literal[".", ","] = "."
     na_values: list[str] = Field(default=[])
     default_na_values: bool = True
@@ -65,25 +53,25 @@ class TableFile(Section):
 
     @property
     def missing(self) -> list[str]:
-        """All texts that mean a missing value; an empty field always does."""
+        """All marks of a missing value, including the empty field."""
         return ["", *(DEFAULT_NA if self.default_na_values else ()), *self.na_values]
 
 
 class FileSource(TableFile):
-    """The user's own file or folder of Parquet parts, at `data_load.external_path`."""
+    """A file, or a folder of Parquet parts, at `data_load.external_path`."""
 
     kind: Literal["file"]
 
 
 class UrlSource(TableFile):
-    """A file that `dvc import-url` brought to `data_load.external_path`."""
+    """A file that `dvc import-url` downloaded to `data_load.external_path`."""
 
     kind: Literal["url"]
     url: PublicUrl
 
 
 class DvcSource(TableFile):
-    """A version of a table in this or another DVC repository.
+    """A version of a table in a DVC repository.
 
     Attributes:
         path: Path of the file in that repository.
@@ -98,22 +86,30 @@ class DvcSource(TableFile):
 
 
 Source = Annotated[SklearnSource | FileSource | UrlSource | DvcSource, Field(discriminator="kind")]
-
 Kind = Literal["number", "category", "ordinal", "high_cardinality", "date", "boolean", "ignore"]
-Value = str | int | float | bool
+
+
+def _check_value(value: object) -> object:
+    if not isinstance(value, str | int | float):
+        raise ValueError("must be text, a number or a boolean; put a date in quotes")
+    return value
+
+
+# Without PlainValidator, pydantic reports a wrong value once for each type.
+Value = Annotated[str | int | float | bool, PlainValidator(_check_value)]
 
 
 class Column(Section):
-    """What one column is; what is not declared is not checked.
+    """What a column contains; only what is declared is checked.
 
     Attributes:
-        kind: `high_cardinality` is a category of very many levels, as a postcode; `ignore` is no feature.
+        kind: `high_cardinality` is a category with very many levels, such as a postcode; `ignore` is not a feature.
         order: Levels of an ordinal, lowest first.
-        format: How a date is written if not as ISO 8601, as `%d.%m.%Y`.
-        missing: Whether a value may be missing.
-        min: Lowest number allowed.
-        max: Highest number allowed.
-        values: All values allowed.
+        format: Format of dates that are not in ISO 8601, such as `%d.%m.%Y`.
+        missing: Whether values may be missing.
+        min: Lowest allowed number.
+        max: Highest allowed number.
+        values: All allowed values.
     """
 
     kind: Kind
@@ -125,25 +121,27 @@ class Column(Section):
     values: Annotated[list[Value], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
-    def _fits_its_kind(self) -> "Column":
-        if (self.kind == "ordinal") != (self.order is not None):
-            raise ValueError("order is what an ordinal has, and only an ordinal: list its levels, lowest first")
+    def _check_options_of_kind(self) -> "Column":
+        if self.kind == "ordinal" and self.order is None:
+            raise ValueError("an ordinal needs order: its levels, lowest first")
+        if self.kind != "ordinal" and self.order is not None:
+            raise ValueError(f"order applies to kind ordinal only, not to {self.kind}")
         if self.kind != "date" and self.format is not None:
-            raise ValueError(f"format is for dates, and this is a {self.kind}")
+            raise ValueError(f"format applies to kind date only, not to {self.kind}")
         if self.kind != "number" and (self.min is not None or self.max is not None):
-            raise ValueError(f"min and max are for numbers, and this is a {self.kind}")
+            raise ValueError(f"min and max apply to kind number only, not to {self.kind}")
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min = {self.min} is above max = {self.max}")
+            raise ValueError(f"min = {self.min} is greater than max = {self.max}")
         return self
 
 
 class DataLoad(Section):
-    """Where the rows come from, and what their columns are.
+    """Where rows come from and what their columns contain.
 
     Attributes:
         external_path: The user's own file or folder; DVC watches it.
-        columns: What columns are; kinds of the others are inferred.
-        missing_target: What is done with rows that lack the target.
+        columns: Declared columns; the kinds of others are inferred.
+        missing_target: What to do with rows without a target.
     """
 
     source: Source

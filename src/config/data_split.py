@@ -1,4 +1,4 @@
-"""Settings of `data_split`: how rows are divided, and what is done about findings of the data checks."""
+"""Settings of `data_split`: how rows are split and which checks the data must pass."""
 
 from typing import Annotated, Literal
 
@@ -8,54 +8,57 @@ from src.config.section import ColumnName, RepoPath, Section
 
 
 class StratifiedSplit(Section):
-    """At random, so that both parts keep the ratio of the classes."""
+    """Random split that keeps the class ratio."""
 
     kind: Literal["stratified"]
 
 
 class RandomSplit(Section):
-    """At random."""
+    """Random split."""
 
     kind: Literal["random"]
 
 
 class TimeSplit(Section):
-    """The newest rows are the test."""
+    """The newest rows are the test set."""
 
     kind: Literal["time"]
     column: ColumnName
 
 
 class GroupSplit(Section):
-    """At random by group: no group is in both parts."""
+    """Random split of groups: no group is in both sets."""
 
     kind: Literal["group"]
     column: ColumnName
 
 
+Action = Literal["ignore", "warn", "error"]
+
+
 class Checks(Section):
-    """What is done about what would spoil a model or its score.
+    """What to do when a data check finds something.
 
     Attributes:
-        leak: A column that alone tells the target almost perfectly.
-        duplicates: Equal rows in train and test.
-        constant: A column of one value.
-        identifier: A column whose values are nearly all different, as a row number.
-        rare_class: A class with fewer than 5 training rows.
+        leak: A single column predicts the target almost perfectly.
+        duplicates: The same row is in the training and the test set.
+        constant: A column has a single value.
+        identifier: Almost every value of a column is different, as in a row number.
+        rare_class: A class has fewer than 5 training rows.
     """
 
-    leak: Literal["ignore", "warn", "error"]
-    duplicates: Literal["ignore", "warn", "error"]
-    constant: Literal["ignore", "warn", "error"]
-    identifier: Literal["ignore", "warn", "error"]
-    rare_class: Literal["ignore", "warn", "error"]
+    leak: Action
+    duplicates: Action
+    constant: Action
+    identifier: Action
+    rare_class: Action
 
 
 Split = Annotated[StratifiedSplit | RandomSplit | TimeSplit | GroupSplit, Field(discriminator="kind")]
 
 
 class DataSplit(Section):
-    """How rows are divided."""
+    """How rows are split, and where the sets are written."""
 
     split: Split
     test_size: Annotated[float, Field(gt=0, lt=1)]

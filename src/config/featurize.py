@@ -8,22 +8,22 @@ from src.config.section import ColumnName, RepoPath, Section
 
 
 class DatePart(Section):
-    """A number out of a date."""
+    """Part of a date as a number."""
 
     column: ColumnName
     part: Literal["year", "quarter", "month", "day", "dayofweek", "dayofyear", "hour", "minute"]
 
 
 class Bins(Section):
-    """The number of the bin that a value falls in, by fixed edges."""
+    """Number of the bin that a value falls into."""
 
     column: ColumnName
     edges: Annotated[list[float], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _edges_rise(self) -> "Bins":
+    def _check_edges(self) -> "Bins":
         if any(low >= high for low, high in zip(self.edges, self.edges[1:], strict=False)):
-            raise ValueError(f"edges = {self.edges} must rise")
+            raise ValueError(f"edges = {self.edges} must increase")
         return self
 
 
@@ -31,15 +31,15 @@ Pair = Annotated[list[ColumnName], Field(min_length=2, max_length=2)]
 
 
 class Feature(Section):
-    """One new column, a number computed row by row; exactly one of these.
+    """A new numeric column; exactly one of these.
 
     Attributes:
         ratio: First column divided by the second.
-        difference: First column minus the second: numbers, or dates, in days.
+        difference: First column minus the second; of dates, in days.
         product: Product of two or more columns.
         log: Natural logarithm.
         date_part: Part of a date.
-        text_length: Number of letters.
+        text_length: Number of characters.
         bins: Number of the bin, from 0.
     """
 
@@ -52,18 +52,18 @@ class Feature(Section):
     bins: Bins | None = None
 
     @model_validator(mode="after")
-    def _is_one_thing(self) -> "Feature":
+    def _check_calculation(self) -> "Feature":
         if len(self.model_dump(exclude_none=True)) != 1:
             raise ValueError(f"must be exactly one of {', '.join(type(self).model_fields)}")
         return self
 
     @property
     def columns(self) -> list[str]:
-        """Columns that it is computed from."""
-        (declaration,) = (value for _, value in self if value is not None)
-        if isinstance(declaration, DatePart | Bins):
-            return [declaration.column]
-        return [declaration] if isinstance(declaration, str) else list(declaration)
+        """Columns that the feature is computed from."""
+        (value,) = (value for _, value in self if value is not None)
+        if isinstance(value, DatePart | Bins):
+            return [value.column]
+        return [value] if isinstance(value, str) else list(value)
 
 
 class Featurize(Section):

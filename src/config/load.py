@@ -1,9 +1,9 @@
-"""Read `params.yaml` once and refuse it with every fault at once."""
+"""Read `params.yaml` and report all its problems at once."""
 
 import difflib
 import re
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -14,7 +14,7 @@ from src.config.section import Section
 from src.config.yaml_file import read_yaml
 from src.errors import ConfigError
 
-# Settings that an earlier version of this project called otherwise.
+# Settings that had another name in an earlier version of this project.
 RENAMED = {"data_split.traps": "data_split.checks", "data_split.traps_path": "data_split.checks_path"}
 
 
@@ -25,90 +25,93 @@ def load_config(path: Path) -> Config:
         path: The YAML file, usually `params.yaml`.
 
     Returns:
-        The checked settings, one frozen section per stage.
+        The settings, one frozen section per stage.
 
     Raises:
-        ConfigError: With every fault: file, key, value got, what is allowed.
+        ConfigError: The file cannot be read, or settings are wrong; the message lists all of them.
     """
     content = read_yaml(path)
     try:
         config = Config.model_validate(content)
-        faults = find_conflicts(config)
+        problems = find_conflicts(config)
     except ValidationError as error:
-        faults = [line for detail in error.errors() for line in _describe(detail, content)]
-    if not faults:
+        problems = [_describe(detail) for detail in error.errors()]
+    if not problems:
         return config
-    if len(faults) == 1:
-        raise ConfigError(f"{path}: {faults[0]}.")
-    raise ConfigError(f"{path} has {len(faults)} faults:\n" + "\n".join(f"  {fault}" for fault in faults))
+    if len(problems) == 1:
+        raise ConfigError(f"{path}: {problems[0]}.")
+    raise ConfigError(f"{path} has {len(problems)} problems:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
-def _describe(detail: ErrorDetails, content: dict[str, Any]) -> list[str]:
-    """Turn one of pydantic's errors into lines `key = value: what is allowed`."""
-    keys = _keys_in_file(detail["loc"], content)
-    key = ".".join(map(str, keys))
-    kind, got = detail["type"], f"{_without_credentials(repr(detail['input'])):.80}"
+def _describe(detail: ErrorDetails) -> str:
+    """Describe one of pydantic's errors: the setting as the user wrote it, and what is allowed."""
+    key, options = _locate(detail["loc"])
+    kind, value = detail["type"], detail["input"]
+    if kind == "missing":
+        return f"{key} is missing"
+    if kind == "extra_forbidden":
+        if key in RENAMED:
+            return f"{key} is now called {RENAMED[key]}; rename it"
+        allowed = sorted({name for section in _locate(detail["loc"][:-1])[1] for name in section.model_fields})
+        close = difflib.get_close_matches(str(detail["loc"][-1]), allowed, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        return f"{key} = {_show(value)} is unknown; {hint}allowed here: {', '.join(allowed)}"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        *choices, last = [repr(name) for section in options for name in _kinds(section)]
+        chosen = value.get("kind")
+        problem = "is missing" if chosen is None else f"= {_show(chosen)} is unknown"
+        return f"{key}.kind {problem}; choose {', '.join(choices)} or {last}"
+    if kind == "literal_error":
+        return f"{key} = {_show(value)} is unknown; choose {detail['ctx']['expected']}"
     if kind == "value_error":
         message = str(detail["ctx"]["error"])
-        if "\n" in message or isinstance(detail["input"], dict):
-            prefix = f"{key}." if key else ""
-            return [prefix + line for line in message.splitlines()]
-        return [f"{key} = {got}: {message}"]
-    if kind == "extra_forbidden":
-        if new := RENAMED.get(key):
-            return [f"{key} is called {new} now; rename it"]
-        allowed = sorted({name for model in _sections_at(keys[:-1], content) for name in model.model_fields})
-        close = difflib.get_close_matches(str(keys[-1]), allowed, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        return [f"{key} = {got}: unknown; {hint}allowed here: {', '.join(allowed)}"]
-    if kind == "missing":
-        return [f"{key} is missing"]
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
-        *kinds, last = [repr(name) for model in _sections_at(keys, content) for name in _kinds(model)]
-        chosen = detail["input"].get("kind")
-        what = "is missing" if chosen is None else f"= {_without_credentials(repr(chosen)):.80}"
-        return [f"{key}.kind {what}: must be {', '.join(kinds)} or {last}"]
-    message = detail["msg"].removeprefix("Input ").replace("should be", "must be")
-    return [f"{key} = {got}: {message[0].lower()}{message[1:]}"]
+    else:
+        message = re.sub(r"^\w+ | (or instance|or object|for <class) .*| after validation", "", detail["msg"])
+        message = message.replace("should", "must", 1)
+    # A problem of the key itself or of a whole section: there is no value to show.
+    subject = key if detail["loc"][-1] == "[key]" or isinstance(value, dict) else f"{key} = {_show(value)}"
+    return f"{subject} {message}" if message.startswith("is ") else f"{subject}: {message}"
 
 
-def _without_credentials(text: str) -> str:
-    text = re.sub(r"(?<=://)[^/\s]*@", "***@", text)
-    return re.sub(r"(?<=[?&;])([^=&;\s'\"]+=)[^&;\s'\"]*", r"\1***", text)
+def _show(value: Any) -> str:
+    """Show the start of a value, without the credentials that a URL in it may contain."""
+    text = re.sub(r"(?<=://)[^/\s]*@", "***@", repr(value))
+    return re.sub(r"(?<=[?&;])([^=&;\s'\"]+=)[^&;\s'\"]*", r"\1***", text)[:80]
 
 
-def _keys_in_file(loc: tuple[int | str, ...], content: dict[str, Any]) -> tuple[int | str, ...]:
-    """Drop what pydantic adds to a location: the chosen kind of a union."""
-    keys: list[int | str] = []
-    here: Any = content
-    for position, key in enumerate(loc):
-        present = (isinstance(here, dict) and key in here) or (isinstance(here, list) and isinstance(key, int))
-        if not present and position < len(loc) - 1:
-            continue
-        keys.append(key)
-        here = here[key] if present else None
-    return tuple(keys)
+def _locate(loc: tuple[int | str, ...]) -> tuple[str, list[Any]]:
+    """Find the setting that an error is about.
+
+    Args:
+        loc: Keys of the file and what pydantic adds to them: the kind of a union, `[key]`, the index in a list.
+
+    Returns:
+        Its dotted key, and the sections or mappings that the schema allows as its value.
+    """
+    keys: list[str] = []
+    options: list[Any] = [Config]
+    for part in loc:
+        if len(options) > 1:
+            options = [option for option in options if part in _kinds(option)]
+        elif options and part != "[key]":
+            keys.append(str(part))
+            options = _options_inside(options[0], part)
+    return ".".join(keys), options
 
 
-def _sections_at(keys: tuple[int | str, ...], content: dict[str, Any]) -> list[type[Section]]:
-    """Find what the section at `keys` may be; of a union, the kind that was chosen, or all if none was."""
-    models: list[type[Section]] = [Config]
-    here: Any = content
-    for key in keys:
-        here = here[key]
-        fields = [model.model_fields[str(key)] for model in models if str(key) in model.model_fields]
-        models = [model for field in fields for model in _sections_of(field.annotation)] or models
-        chosen = [model for model in models if here["kind"] in _kinds(model)] if "kind" in here else []
-        models = chosen or models
-    return models
+def _options_inside(annotation: Any, key: int | str) -> list[Any]:
+    if get_origin(annotation) is dict:
+        return _containers(get_args(annotation)[1])
+    field = annotation.model_fields.get(key)
+    return _containers(field.annotation) if field else []
 
 
-def _kinds(model: type[Section]) -> tuple[Any, ...]:
-    kind = model.model_fields.get("kind")
-    return get_args(kind.annotation) if kind else ()
-
-
-def _sections_of(annotation: Any) -> list[type[Section]]:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
+def _containers(annotation: Any) -> list[Any]:
+    """List the sections and mappings in a type such as a union."""
+    if get_origin(annotation) is dict or (isinstance(annotation, type) and issubclass(annotation, Section)):
         return [annotation]
-    return [model for part in getattr(annotation, "__args__", ()) for model in _sections_of(part)]
+    return [inner for member in get_args(annotation) for inner in _containers(member)]
+
+
+def _kinds(section: type[Section]) -> tuple[Any, ...]:
+    return get_args(section.model_fields["kind"].annotation)

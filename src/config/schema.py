@@ -1,4 +1,4 @@
-"""The settings of `params.yaml`: one frozen section per stage, unknown keys refused."""
+"""The whole of `params.yaml`, and the sections that have no module of their own."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,7 +12,7 @@ from src.config.train import Task, Train
 
 
 class Base(Section):
-    """What several stages share."""
+    """Settings that several stages share."""
 
     task: Task
     target_column: ColumnName
@@ -21,10 +21,10 @@ class Base(Section):
 
 
 class Evaluate(Section):
-    """How sure the scores are told, and where the report goes.
+    """How the model is evaluated, and where the report is written.
 
     Attributes:
-        n_bootstrap: Resamples behind an interval.
+        n_bootstrap: Bootstrap resamples of the test set behind each confidence interval.
     """
 
     n_bootstrap: Annotated[int, Field(ge=100)]
@@ -34,14 +34,14 @@ class Evaluate(Section):
 
 
 class Tracking(Section):
-    """Whether and under which name MLflow records the pipeline."""
+    """Whether MLflow records the pipeline, and in which experiment."""
 
     enabled: bool
     experiment_name: Annotated[str, Field(min_length=1, max_length=500)]
 
 
 class Config(Section):
-    """The whole of `params.yaml`."""
+    """All settings, one section per stage."""
 
     base: Base
     data_load: DataLoad
@@ -53,16 +53,16 @@ class Config(Section):
 
     @property
     def features(self) -> dict[str, dict[str, Any]]:
-        """Declared features as plain values, as a fitted model carries them."""
+        """Declared features as plain values, which a fitted model can carry."""
         return {name: feature.model_dump(exclude_none=True) for name, feature in self.featurize.features.items()}
 
     @property
     def declared_columns(self) -> dict[str, dict[str, Any]]:
-        """Declared columns as plain values: what was said of them, and no defaults."""
+        """Declared columns as plain values, without defaults."""
         return {name: column.model_dump(exclude_unset=True) for name, column in self.data_load.columns.items()}
 
     @property
     def no_features(self) -> list[str]:
-        """Raw columns that are no features whatever their kind: the one that groups rows."""
+        """Raw columns that are never features, whatever their kind: the group column of a group split."""
         split = self.data_split.split
         return [split.column] if split.kind == "group" else []

@@ -1,4 +1,4 @@
-"""What every section of `params.yaml` is made of."""
+"""Building blocks of every section of `params.yaml`."""
 
 import re
 from pathlib import Path
@@ -8,36 +8,36 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class Section(BaseModel):
-    """Base of every section: values are not coerced and cannot be changed, unknown keys are refused."""
+    """Base class of all sections: frozen, no type coercion, no unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-def _inside_repository(path: Path) -> Path:
+def _check_inside_repository(path: Path) -> Path:
     if path.is_absolute() or ".." in path.parts or path == Path():
         raise ValueError("must be a relative path inside the repository")
     return path
 
 
-# `sig` of Azure, `X-Amz-Signature` and `X-Goog-Signature`, `access_token`, `api-key` and the like.
-_SIGNED = (
+# `sig` of Azure, `X-Amz-Signature` and `X-Goog-Signature`, `access_token`, `api-key` and similar.
+_SIGNATURE = (
     r"[?&;](?:[\w.%-]*[-_.])?"
     r"(?:sig|signature|credential|(?:access|api|auth|aws|secret)*(?:key|keyid|token|secret)|password|passwd|pwd|auth)="
 )
 
 
-def _no_credentials(url: str) -> str:
-    # params.yaml is committed, and logged to every run. `ssh://git@host` tells no secret.
+def _check_no_credentials(url: str) -> str:
+    # params.yaml is committed, and logged to every run. `ssh://git@host` contains no secret.
     if re.search("^https?://[^/]*@|://[^/]*:[^/]*@", url):
-        raise ValueError("must hold no credentials; git's credential helper or an SSH key keeps them")
-    if re.search(_SIGNED, url, re.IGNORECASE):
+        raise ValueError("must not contain credentials; use git's credential helper or an SSH key")
+    if re.search(_SIGNATURE, url, re.IGNORECASE):
         raise ValueError(
-            "must hold no credentials, and seems to be signed; use the provider's own: an s3://, gs:// or azure:// "
-            "address, and the credentials in its environment or in `dvc remote modify --local`"
+            "must not contain credentials, and this URL looks signed; use an s3://, gs:// or azure:// URL and set the "
+            "credentials in the environment or with `dvc remote modify --local`"
         )
     return url
 
 
-RepoPath = Annotated[Path, Field(strict=False), AfterValidator(_inside_repository)]
+RepoPath = Annotated[Path, Field(strict=False), AfterValidator(_check_inside_repository)]
 ColumnName = Annotated[str, Field(min_length=1)]
-PublicUrl = Annotated[str, Field(min_length=1), AfterValidator(_no_credentials)]
+PublicUrl = Annotated[str, Field(min_length=1), AfterValidator(_check_no_credentials)]

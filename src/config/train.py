@@ -1,16 +1,16 @@
-"""Settings of the search: which estimators, over what, judged how."""
+"""Settings of `train`: which estimators and parameters are searched, and how they are scored."""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from src.config.section import RepoPath, Section
 
 Task = Literal["classification", "regression"]
 
-# Parameters that a grid may search, by estimator and task. Written out because the whole
-# configuration is checked before any stage runs, and importing scikit-learn for it
-# would cost a second per stage; a test compares them with scikit-learn.
+# Parameters that a grid may search, by task and estimator. They are listed here because every
+# stage checks all settings, and importing scikit-learn would cost a second per stage; a test
+# compares them with scikit-learn.
 _FOREST = ("bootstrap", "ccp_alpha", "criterion", "max_depth", "max_features", "max_leaf_nodes", "max_samples",
            "min_samples_leaf", "min_samples_split", "n_estimators")  # fmt: skip
 _BOOSTING = ("early_stopping", "l2_regularization", "learning_rate", "max_bins", "max_depth", "max_features",
@@ -50,27 +50,26 @@ SCORINGS: dict[str, tuple[str, ...]] = {
     "classification": ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "neg_log_loss", "roc_auc_ovr"),
     "regression": ("neg_mean_absolute_error", "neg_median_absolute_error", "neg_root_mean_squared_error", "r2"),
 }
-# Columns of the table of candidates, which `train` writes and the report reads, that are
-# no parameters.
+# Columns of `train.cv_results_path` that are not parameters of a candidate.
 RESULT_COLUMNS = ("estimator", "n_rows", "mean", "std", "rank")
 
 
 class NoSearch(Section):
-    """Fit once, with the first value of each parameter, and without cross-validation."""
+    """Fit once, with the first value of each parameter, without cross-validation."""
 
     kind: Literal["none"]
 
 
 class GridSearch(Section):
-    """Try every combination."""
+    """Evaluate every combination."""
 
     kind: Literal["grid"]
 
 
 class HalvingSearch(Section):
-    """Try every combination on few rows, and the best 1 in `factor` on `factor` times as many, and so on.
+    """Evaluate every combination on few rows, then the best 1 in `factor` on `factor` times as many, and so on.
 
-    The last round has all rows; where the first would have fewer than 100 there are fewer rounds.
+    The last round uses all rows. There are fewer rounds if the first would have fewer than 100 rows.
     """
 
     kind: Literal["halving"]
@@ -78,11 +77,12 @@ class HalvingSearch(Section):
 
 
 class RandomSearch(Section):
-    """Try combinations drawn at random, until there are enough or the time is over.
+    """Evaluate random combinations.
 
     Attributes:
-        n_candidates: How many, at the most.
-        seconds: When no further candidate is begun; how far that leads depends on the machine, so two runs may differ.
+        n_candidates: Maximum number of combinations.
+        seconds: Time after which no further combination is started. How many that allows depends on the machine,
+            so two runs may differ.
     """
 
     kind: Literal["random"]
@@ -94,13 +94,13 @@ Search = Annotated[NoSearch | GridSearch | HalvingSearch | RandomSearch, Field(d
 
 
 class Preprocess(Section):
-    """How columns become numbers, learnt from the training rows only.
+    """How columns become numbers; fitted on the training rows only.
 
     Attributes:
-        impute: What stands for a missing number.
-        scale: How numbers are brought to one scale; trees need none and get none.
-        max_categories: Columns that a category becomes at most: its most frequent levels, and one for all others.
-            Histogram boosting takes 255 levels as they are instead.
+        impute: Replacement of a missing number.
+        scale: Scaling of numbers; trees need none and get none.
+        max_categories: Maximum number of columns per category: its most frequent levels and one for all others.
+            Histogram boosting takes up to 255 levels directly instead.
     """
 
     impute: Literal["mean", "median", "most_frequent"]
@@ -108,60 +108,50 @@ class Preprocess(Section):
     max_categories: Annotated[int, Field(ge=2)]
 
 
-def _number_of_processes(n_jobs: int) -> int:
+def _check_estimator(name: str) -> str:
+    known = sorted(set().union(*ESTIMATOR_PARAMS.values()))
+    if name not in known and "." not in name:
+        raise ValueError(f"is unknown; choose one of {', '.join(known)}, or the dotted path of a class")
+    return name
+
+
+def _check_unique(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("must name each estimator once")
+    return names
+
+
+def _check_n_jobs(n_jobs: int) -> int:
     if n_jobs == 0:
-        raise ValueError("must be -1 for all cores or a number of processes")
+        raise ValueError("must be a number of processes, or -1 for all cores")
     return n_jobs
 
 
+EstimatorName = Annotated[str, AfterValidator(_check_estimator)]
+
+
 class Train(Section):
-    """Which estimators are searched, over which grid, judged how.
+    """Which estimators and parameters are searched, and how they are scored.
 
     Attributes:
-        estimator: A name, the dotted path of a class, or several of both: the best by cross-validation is kept.
-        param_grid: Values to search by estimator; one that is not here searches its default grid.
+        estimator: Names or dotted paths of classes; a single one may be written without a list. The best by
+            cross-validation is fitted.
+        param_grid: Values to search, by estimator; an estimator that is not listed has a default grid.
     """
 
-    estimator: Annotated[str, Field(min_length=1)] | Annotated[list[str], Field(min_length=1)]
+    estimator: Annotated[
+        list[EstimatorName],
+        Field(min_length=1),
+        AfterValidator(_check_unique),
+        BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    ]
     preprocess: Preprocess
     class_weight: Literal["none", "balanced"]
     cv: Annotated[int, Field(ge=2)]
     scoring: str
     search: Search
-    n_jobs: Annotated[int, Field(ge=-1), AfterValidator(_number_of_processes)]
-    param_grid: dict[str, dict[str, Annotated[list[Any], Field(min_length=1)]]]
+    n_jobs: Annotated[int, Field(ge=-1), AfterValidator(_check_n_jobs)]
+    param_grid: dict[EstimatorName, dict[str, Annotated[list[Any], Field(min_length=1)]]]
     model_path: RepoPath
     cv_metrics_path: RepoPath
     cv_results_path: RepoPath
-
-    @property
-    def estimators(self) -> list[str]:
-        """Names or dotted paths of all estimators."""
-        return [self.estimator] if isinstance(self.estimator, str) else list(self.estimator)
-
-    @field_validator("estimator")
-    @classmethod
-    def _is_known(cls, estimator: str | list[str]) -> str | list[str]:
-        names = [estimator] if isinstance(estimator, str) else estimator
-        known = sorted(set().union(*ESTIMATOR_PARAMS.values()))
-        if unknown := [name for name in names if name not in known and "." not in name]:
-            raise ValueError(
-                f"{', '.join(unknown)} names no estimator; choose of {', '.join(known)}, or give a class's dotted path"
-            )
-        if len(set(names)) < len(names):
-            raise ValueError("names an estimator twice")
-        return estimator
-
-    # Of the field, not of the section: pydantic drops the latter while another field is wrong.
-    @field_validator("param_grid")
-    @classmethod
-    def _is_of_known_estimators(cls, grids: dict[str, Any]) -> dict[str, Any]:
-        known = sorted(set().union(*ESTIMATOR_PARAMS.values()))
-        faults = [
-            f"{name} names no estimator; choose of {', '.join(known)}, or give the dotted path of a class"
-            for name in grids
-            if name not in known and "." not in name
-        ]
-        if faults:
-            raise ValueError("\n".join(faults))
-        return grids

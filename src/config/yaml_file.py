@@ -10,33 +10,34 @@ from yaml.constructor import ConstructorError
 
 from src.errors import ConfigError
 
-try:
-    # Seven times as fast; PyYAML comes without it where it was built without libyaml.
-    from yaml import CSafeLoader as SafeLoader
-except ImportError:
-    from yaml import SafeLoader  # type: ignore[assignment]  # of the same behaviour
+# DVC reads with ruamel.yaml; PyYAML's C loader is 3 to 5 times as fast, and MLflow imports it anyway.
+# PyYAML has no C loader where it was built without libyaml.
+SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Yaml12Loader(SafeLoader):
-    """Read YAML 1.2 as DVC does; PyYAML's 1.1 takes `no` for false and `1e-3` for text."""
+class _Yaml12Loader(SafeLoader):  # type: ignore[misc]
+    """YAML 1.2; PyYAML implements 1.1, where `no` is false and `1e-3` is text."""
 
     def construct_int(self, node: yaml.ScalarNode) -> int:
-        """Take `017` for seventeen and `0o17` for fifteen."""
+        """Read `017` as 17 and `0o17` as 15."""
         digits = str(node.value).replace("_", "").lower()
         return int(digits, 0) if re.search("0[box]", digits) else int(digits)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Refuse a key that is given twice."""
-        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for position, key in enumerate(keys):
-            if any((key.tag, key.value) == (other.tag, other.value) for other in keys[:position]):
-                raise ConstructorError(None, None, f"key {key.value!r} is given twice", key.start_mark)
-        return super().construct_mapping(node, deep)
+        """Refuse duplicate keys."""
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    raise ConstructorError(None, None, f"duplicate key {key.value!r}", key.start_mark)
+                seen.add((key.tag, key.value))
+        content: dict[Any, Any] = super().construct_mapping(node, deep)
+        return content
 
 
-# The core schema, https://yaml.org/spec/1.2.2/#103-core-schema, with underscores in
-# numbers and binary ones as DVC's parser takes them.
-_YAML_1_2 = {
+# The core schema, https://yaml.org/spec/1.2.2/#103-core-schema, plus binary numbers and
+# underscores in numbers, which ruamel.yaml accepts.
+_CORE_SCHEMA = {
     "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
     "int": (r"[-+]?(0b[01_]+|0o[0-7_]+|0x[0-9a-fA-F_]+|[0-9_]+)", "-+0123456789"),
     "float": (
@@ -46,10 +47,10 @@ _YAML_1_2 = {
     ),
 }
 _Yaml12Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in _YAML_1_2]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in _CORE_SCHEMA]
     for first, resolvers in SafeLoader.yaml_implicit_resolvers.items()
 }
-for _kind, (_pattern, _first) in _YAML_1_2.items():
+for _kind, (_pattern, _first) in _CORE_SCHEMA.items():
     _Yaml12Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^({_pattern})$"), list(_first))
 _Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _Yaml12Loader.construct_int)
 
@@ -78,9 +79,9 @@ def parse_yaml(text: str, path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         reason = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise ConfigError(f"{path}{where}: not YAML: {reason}.") from None
+        raise ConfigError(f"{path}{where}: not valid YAML: {reason}.") from None
     if content is None:
-        raise ConfigError(f"{path} is empty; `git checkout {shlex.quote(str(path))}` brings it back.")
+        raise ConfigError(f"{path} is empty; `git checkout {shlex.quote(str(path))}` restores it.")
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds a {type(content).__name__}, not sections with keys.")
+        raise ConfigError(f"{path} contains a {type(content).__name__} instead of sections with keys.")
     return content

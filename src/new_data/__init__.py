@@ -1,1 +1,1 @@
-"""Set `params.yaml` up for a user's own table."""
+"""Set up `params.yaml` for a user's own table."""

@@ -16,14 +16,14 @@ from src.config.data_load import UrlSource
 from src.config.load import load_config
 from src.errors import ConfigError, DataError
 from src.new_data.guess import Guess, guess_table
-from src.new_data.rewrite import Line, flow, rewrite_settings
+from src.new_data.rewrite import rewrite_settings
 from src.utils.command import command
 from src.versions.commands import show_and_run
 
 PARAMS = Path("params.yaml")
-# Beyond that only what is no number is declared, and the rest inferred.
+# Wider tables declare only columns that are not numbers; the rest is inferred.
 MAX_DECLARED = 50
-# For a task that the settings were not made for.
+# Settings to start with when the task changes.
 STARTERS: dict[str, dict[str, Any]] = {
     "classification": {"estimator": "logreg", "scoring": "f1_macro", "split": {"kind": "stratified"}},
     "regression": {"estimator": "ridge", "scoring": "r2", "split": {"kind": "random"}},
@@ -31,146 +31,147 @@ STARTERS: dict[str, dict[str, Any]] = {
 
 
 def propose(text: str, guess: Guess, path: Path, url: str | None, old_task: str) -> str:
-    """Write what was guessed into the text of `params.yaml`.
+    """Write a guess into the text of `params.yaml`.
 
     Args:
-        text: The settings as they are; comments stay.
-        guess: What the table seems to be.
-        path: Where in `data/external` the table is or will be.
-        url: Where it came from, None for a file.
-        old_task: Task that the settings are made for.
+        text: Current content of `params.yaml`.
+        guess: What the table seems to contain.
+        path: Path of the table in `data/external`.
+        url: URL of the table; None for a file.
+        old_task: Task of the current settings.
     """
-    task = guess.task[0]
-    source: list[Line] = [("kind", "url" if url else "file", "")]
-    source += [("url", url, "")] if url else []
-    source += [(name, value, why) for name, (value, why) in guess.source.items()]
-    declared = guess.columns
+    task, declared = guess.task[0], guess.columns
     if len(declared) > MAX_DECLARED:
         declared = {name: column for name, column in declared.items() if column[0]["kind"] != "number"}
-    changes: dict[str, Any] = {
+    source = {"kind": ("url", ""), "url": (url, "")} if url else {"kind": ("file", "")}
+    values: dict[str, Any] = {
         "base.task": task,
         "base.target_column": guess.target[0],
-        "data_load.source": source,
         "data_load.external_path": path.as_posix(),
-        "data_load.columns": [(name, column, why) for name, (column, why) in declared.items()],
-        "data_load.missing_target": "drop" if guess.n_without_target else "error",
+        "data_load.missing_target": "drop" if guess.n_missing_targets else "error",
         "featurize.features": {},
         "data_split.split": STARTERS[task]["split"],
     }
     if task != old_task:
-        changes |= {f"train.{key}": STARTERS[task][key] for key in ("estimator", "scoring")}
-        changes["train.class_weight"] = "none"
-    return rewrite_settings(text, changes)
+        values |= {f"train.{key}": STARTERS[task][key] for key in ("estimator", "scoring")}
+        values["train.class_weight"] = "none"
+    return rewrite_settings(text, values, {"data_load.source": source | guess.source, "data_load.columns": declared})
 
 
 def describe(guess: Guess, path: Path) -> str:
-    """Tell what was guessed and why."""
+    """Describe a guess and its reasons."""
+    dropped = (
+        f"; {guess.n_missing_targets} of {guess.n_rows} rows have none and are dropped"
+        if guess.n_missing_targets
+        else ""
+    )
     lines = [
         f"{path}: {guess.n_rows} rows × {len(guess.columns) + 1} columns",
-        f"  target  {guess.target[0]}: {guess.target[1]}"
-        + (f"; {guess.n_without_target} rows lack it and are dropped" if guess.n_without_target else ""),
+        f"  target  {guess.target[0]}: {guess.target[1]}{dropped}",
         f"  task    {guess.task[0]}: {guess.task[1]}",
-        *(f"  {name}  {flow(value)}: {why}" for name, (value, why) in guess.source.items()),
+        *(f"  {name}  {value!r}: {why}" for name, (value, why) in guess.source.items()),
         "  columns",
     ]
     shown = list(guess.columns.items())[:MAX_DECLARED]
     width = min(30, max(len(name) for name, _ in shown))
-    for name, (column, why) in shown:
-        lines.append(f"    {name:<{width}}  {column['kind']:<16}  {why}")
+    lines += [f"    {name:<{width}}  {column['kind']:<16}  {why}" for name, (column, why) in shown]
     if len(shown) < len(guess.columns):
         lines.append(f"    and {len(guess.columns) - len(shown)} more")
-    return "\n".join([*lines, *(f"  note: {remark}" for remark in guess.remarks)])
+    return "\n".join([*lines, *(f"  note: {note}" for note in guess.notes)])
 
 
 @command
 def main() -> None:
-    """Guess what a table is, show it, and on a yes write it into `params.yaml`."""
+    """Guess what a table contains, show the guess, and write it into `params.yaml` if the user agrees."""
     parser = argparse.ArgumentParser(prog="python -m src.new_data", description=__doc__)
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--file", type=Path, help="CSV, TSV, either compressed, Parquet, or a folder of Parquet parts")
-    where.add_argument("--url", help="address of such a file")
-    parser.add_argument("--target", help="column to predict, by default guessed")
+    where.add_argument("--file", type=Path, help="CSV or TSV, also compressed, Parquet, or a folder of Parquet parts")
+    where.add_argument("--url", help="URL of such a file")
+    parser.add_argument("--target", help="column to predict; guessed by default")
     parser.add_argument("--yes", action="store_true", help="write without asking")
     options = parser.parse_args()
-    if options.file:
-        # Not every shell does so behind `FILE=`.
-        options.file = options.file.expanduser()
-    old = load_config(PARAMS)
-    name = Path(urlsplit(options.url).path).name if options.url else _place(options.file).name
-    path = EXTERNAL_DIR / name
-    # First of all: other messages tell the address.
-    if options.url:
-        _check_address(options.url)
-    if not name:
-        raise DataError(f"{options.url} does not end in the name of a file.")
-    if options.url and not path.exists():
-        _agree(f"download {options.url} to {path}?", options.yes)
-        show_and_run(Path(), "dvc", "import-url", options.url, str(path))
-    original = path if options.url else options.file
+    old_task = load_config(PARAMS).base.task
+    # Not every shell expands `~` in `FILE=~/table.csv`.
+    original = options.file.expanduser() if options.file else _download(options.url, options.yes)
+    path = EXTERNAL_DIR / _locate(original).name
     guess = guess_table(original, options.target)
     text = PARAMS.read_text(encoding="utf-8")
     try:
-        proposal = propose(text, guess, path, options.url, old.base.task)
+        proposal = propose(text, guess, path, options.url, old_task)
     except KeyError as error:
-        raise ConfigError(f"{PARAMS} has no {error}; `git checkout {PARAMS}` brings it back.") from None
-    _say(describe(guess, original))
-    _say(f"\nThese lines of {PARAMS} would be new:\n")
-    _say("\n".join(f"  {line}" for line in proposal.splitlines() if line not in set(text.splitlines())) + "\n")
-    is_copied = _place(original) != _place(path)
-    replaced = f", which replaces {path}" if is_copied and path.exists() else ""
-    steps = [f"copy {original} to {path}{replaced}"] if is_copied else []
-    _agree(f"{', '.join([*steps, f'let DVC track {path}', f'write {PARAMS}'])}?", options.yes)
-    if is_copied:
+        raise ConfigError(f"{PARAMS} has no {error}; `git checkout {PARAMS}` restores it.") from None
+    old_lines = set(text.splitlines())
+    new_lines = [f"  {line}" for line in proposal.splitlines() if line not in old_lines]
+    _say("\n".join([describe(guess, original), f"\nNew lines of {PARAMS}:\n", *new_lines, ""]))
+    copies = _locate(original) != _locate(path)
+    replaces = f", which replaces {path}" if copies and path.exists() else ""
+    steps = [f"copy {original} to {path}{replaces}"] if copies else []
+    _confirm(f"{', '.join([*steps, f'track {path} with DVC', f'write {PARAMS}'])}?", options.yes)
+    if copies:
         _copy(original, path)
-    # What was imported from a URL is tracked already.
     if not options.url:
         show_and_run(Path(), "dvc", "add", str(path))
     with atomic_path(PARAMS) as partial:
         partial.write_text(proposal, encoding="utf-8")
         load_config(partial)
-    # `git commit -a` alone leaves out what git does not know yet.
+    # `git commit -a` leaves out files that git does not track yet.
     add = shlex.join(["git", "add", f"{path}.dvc"])
-    _say(f"Wrote {PARAMS}: check it, then `make pipeline`, then `{add}` and `git commit -a`.")
+    _say(f"Wrote {PARAMS}: check it, then run `make pipeline`, `{add}` and `git commit -a`.")
 
 
-def _place(path: Path) -> Path:
-    """Tell where a file lies; if it is a link, not where that leads: in DVC's cache names are hashes."""
+def _locate(path: Path) -> Path:
+    """Return the absolute path of a file; of a link itself, because its target may be a hash in DVC's cache."""
     absolute = path.absolute()
     return absolute.parent.resolve() / absolute.name
 
 
-def _check_address(url: str) -> None:
+def _download(url: str, yes: bool) -> Path:
+    """Import a URL with DVC unless that was done before.
+
+    Raises:
+        DataError: The URL contains credentials or no file name, or the user does not agree.
+    """
     try:
         UrlSource(kind="url", url=url)
     except ValidationError as error:
-        raise DataError(f"URL {error.errors()[0]['ctx']['error']}.") from None
+        raise DataError(f"the URL {error.errors()[0]['ctx']['error']}.") from None
+    name = Path(urlsplit(url).path).name
+    if not name:
+        raise DataError(f"{url} does not end in the name of a file.")
+    path = EXTERNAL_DIR / name
+    if not path.exists():
+        _confirm(f"download {url} to {path}?", yes)
+        show_and_run(Path(), "dvc", "import-url", url, str(path))
+    return path
 
 
 def _copy(original: Path, path: Path) -> None:
-    if original.is_dir():
-        if path.exists():
-            raise DataError(f"{path} is there already; move it away first.")
+    if not original.is_dir():
+        with atomic_path(path) as partial:
+            shutil.copyfile(original, partial)
+    elif path.exists():
+        raise DataError(f"{path} already exists; move it away first.")
+    else:
         shutil.copytree(original, path)
-        return
-    with atomic_path(path) as partial:
-        shutil.copyfile(original, partial)
 
 
-def _agree(question: str, yes: bool) -> None:
-    """Ask, unless that was answered beforehand.
+def _confirm(question: str, yes: bool) -> None:
+    """Ask the user, unless `yes` answers already.
 
     Raises:
-        DataError: The answer is no, or nobody is there to give one.
+        DataError: The answer is no, or there is no terminal to ask on.
     """
     if yes:
         _say(f"{question} yes")
     elif not sys.stdin.isatty():
-        raise DataError(f"nothing is written without a yes: {question} `make new-data … YES=1` says it.")
+        raise DataError(
+            f"nothing was written: {question} Run this in a terminal, or agree with `make new-data … YES=1`."
+        )
     else:
         sys.stdout.write(f"{question} [y/N] ")
         sys.stdout.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise DataError("nothing is written.")
+            raise DataError("nothing was written.")
 
 
 def _say(text: str) -> None:

@@ -1,105 +1,116 @@
-"""Settings changed in the text of `params.yaml`, so that comments and order stay."""
+"""Change settings in the text of `params.yaml`; comments, order and layout stay."""
 
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+import io
+from collections.abc import Mapping
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import CommentMark
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+from ruamel.yaml.tokens import CommentToken
+from ruamel.yaml.util import load_yaml_guess_indent
 
-# One line of a block: key, value and the comment behind it.
-Line = tuple[str, Any, str]
-PLAIN = re.compile(r"[A-Za-z_][\w./-]*( [\w./-]+)*")
-RESERVED = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf"}
+# Comments of new lines start at the same column, unless that would be farther to the right.
+MAX_COMMENT_COLUMN = 60
+
+# Key of a new line: its value and the comment behind it.
+Block = Mapping[str, tuple[Any, str]]
 
 
-def rewrite_settings(text: str, changes: Mapping[str, Any]) -> str:
-    """Replace values by dotted key.
+def rewrite_settings(text: str, values: Mapping[str, Any], blocks: Mapping[str, Block] | None = None) -> str:
+    """Replace settings.
 
     Args:
-        text: YAML of two or more levels, in block style on the way to the keys.
-        changes: New values; a list of `Line` becomes a block of its own.
+        text: Content of `params.yaml`.
+        values: New value by dotted key, written on one line.
+        blocks: New lines by dotted key.
 
     Raises:
         KeyError: The text has no such key.
     """
-    for dotted, value in changes.items():
-        text = _replace(text, dotted.split("."), value)
-    return text
+    yaml = YAML()
+    # Never break a line.
+    yaml.width = 2**20
+    yaml.preserve_quotes = True
+    settings, indent, offset = load_yaml_guess_indent(text, yaml=yaml)
+    yaml.indent(mapping=2, sequence=indent or 2, offset=offset or 0)
+    for dotted, value in values.items():
+        _replace(settings, dotted, _on_one_line(value))
+    for dotted, block in (blocks or {}).items():
+        _replace(settings, dotted, _on_lines(block, indent=2 * len(dotted.split("."))) if block else _on_one_line({}))
+    return _dump(yaml, settings)
 
 
-def flow(value: Any) -> str:
-    """Write a value on one line, quoted only where YAML would take it for something else.
+def _dump(yaml: YAML, content: Any) -> str:
+    stream = io.StringIO()
+    yaml.dump(content, stream)
+    return stream.getvalue()
 
-    >>> flow({"kind": "ordinal", "order": ["low", "no", 3]})
-    '{kind: ordinal, order: [low, "no", 3]}'
-    """
+
+def _on_one_line(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{flow(key)}: {flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return "[" + ", ".join(map(flow, value)) + "]"
-    if isinstance(value, str) and PLAIN.fullmatch(value) and value.lower() not in RESERVED:
-        return value
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _replace(text: str, keys: Sequence[str], value: Any) -> str:
-    key_node, value_node, indent = _find(text, keys)
-    if isinstance(value_node, yaml.ScalarNode) and not isinstance(value, list):
-        before, behind = text[: value_node.start_mark.index] + flow(value), text[value_node.end_mark.index :]
-        comment = behind.partition("\n")[0]
-        if comment.lstrip().startswith("#"):
-            column = value_node.end_mark.column + comment.index("#")
-            return _with_comment(before, comment.strip(), column) + behind[len(comment) :]
-        return before + behind
-    lines = text.splitlines(keepends=True)
-    first, last = key_node.start_mark.line, max(_last_lines(value_node))
-    tail = lines[first][key_node.end_mark.column + 1 :]
-    # A block has nothing but a comment behind its key; else it comes behind the value.
-    if value_node.start_mark.line == first:
-        tail = lines[last][value_node.end_mark.column :]
-    comment = tail.strip()
-    column = lines[first].find(comment) if comment else 0
-    head = f"{lines[first][: key_node.end_mark.column]}:"
-    if isinstance(value, list) and value:
-        new = [f"{_with_comment(head, comment, column)}\n", *_block(value, indent + 2)]
+        value = CommentedMap((_on_one_line(key), _on_one_line(item)) for key, item in value.items())
+    elif isinstance(value, list):
+        value = CommentedSeq(map(_on_one_line, value))
     else:
-        new = [_with_comment(f"{head} {flow({} if value == [] else value)}", comment, column) + "\n"]
-    return "".join([*lines[:first], *new, *lines[last + 1 :]])
+        # ruamel.yaml writes `? a` inside brackets without quotes and reads it as a mapping.
+        return DoubleQuotedScalarString(value) if str(value).startswith("?") else value
+    value.fa.set_flow_style()
+    return value
 
 
-def _with_comment(text: str, comment: str, column: int) -> str:
-    """Put a comment back where it was, or two blanks behind what is longer now."""
-    if not comment:
-        return text
-    width = len(text) - text.rfind("\n") - 1
-    return f"{text}{' ' * max(2, column - width)}{comment}"
+def _on_lines(block: Block, indent: int) -> CommentedMap:
+    lines = CommentedMap((key, _on_one_line(value)) for key, (value, _) in block.items())
+    yaml = YAML()
+    yaml.width = 2**20
+    width = max(map(len, _dump(yaml, lines).splitlines()))
+    for key, (_, comment) in block.items():
+        if comment:
+            printable = "".join(letter if letter.isprintable() else " " for letter in comment)
+            lines.yaml_add_eol_comment(printable, key, column=min(indent + width + 2, MAX_COMMENT_COLUMN))
+    return lines
 
 
-def _find(text: str, keys: Sequence[str]) -> tuple[yaml.Node, yaml.Node, int]:
-    node = key_node = yaml.compose(text, Loader=yaml.SafeLoader) or yaml.MappingNode("", [])
-    for key in keys:
-        pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        found = [(name, value) for name, value in pairs if name.value == key]
-        if not found:
-            raise KeyError(".".join(keys))
-        key_node, node = found[0]
-    return key_node, node, key_node.start_mark.column
+def _replace(settings: Any, dotted: str, value: Any) -> None:
+    *parents, key = dotted.split(".")
+    for parent in parents:
+        settings = settings.get(parent) if isinstance(settings, CommentedMap) else None
+    if not isinstance(settings, CommentedMap) or key not in settings:
+        raise KeyError(dotted)
+    below = _take_comments_below(settings, key)
+    settings[key] = value
+    _put_comments_below(settings, key, below)
 
 
-def _last_lines(node: yaml.Node) -> Iterator[int]:
-    if isinstance(node, yaml.CollectionNode) and not node.flow_style:
-        for item in node.value:
-            for child in item if isinstance(item, tuple) else (item,):
-                yield from _last_lines(child)
+# ruamel.yaml keeps blank lines and comments with the line above them. Where that line is
+# replaced, they have to move to the line that is above them now.
+def _last_line(parent: Any, key: Any) -> tuple[Any, Any]:
+    """Return the collection and the key of the last line of a value."""
+    value = parent[key]
+    if isinstance(value, CommentedMap | CommentedSeq) and value and not value.fa.flow_style():
+        return _last_line(value, list(value)[-1] if isinstance(value, CommentedMap) else len(value) - 1)
+    return parent, key
+
+
+def _take_comments_below(parent: Any, key: Any) -> str:
+    node, last = _last_line(parent, key)
+    slot = 0 if isinstance(node, CommentedSeq) else 2
+    token = node.ca.items.get(last, [None] * 3)[slot]
+    if token is None:
+        return ""
+    beside, _, below = token.value.partition("\n")
+    if beside:
+        token.value = f"{beside}\n"
     else:
-        yield node.end_mark.line
+        del node.ca.items[last]
+    return str(below)
 
 
-def _block(lines: Sequence[Line], indent: int) -> Iterator[str]:
-    written = [(f"{' ' * indent}{flow(key)}: {flow(value)}", comment) for key, value, comment in lines]
-    width = min(60, max(len(text) for text, _ in written))
-    for text, comment in written:
-        # A line end or a strange letter would end the comment.
-        told = re.sub(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", " ", comment)
-        yield f"{text:<{width}}  # {told}\n" if told else f"{text}\n"
+def _put_comments_below(parent: Any, key: Any, below: str) -> None:
+    if not below:
+        return
+    node, last = _last_line(parent, key)
+    comments = node.ca.items.setdefault(last, [None] * 4)
+    beside, column = (comments[2].value, comments[2].start_mark.column) if comments[2] else ("", 0)
+    comments[2] = CommentToken(beside.rstrip("\n") + "\n" + below, CommentMark(column), None)

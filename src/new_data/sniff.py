@@ -1,11 +1,14 @@
-"""How a text of rows seems to be written: separator, decimal mark, encoding, codes with zeros in front."""
+"""Guess how a text file is written: encoding, separator, decimal mark, codes with leading zeros."""
 
 import codecs
 import csv
+import io
 import itertools
 import re
 from pathlib import Path
 from typing import Any
+
+from charset_normalizer import from_bytes
 
 from src.data_load.csv_options import UNREADABLE
 from src.data_load.read_file import TEXT_SUFFIXES, opener_of
@@ -13,69 +16,74 @@ from src.errors import DataError
 
 SAMPLE_LINES = 1000
 SEPARATORS = (",", ";", "\t", "|")
-# Of encodings that take any bytes at all, the most common one.
-FALLBACK_ENCODING = "cp1252"
+# Common encodings of spreadsheets, most common first: short texts fit several of them equally well.
+ENCODINGS = ("cp1252", "cp1250", "cp1251", "cp1253", "cp932", "gb18030", "big5", "cp949", "euc_jp", "koi8_r")
+BLOCK_BYTES = 2**20
 
 
-def sniff_text(path: Path) -> tuple[dict[str, Any], dict[str, str], set[str]]:
-    """Look at the beginning of a file, and at all its bytes for the encoding.
+def sniff_text(path: Path) -> tuple[dict[str, tuple[Any, str]], set[str]]:
+    """Guess how a text file is written, from all its bytes for the encoding and its first lines for the rest.
 
     Args:
-        path: A table of any format; of Parquet nothing is to be guessed.
+        path: A table in any format; there is nothing to guess of Parquet.
 
     Returns:
-        Settings that differ from the defaults of `data_load.source`, why each, and the
-        columns whose numbers have zeros in front.
+        Settings of `data_load.source` that are not the default, each with the reason, and the names of columns with
+        codes such as 007.
+
+    Raises:
+        DataError: The file cannot be read.
     """
-    compressed, kind = opener_of(path)
+    opener, kind = opener_of(path)
     if path.is_dir() or kind not in TEXT_SUFFIXES:
-        return {}, {}, set()
-    settings, why = {}, {}
-    encoding = _encoding(path)
-    if encoding != "utf-8":
-        settings["encoding"], why["encoding"] = encoding, "the bytes are not UTF-8"
+        return {}, set()
     try:
-        with compressed(path) as raw, codecs.getreader(encoding)(raw) as text:
+        encoding = _guess_encoding(path)
+        with io.TextIOWrapper(io.BufferedReader(opener(path)), encoding=encoding) as text:
             sample = list(itertools.islice(text, SAMPLE_LINES))
-    except (UnicodeError, *UNREADABLE) as error:
-        # The bytes were not all looked at where the first of them told the encoding.
-        raise DataError(f"{path} cannot be read: {error}.") from None
-    usual = "\t" if kind == ".tsv" else ","
-    header = sample[0] if sample else ""
-    separator = max(SEPARATORS, key=lambda mark: (header.count(mark), mark == usual))
-    if separator != usual and separator in header:
-        settings["separator"] = separator
-        why["separator"] = f"the first line holds {header.count(separator)} of {separator!r}"
-    rows = list(csv.reader(sample[1:], delimiter=separator))
-    fields = [field for row in rows for field in row]
-    with_comma = sum(bool(re.fullmatch(r"[-+]?\d+,\d+", field)) for field in fields)
-    with_point = sum(bool(re.fullmatch(r"[-+]?\d+\.\d+", field)) for field in fields)
-    if separator != "," and with_comma > with_point:
-        settings["decimal"], why["decimal"] = ",", f"{with_comma} fields are like 1,5 and {with_point} like 1.5"
-    names = next(csv.reader([header], delimiter=separator), [])
-    codes = {
-        name
-        for position, name in enumerate(names)
-        if any(position < len(row) and re.fullmatch(r"0\d+", row[position]) for row in rows)
-    }
-    return settings, why, codes
-
-
-def _encoding(path: Path) -> str:
-    opener, _ = opener_of(path)
-    try:
-        with opener(path) as file:
-            start = file.read(4)
-            if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                return "utf-16"
-            decoder = codecs.getincrementaldecoder("utf-8")()
-            decoder.decode(start)
-            while block := file.read(2**20):
-                decoder.decode(block)
-    except UnicodeDecodeError:
-        return FALLBACK_ENCODING
     except FileNotFoundError:
         raise DataError(f"{path} is missing.") from None
-    except UNREADABLE as error:
+    except (UnicodeError, *UNREADABLE) as error:
         raise DataError(f"{path} cannot be read: {error}.") from None
-    return "utf-8"
+    settings: dict[str, tuple[Any, str]] = {}
+    if encoding != "utf-8":
+        settings["encoding"] = (encoding, "not UTF-8; check that accented letters are right")
+    header, default = sample[0] if sample else "", "\t" if kind == ".tsv" else ","
+    separator = max(SEPARATORS, key=lambda mark: (header.count(mark), mark == default))
+    if separator != default and separator in header:
+        settings["separator"] = (separator, "the most frequent one in the first line")
+    rows = list(csv.reader(sample[1:], delimiter=separator))
+    fields = [field for row in rows for field in row]
+    n_commas = sum(bool(re.fullmatch(r"[-+]?\d+,\d+", field)) for field in fields)
+    n_points = sum(bool(re.fullmatch(r"[-+]?\d+\.\d+", field)) for field in fields)
+    if separator != "," and n_commas > n_points:
+        settings["decimal"] = (",", f"{n_commas} values like 1,5 and {n_points} like 1.5")
+    codes = {
+        name
+        for position, name in enumerate(next(csv.reader([header], delimiter=separator), []))
+        if any(position < len(row) and re.fullmatch(r"0\d+", row[position]) for row in rows)
+    }
+    return settings, codes
+
+
+def _guess_encoding(path: Path) -> str:
+    opener, _ = opener_of(path)
+    with io.BufferedReader(opener(path)) as file:
+        if file.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return "utf-16"
+        while lines := file.readlines(BLOCK_BYTES):
+            try:
+                b"".join(lines).decode()
+            except UnicodeDecodeError:
+                break
+        else:
+            return "utf-8"
+    # Short and purely accented texts fit too many encodings: plain lines and repetition help.
+    sample = b"".join(sorted(lines, key=bytes.isascii)[:SAMPLE_LINES]) * 5
+    fits = {
+        encoding: match.chaos
+        for match in from_bytes(sample, cp_isolation=list(ENCODINGS))
+        for encoding in match.could_be_from_charset
+        if encoding in ENCODINGS
+    }
+    return min(fits, key=lambda encoding: (fits[encoding], ENCODINGS.index(encoding)), default=ENCODINGS[0])

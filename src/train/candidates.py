@@ -42,7 +42,7 @@ def list_candidates(settings: Train, task: Task, random_state: int) -> list[Cand
         Every combination of every estimator's grid; of a random search a choice without
         repetition; without a search the first value of everything.
     """
-    grids = {name: grid_of(name, settings, task) for name in settings.estimators}
+    grids = {name: grid_of(name, settings, task) for name in settings.estimator}
     if settings.search.kind == "none":
         name, grid = next(iter(grids.items()))
         return [Candidate(name, {key: values[0] for key, values in grid.items()})]

@@ -10,7 +10,7 @@ from src.config.load import load_config
 from src.config.schema import Config
 from src.errors import ConfigError
 
-# Settings of the tests' own, so that a user's choice in params.yaml breaks none of them.
+# Not params.yaml, so that a user can change it without breaking tests.
 VALID: dict[str, Any] = {
     "base": {"task": "classification", "target_column": "target", "random_state": 42, "log_level": "INFO"},
     "data_load": {
@@ -60,7 +60,7 @@ Refusal = Callable[[Changes], str]
 
 @pytest.fixture
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
-    """Load valid settings with some changed, by dotted key; ABSENT takes a key away."""
+    """Load valid settings with some changed by dotted key; ABSENT removes a key."""
     monkeypatch.chdir(tmp_path)
 
     def load_changed(changes: Changes) -> Config:
@@ -82,7 +82,7 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
 
 @pytest.fixture
 def refusal(load: Load) -> Refusal:
-    """Give the message with which changed settings are refused."""
+    """Return the error message for changed settings."""
 
     def refuse(changes: Changes) -> str:
         with pytest.raises(ConfigError) as caught:

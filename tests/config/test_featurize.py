@@ -2,66 +2,45 @@ from typing import Any
 
 import pytest
 
+from src.config.featurize import Feature
 from tests.config.conftest import Load, Refusal
 
 
 @pytest.mark.parametrize(
-    "column",
+    ("feature", "problem"),
     [
-        {"kind": "number", "min": 0, "max": 120, "missing": False},
-        {"kind": "number", "min": 0.5},
-        {"kind": "ordinal", "order": ["low", "high"]},
-        {"kind": "ordinal", "order": [1, 2.5, "x", True]},
-        {"kind": "category", "values": ["a", 1]},
-        {"kind": "date", "format": "%d.%m.%Y"},
-        {"kind": "boolean"},
-        {"kind": "high_cardinality"},
-        {"kind": "ignore"},
+        ({}, ": must be exactly one of ratio, difference, product, log, date_part, text_length, bins"),
+        ({"log": "a", "text_length": "a"}, ": must be exactly one of ratio, difference, "),
+        ({"ratio": "a/b"}, ".ratio = 'a/b': must be a valid list"),
+        ({"ratio": ["a"]}, ".ratio = ['a']: must have at least 2 items, not 1"),
+        ({"difference": ["a", "b", "c"]}, ".difference = ['a', 'b', 'c']: must have at most 2 items, not 3"),
+        ({"product": ["a"]}, ".product = ['a']: must have at least 2 items, not 1"),
+        ({"date_part": {"column": "d", "part": "week"}}, ".date_part.part = 'week' is unknown; choose 'year', "),
+        ({"date_part": {"column": "d"}}, ".date_part.part is missing"),
+        ({"bins": {"column": "a", "edges": [1.0, 1.0]}}, ".bins: edges = [1.0, 1.0] must increase"),
+        ({"bins": {"column": "a", "edges": [0.0, 2.0, 1.0]}}, ".bins: edges = [0.0, 2.0, 1.0] must increase"),
+        ({"bins": {"column": "a", "edges": []}}, ".bins.edges = []: must have at least 1 item, not 0"),
+        ({"log": ""}, ".log = '': must have at least 1 character"),
     ],
 )
-def test_declared_column_is_given_on_as_it_was_declared(load: Load, column: dict[str, Any]) -> None:
-    assert load({"data_load.columns": {"x": column}}).declared_columns == {"x": column}
-
-
-@pytest.mark.parametrize(
-    ("column", "fault"),
-    [
-        ({"kind": "ordinal"}, "order is what an ordinal has, and only an ordinal"),
-        ({"kind": "category", "order": ["a", "b"]}, "order is what an ordinal has, and only an ordinal"),
-        ({"kind": "ordinal", "order": ["a"]}, "at least 2 items"),
-        ({"kind": "category", "min": 0}, "min and max are for numbers, and this is a category"),
-        ({"kind": "number", "min": 2, "max": 1}, "min = 2.0 is above max = 1.0"),
-        ({"kind": "number", "format": "%Y"}, "format is for dates, and this is a number"),
-        ({"kind": "date", "format": "iso"}, "match pattern"),
-        ({"kind": "text"}, "must be 'number', 'category', 'ordinal'"),
-        ({"kind": "number", "mini": 0}, "unknown; did you mean min?"),
-        ({}, "data_load.columns.x.kind is missing"),
-        ({"kind": "category", "values": []}, "at least 1 item"),
-    ],
-)
-def test_column_that_cannot_be_is_refused(refusal: Refusal, column: dict[str, Any], fault: str) -> None:
-    message = refusal({"data_load.columns": {"x": column}})
-    assert message.startswith("params.yaml: data_load.columns.x")
-    assert fault in message
-    assert "\n" not in message
-
-
-@pytest.mark.parametrize(
-    ("feature", "fault"),
-    [
-        ({}, "must be exactly one of ratio, difference, product, log, date_part, text_length, bins"),
-        ({"log": "a", "text_length": "a"}, "must be exactly one of ratio"),
-        ({"product": ["a"]}, "at least 2 items"),
-        ({"difference": ["a", "b", "c"]}, "2 items"),
-        ({"date_part": {"column": "d", "part": "week"}}, "'minute'"),
-        ({"date_part": {"column": "d"}}, "date_part.part is missing"),
-        ({"bins": {"column": "a", "edges": [2.0, 1.0]}}, "edges = [2.0, 1.0] must rise"),
-        ({"bins": {"column": "a", "edges": []}}, "at least 1 item"),
-        ({"log": ""}, "at least 1 character"),
-    ],
-)
-def test_feature_that_cannot_be_is_refused(refusal: Refusal, feature: dict[str, Any], fault: str) -> None:
+def test_wrong_feature_is_refused(refusal: Refusal, feature: dict[str, Any], problem: str) -> None:
     message = refusal({"featurize.features": {"x": feature}})
-    assert message.startswith("params.yaml: featurize.features.x")
-    assert fault in message
+    assert message.startswith(f"params.yaml: featurize.features.x{problem}")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("feature", "columns"),
+    [
+        ({"ratio": ["a", "b"]}, ["a", "b"]),
+        ({"product": ["a", "b", "c"]}, ["a", "b", "c"]),
+        ({"log": "a"}, ["a"]),
+        ({"date_part": {"column": "d", "part": "year"}}, ["d"]),
+        ({"bins": {"column": "a", "edges": [1.0, 2.0]}}, ["a"]),
+    ],
+)
+def test_feature_knows_its_columns_and_is_handed_on_as_declared(
+    load: Load, feature: dict[str, Any], columns: list[str]
+) -> None:
+    assert Feature.model_validate(feature).columns == columns
+    assert load({"featurize.features": {"x": feature}}).features == {"x": feature}

@@ -17,26 +17,26 @@ def guess(tmp_path: Path, named: str | None = None, /, **columns: Any) -> Guess:
     return guess_table(path, named)
 
 
-def of_column(tmp_path: Path, values: Any) -> tuple[dict[str, Any], str]:
+def guess_column(tmp_path: Path, values: Any) -> tuple[dict[str, Any], str]:
     return guess(tmp_path, x=values, target=["a", "b"] * (len(values) // 2)).columns["x"]
 
 
 @pytest.mark.parametrize(
     ("names", "target", "reason"),
     [
-        (["a", "Species", "b"], "Species", "it is named like a target"),
-        (["y", "label", "b"], "label", "it is named like a target"),
-        (["a", "b", "c"], "c", "it is the last column; TARGET=… names another"),
+        (["a", "Species", "b"], "Species", "its name is typical of a target"),
+        (["y", "label", "b"], "label", "its name is typical of a target"),
+        (["a", "b", "c"], "c", "the last column; set another with TARGET=…"),
     ],
 )
-def test_target_is_told_by_its_name_else_it_is_the_last_column(
+def test_target_is_guessed_by_name_or_is_the_last_column(
     tmp_path: Path, names: list[str], target: str, reason: str
 ) -> None:
     assert guess(tmp_path, **{name: ["x", "y"] * 10 for name in names}).target == (target, reason)
 
 
-def test_target_that_is_named_is_taken(tmp_path: Path) -> None:
-    assert guess(tmp_path, "a", a=[1, 2], target=["x", "y"]).target == ("a", "as you said")
+def test_given_target_is_used(tmp_path: Path) -> None:
+    assert guess(tmp_path, "a", a=[1, 2], target=["x", "y"]).target == ("a", "given as TARGET")
     with pytest.raises(DataError, match=r"^TARGET = 'gone' is not in the table; it has a, target\."):
         guess(tmp_path, "gone", a=[1, 2], target=["x", "y"])
 
@@ -53,7 +53,7 @@ def test_target_that_is_named_is_taken(tmp_path: Path) -> None:
         ([1, 2, 3, 4], "regression"),
     ],
 )
-def test_task_is_told_by_the_values_of_the_target(tmp_path: Path, values: list[Any], task: str) -> None:
+def test_task_depends_on_the_values_of_the_target(tmp_path: Path, values: list[Any], task: str) -> None:
     assert guess(tmp_path, x=range(len(values)), target=values).task[0] == task
 
 
@@ -62,46 +62,62 @@ def test_task_is_told_by_the_values_of_the_target(tmp_path: Path, values: list[A
     [
         (np.linspace(0, 5, N), {"kind": "number"}, "0 to 5"),
         ([1, None] * (N // 2), {"kind": "number"}, "1 to 1, 50% missing"),
-        (["u", "v", "w"] * (N // 3), {"kind": "category"}, "3 levels, as u, v, w"),
-        ([f"v{position}" for position in range(N)], {"kind": "high_cardinality"}, "60 levels, as v0, v1, v2"),
+        (["u", "v", "w"] * (N // 3), {"kind": "category"}, "3 levels such as u, v, w"),
+        ([f"v{position}" for position in range(N)], {"kind": "high_cardinality"}, "60 levels such as v0, v1, v2"),
         ([True, False] * (N // 2), {"kind": "boolean"}, "2 values of type bool"),
         (["2024-01-31", "2024-02-01"] * (N // 2), {"kind": "date"}, "2024-01-31 to 2024-02-01"),
-        (["31.01.2024", "01.02.2024"] * (N // 2), {"kind": "date", "format": "%d.%m.%Y"}, "dates, as 31.01.2024"),
-        (["01/02/2024"] * N, {"kind": "date", "format": "%d/%m/%Y"}, "dates, as 01/02/2024; or is it %m/%d/%Y?"),
-        (["01/31/2024"] * N, {"kind": "date", "format": "%m/%d/%Y"}, "dates, as 01/31/2024"),
-        (["007", "123"] * (N // 2), {"kind": "category"}, "codes with zeros in front"),
-        ([None] * N, {"kind": "ignore"}, "no value at all"),
+        (["31.01.2024", "01.02.2024"] * (N // 2), {"kind": "date", "format": "%d.%m.%Y"}, "dates such as 31.01.2024"),
+        (["01/02/2024"] * N, {"kind": "date", "format": "%d/%m/%Y"}, "dates such as 01/02/2024; or %m/%d/%Y?"),
+        (["01/31/2024"] * N, {"kind": "date", "format": "%m/%d/%Y"}, "dates such as 01/31/2024"),
+        (["007", "123"] * (N // 2), {"kind": "category"}, "codes with leading zeros"),
+        ([None] * N, {"kind": "ignore"}, "no values"),
         ([None, *range(599)], {"kind": "number"}, "0 to 598, 1 of 600 missing"),
         ([1, *[None] * 599], {"kind": "number"}, "1 to 1, 599 of 600 missing"),
-        ([*map(str, range(N - 1)), "A7"], {"kind": "high_cardinality"}, "numbers and text in one column: look at it"),
+        ([*map(str, range(N - 1)), "A7"], {"kind": "high_cardinality"}, "numbers mixed with text, please check"),
     ],
 )
-def test_kind_of_a_column_comes_with_its_reason(
+def test_kind_of_a_column_is_guessed_with_a_reason(
     tmp_path: Path, values: Any, declared: dict[str, Any], reason: str
 ) -> None:
-    assert of_column(tmp_path, values) == (declared, reason)
+    assert guess_column(tmp_path, values) == (declared, reason)
 
 
 @pytest.mark.parametrize("name", ["id", "customer_id", "ID", "rownames"])
 def test_identifier_is_ignored(tmp_path: Path, name: str) -> None:
     found = guess(tmp_path, **{name: range(20)}, target=["x", "y"] * 10).columns[name]
-    assert found == ({"kind": "ignore"}, "a different value in each row, and a name like an identifier's")
+    assert found == ({"kind": "ignore"}, "an identifier by its name, different in each row")
 
 
-def test_name_of_an_identifier_with_equal_values_is_a_feature(tmp_path: Path) -> None:
+def test_identifier_with_repeated_values_is_a_feature(tmp_path: Path) -> None:
     assert guess(tmp_path, id=[1, 2] * 10, target=["x", "y"] * 10).columns["id"][0] == {"kind": "number"}
 
 
-def test_index_that_pandas_wrote_is_ignored(tmp_path: Path) -> None:
+def test_index_written_by_pandas_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     pd.DataFrame({"a": [1.5] * 20, "target": ["x", "y"] * 10}).to_csv(path)
     assert guess_table(path).columns["column_1"][0] == {"kind": "ignore"}
 
 
-def test_mark_among_numbers_means_missing(tmp_path: Path) -> None:
+def test_mark_among_numbers_is_a_missing_value(tmp_path: Path) -> None:
     found = guess(tmp_path, x=["?", *map(str, range(N - 1))], target=["a", "b"] * (N // 2))
     assert found.source["na_values"] == (["?"], "'?' among numbers")
     assert found.columns["x"] == ({"kind": "number"}, "0 to 58, 2% missing")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["?", "-", "*"],
+        ["?", "1"],
+        ["?", "-", "1", "2"],
+        ["?", "low", "high"],
+        ["x", *map(str, range(29))],
+        ["?", "x", *map(str, range(28))],
+    ],
+)
+def test_mark_in_other_columns_is_a_value(tmp_path: Path, values: list[str]) -> None:
+    rows = [*values] * (N // len(values))
+    assert guess(tmp_path, x=rows, target=["a", "b"] * (len(rows) // 2)).source == {}
 
 
 def test_european_csv_is_recognised(tmp_path: Path) -> None:
@@ -114,28 +130,28 @@ def test_european_csv_is_recognised(tmp_path: Path) -> None:
     assert found.columns["größe"][0] == {"kind": "number"}
 
 
-def test_rows_without_a_target_and_rare_classes_and_dates_are_remarked(tmp_path: Path) -> None:
+def test_missing_targets_rare_classes_and_dates_are_noted(tmp_path: Path) -> None:
     found = guess(tmp_path, day=["2024-01-31"] * 22, target=["x", "y"] * 10 + ["rare", None])
-    assert found.n_without_target == 1
-    assert found.remarks == [
-        "1 classes have fewer than 10 rows, as 'rare'",
-        "will the model predict the future? then data_split.split: {kind: time, column: day}",
+    assert found.n_missing_targets == 1
+    assert found.notes == [
+        "1 of 3 classes have fewer than 10 rows: 'rare', …",
+        "to predict the future, set data_split.split: {kind: time, column: day}",
     ]
 
 
-def test_split_by_time_is_proposed_of_a_column_without_gaps_only(tmp_path: Path) -> None:
+def test_split_by_time_is_suggested_for_dates_without_gaps(tmp_path: Path) -> None:
     gaps, full = ["2024-01-31", None] * 10, ["2024-01-31", "2024-02-01"] * 10
-    (remark,) = guess(tmp_path, seen=gaps, day=full, target=["x", "y"] * 10).remarks
-    assert "{kind: time, column: day}" in remark
-    assert guess(tmp_path, seen=gaps, target=["x", "y"] * 10).remarks == []
+    (note,) = guess(tmp_path, seen=gaps, day=full, target=["x", "y"] * 10).notes
+    assert "{kind: time, column: day}" in note
+    assert guess(tmp_path, seen=gaps, target=["x", "y"] * 10).notes == []
 
 
-def test_table_of_one_column_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"has one column only, 'a'; is data_load\.source\.separator another\?"):
+def test_table_with_a_single_column_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has a single column, 'a'; check data_load\.source\.separator\."):
         guess(tmp_path, a=[1, 2])
 
 
-def test_parquet_is_guessed_too(tmp_path: Path) -> None:
+def test_parquet_is_guessed(tmp_path: Path) -> None:
     pd.DataFrame({"a": [1.5, 2.5] * 10, "target": ["x", "y"] * 10}).to_parquet(tmp_path / "t.parquet")
     found = guess_table(tmp_path / "t.parquet")
     assert found.source == {}

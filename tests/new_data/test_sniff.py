@@ -2,6 +2,7 @@ import gzip
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from src.errors import DataError
@@ -11,7 +12,7 @@ from src.new_data.sniff import sniff_text
 def sniff(tmp_path: Path, content: bytes, name: str = "t.csv") -> dict[str, Any]:
     path = tmp_path / name
     path.write_bytes(content)
-    return sniff_text(path)[0]
+    return {setting: value for setting, (value, _) in sniff_text(path)[0].items()}
 
 
 @pytest.mark.parametrize(
@@ -19,41 +20,95 @@ def sniff(tmp_path: Path, content: bytes, name: str = "t.csv") -> dict[str, Any]
     [
         (b"a,b\n1,2\n", {}),
         (b"", {}),
+        (b"a\n1\n", {}),
         (b"a;b\n1;2\n", {"separator": ";"}),
         (b"a\tb\n1\t2\n", {"separator": "\t"}),
         (b"a|b\n1|2\n", {"separator": "|"}),
+        (b"a;b,c;d\n1;2;3\n", {"separator": ";"}),
         (b"a;b\n1,5;2,5\n", {"separator": ";", "decimal": ","}),
-        (b"a;b\n1.5;2,5\n1.5;1.5\n", {"separator": ";"}),
+        (b"a;b\n-1,5;+2,5\n1.5;x\n", {"separator": ";", "decimal": ","}),
+        (b"a;b\n1.5;2,5\n-1.5;+1.5\n", {"separator": ";"}),
+        (b"a;b\n1.5;2,5\n", {"separator": ";"}),
+        (b'a,b\n"1,5",2\n', {}),
         ("a,b\nü,2\n".encode(), {}),
-        ("a,b\nü,2\n".encode("cp1252"), {"encoding": "cp1252"}),
         ("a,b\nü,2\n".encode("utf-16"), {"encoding": "utf-16"}),
         (b"a,b\n" + b"1,2\n" * 500_000 + "ü,1\n".encode("cp1252"), {"encoding": "cp1252"}),
     ],
 )
-def test_only_what_differs_from_a_usual_csv_is_told(tmp_path: Path, content: bytes, settings: dict[str, Any]) -> None:
+def test_only_settings_that_differ_from_the_default_are_guessed(
+    tmp_path: Path, content: bytes, settings: dict[str, Any]
+) -> None:
     assert sniff(tmp_path, content) == settings
 
 
-def test_tab_is_usual_in_a_tsv(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("cp1252", "ü\n"),
+        ("cp1252", "Königsallee\nMüllerweg\nStraße\n"),
+        ("cp1252", "prénom\nÉloïse\nFrançois\nOrléans\n"),
+        ("cp1252", "Peña\nMuñoz\n"),
+        ("cp1252", "it’s “fine” – 3 €\n"),
+        ("cp1252", "3.5 °C\nµg\n"),
+        ("cp1250", "Łódź\nłódzkie\nGdańsk\nmałopolskie\nŚwiętochłowice\n"),
+        ("cp1250", "město\nPlzeň\nČeské Budějovice\nŽďár\n"),
+        ("cp1251", "Москва\nКазань\nСанкт-Петербург\n"),
+        ("cp1253", "Αθήνα\nΠάτρα\n"),
+        ("cp932", "山田太郎\n東京都千代田区\nカタカナ\nひらがな\n"),
+        ("gb18030", "姓名,部门,备注\n王小明,销售部,优秀\n李华,市场部,良好\n张伟,技术部,一般\n"),
+        ("cp949", "도시,인구\n서울,9\n부산,3\n"),
+        ("euc_jp", "都市,人口\n東京,13\n大阪,8\n名古屋,2\n"),
+        ("koi8_r", "город,население\nМосква,12\nКазань,1\n"),
+    ],
+)
+def test_encoding_that_is_not_utf_8_is_guessed_from_the_text(tmp_path: Path, encoding: str, text: str) -> None:
+    text = f"id,name,value\n1,alpha,2.5\n{text}"
+    guessed = sniff(tmp_path, text.encode(encoding))["encoding"]
+    assert text.encode(encoding).decode(guessed) == text
+
+
+def test_settings_come_with_their_reasons(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes("größe;länge\n1,5;2.5\n1,5;x\n".encode("cp1252"))
+    assert sniff_text(tmp_path / "t.csv")[0] == {
+        "encoding": ("cp1252", "not UTF-8; check that accented letters are right"),
+        "separator": (";", "the most frequent one in the first line"),
+        "decimal": (",", "2 values like 1,5 and 1 like 1.5"),
+    }
+
+
+def test_tab_is_the_default_of_a_tsv(tmp_path: Path) -> None:
     assert sniff(tmp_path, b"a\tb\n1\t2\n", "t.tsv") == {}
     assert sniff(tmp_path, b"a,b\n1,2\n", "t.tsv") == {"separator": ","}
 
 
-def test_compressed_text_is_looked_into(tmp_path: Path) -> None:
-    assert sniff(tmp_path, gzip.compress(b"a;b\n1;2\n"), "t.csv.gz") == {"separator": ";"}
+def zstd(content: bytes) -> bytes:
+    compressed: bytes = pa.compress(content, codec="zstd", asbytes=True)
+    return compressed
 
 
-def test_what_is_not_what_it_is_named_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"t\.csv\.gz cannot be read: "):
-        sniff(tmp_path, b"a;b\n1;2\n", "t.csv.gz")
+@pytest.mark.parametrize(("name", "compress"), [("t.csv.gz", gzip.compress), ("t.csv.zst", zstd)])
+def test_compressed_text_is_read(tmp_path: Path, name: str, compress: Any) -> None:
+    content = compress("ä;b\n1;2\n".encode("cp1252"))
+    assert sniff(tmp_path, content, name) == {"encoding": "cp1252", "separator": ";"}
 
 
-def test_parquet_and_folders_need_no_look(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("content", "name"), [(b"a;b\n1;2\n", "t.csv.gz"), (b"\xff\xfea", "t.csv")])
+def test_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path, content: bytes, name: str) -> None:
+    with pytest.raises(DataError, match=rf"{name} cannot be read: "):
+        sniff(tmp_path, content, name)
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone\.csv is missing\."):
+        sniff_text(tmp_path / "gone.csv")
+
+
+def test_nothing_is_guessed_of_parquet_and_folders(tmp_path: Path) -> None:
     assert sniff(tmp_path, b"PAR1", "t.parquet") == {}
-    assert sniff_text(tmp_path) == ({}, {}, set())
+    assert sniff_text(tmp_path) == ({}, set())
 
 
-def test_zeros_in_front_make_a_code(tmp_path: Path) -> None:
+def test_columns_with_leading_zeros_are_codes(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    path.write_text("zip,n,share\n01234,0,0.5\n99999,1,0\n")
-    assert sniff_text(path)[2] == {"zip"}
+    path.write_text("zip,n,share,short\n01234,0,0.5\n99999,1,0\n")
+    assert sniff_text(path)[1] == {"zip"}

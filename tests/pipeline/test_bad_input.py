@@ -19,9 +19,9 @@ def outputs(clone: Clone) -> dict[Path, bytes]:
     ("content", "expected"),
     [
         (None, "params.yaml is missing"),
-        ("base:\n  target_column: [a\n", "params.yaml, line 3, column 1: not YAML"),
+        ("base:\n  target_column: [a\n", "params.yaml, line 3, column 1: not valid YAML"),
         ("", "params.yaml is empty"),
-        ("- base\n- train\n", "params.yaml holds a list"),
+        ("- base\n- train\n", "params.yaml contains a list"),
     ],
 )
 def test_settings_that_are_no_settings_stop_the_launcher(fresh: Clone, content: str | None, expected: str) -> None:
@@ -40,10 +40,10 @@ def test_all_faults_of_the_settings_come_at_once_before_any_stage(clone: Clone) 
     clone.set_param("train.estimater", "logreg")
     clone.set_param("base.random_state", "42")
     for result in (clone.launch(code=2), clone.stage("featurize", code=2)):
-        assert result.stderr.startswith("ConfigError: params.yaml has 4 faults:\n")
+        assert result.stderr.startswith("ConfigError: params.yaml has 4 problems:\n")
         assert "data_split.test_size = 1.5: must be less than 1" in result.stderr
         assert "train.cv = 1: must be greater than or equal to 2" in result.stderr
-        assert "train.estimater = 'logreg': unknown; did you mean estimator?" in result.stderr
+        assert "train.estimater = 'logreg' is unknown; did you mean estimator?" in result.stderr
         assert "base.random_state = '42': must be a valid integer" in result.stderr
         assert "Traceback" not in result.stderr
     assert outputs(clone) == before

@@ -1,3 +1,0 @@
-from tests.config.conftest import load, refusal
-
-__all__ = ["load", "refusal"]
