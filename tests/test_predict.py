@@ -171,7 +171,7 @@ def test_command_reads_rows_as_the_settings_say(model: Pipeline, tmp_path: Path)
     joblib.dump(model, tmp_path / "models/model.joblib")
     params = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8"))
     how = {"separator": ";", "decimal": ",", "encoding": "cp1252", "na_values": ["?"]}
-    params["data_load"]["source"] = {"kind": "file", "path": "data/external/table.csv", **how}
+    params["data_load"] |= {"source": {"kind": "file", **how}, "external_path": "data/external/table.csv"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     (tmp_path / "rows.csv").write_bytes(WRITTEN_SO.encode("cp1252"))
     subprocess.run(

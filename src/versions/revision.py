@@ -59,7 +59,8 @@ def open_revision(root: Path, commit: str) -> Iterator["Repo"]:
     try:
         with Repo(str(root)) as repo, repo.switch(commit):
             yield repo
-    except DvcException as error:
+    # DVC raises an ImportError where the configured remote needs a package that is not installed.
+    except (DvcException, ImportError) as error:
         raise VersionError(f"DVC cannot read {commit[:9]}: {_one_line(error)}.") from error
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from src.errors import BusyError, VersionError
 from src.utils.alone import alone
-from src.versions.publish import publish
+from src.versions.publish import publish, tag_parent
 from tests.versions.project import IDENTITY, Project, damage, md5_of
+from tests.versions.runs import EXPERIMENT, add_run, open_runs, parent_of, parent_tags
 
 TAGS = ["model@v1.0.0", "model@v1.1.0", "v1.0.0", "v1.1.0"]
 NEW_TAGS = ["model@v2.0.0", "v2.0.0"]
@@ -92,10 +93,9 @@ def test_cache_without_an_output_is_refused(project: Project, name: str) -> None
         publish(project.root, "v2.0.0", None, None)
 
 
-@pytest.mark.parametrize("name", ["models/model.joblib", "plots"])
-def test_damaged_cache_is_refused_although_dvc_trusts_it(project: Project, name: str) -> None:
-    damage(project.stored(name))
-    with pytest.raises(VersionError, match=rf"^{name}: damaged in DVC's cache"):
+def test_damaged_cache_is_refused_although_dvc_trusts_it(project: Project) -> None:
+    damage(project.stored("models/model.joblib"))
+    with pytest.raises(VersionError, match=r"^models/model\.joblib: damaged in DVC's cache"):
         publish(project.root, "v2.0.0", None, None)
     assert project.tags() == TAGS
 
@@ -193,4 +193,22 @@ def test_tags_go_to_the_first_remote_if_none_is_called_origin(project: Project) 
     project.git("remote", "rename", "origin", "upstream")
     publish(project.root, "v2.0.0", None, None)
     project.git("remote", "rename", "upstream", "origin")
+    assert project.remote_tags() == sorted(TAGS + NEW_TAGS)
+
+
+def test_parent_run_carries_the_published_tag_and_an_earlier_version_keeps_its_own(project: Project) -> None:
+    add_run(open_runs(project), parent_tags(project, "HEAD", stage__train="ran"))
+    tag_parent(project.root, EXPERIMENT, "v2.0.0")
+    first = parent_of(project, "v2.0.0").info.run_id
+    tag_parent(project.root, EXPERIMENT, "v2.0.1")
+    assert parent_of(project, "v2.0.0").info.run_id == first
+    assert parent_of(project, "v2.0.1").info.run_id != first
+
+
+def test_unusable_store_costs_a_warning_and_not_the_version(
+    project: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://host")
+    publish(project.root, "v2.0.0", None, EXPERIMENT)
+    assert "the parent run does not carry the tag: MLflow store nonsense://host: no such kind of store" in caplog.text
     assert project.remote_tags() == sorted(TAGS + NEW_TAGS)
