@@ -24,8 +24,7 @@ from src.data_load.csv_options import UNREADABLE, csv_options, wrong_encoding
 from src.data_load.read_file import COMPRESSIONS, PARQUET_SUFFIXES, TEXT_SUFFIXES, open_plain, opener_of
 from src.errors import DataError
 from src.utils.command import command
-from src.versions.models import load_model
-from src.versions.table_file import load_table_file
+from src.versions.models import load_model, load_table_file
 
 logger = logging.getLogger(__name__)
 

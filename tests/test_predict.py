@@ -12,6 +12,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.linear_model import LogisticRegression
@@ -23,7 +24,7 @@ from src.config.data_load import TableFile
 from src.errors import ConfigError, DataError, FeatureError
 from src.featurize.features import prepare_rows
 from src.predict import predict_file
-from src.versions.table_file import load_table_file
+from src.versions.models import load_table_file
 
 COLUMNS: dict[str, dict[str, Any]] = {
     "n": {"kind": "number"},
@@ -168,10 +169,12 @@ def test_default_format_is_used_without_settings_of_a_file(tmp_path: Path, conte
 
 
 def test_command_reads_rows_in_the_format_of_the_settings(model: Pipeline, tmp_path: Path) -> None:
-    joblib.dump(model, tmp_path / "model.joblib")
-    (tmp_path / "dvc.yaml").write_text("artifacts: {model: {path: model.joblib, type: model}}\n")
-    source = 'kind: file, separator: ";", decimal: ",", encoding: cp1252, na_values: ["?"]'
-    (tmp_path / "params.yaml").write_text(f"data_load: {{source: {{{source}}}}}\n")
+    (tmp_path / "models").mkdir()
+    joblib.dump(model, tmp_path / "models/model.joblib")
+    params = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8"))
+    how = {"separator": ";", "decimal": ",", "encoding": "cp1252", "na_values": ["?"]}
+    params["data_load"] |= {"source": {"kind": "file", **how}, "external_path": "data/external/table.csv"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     (tmp_path / "rows.csv").write_bytes(TEXT_LIKE_TRAINING.encode("cp1252"))
     subprocess.run(
         [sys.executable, "-m", "src.predict", "--input", "rows.csv", "--output", "predictions.csv"],
@@ -184,7 +187,7 @@ def test_command_reads_rows_in_the_format_of_the_settings(model: Pipeline, tmp_p
 
 def test_wrong_settings_are_named(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("data_load: {source: {kind: file, separator: ';;'}}\n")
-    with pytest.raises(ConfigError, match=r"params\.yaml: data_load\.source: separator is not as it must be"):
+    with pytest.raises(ConfigError, match=r"params\.yaml: data_load\.source: separator is not valid"):
         load_table_file(tmp_path)
 
 

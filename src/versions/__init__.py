@@ -1,1 +1,1 @@
-"""Versions: publish a tag, restore it, compare two, reproduce a run, trace where a model came from."""
+"""Versions: publish a tag, restore it, compare two, reproduce a run, trace the lineage of a model or a file."""

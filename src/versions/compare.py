@@ -1,8 +1,7 @@
-"""Two versions side by side: `python -m src.versions.compare v1.0.0 v1.1.0`."""
+"""Show two versions side by side: `python -m src.versions.compare v1.0.0 v1.1.0`."""
 
 import argparse
 import json
-import logging
 import sys
 from pathlib import Path
 
@@ -12,21 +11,19 @@ from src.tracking.links import make_page, ui_address
 from src.tracking.store import open_store
 from src.utils.command import command
 from src.versions.commands import find_commit, show_and_run
-from src.versions.record import find_parents
-
-logger = logging.getLogger(__name__)
+from src.versions.lineage import find_parents
 
 PLOTS_DIR = "reports/compare"
 
 
 def compare(root: Path, first: str, second: str, experiment_name: str | None) -> None:
-    """Show what differs in settings, metrics and plots, and where MLflow shows both.
+    """Print what differs in settings and metrics, draw both versions' plots, and link to MLflow's comparison.
 
     Args:
         root: Root of the repository.
         first: A tag, branch or commit.
         second: Another.
-        experiment_name: The MLflow experiment; None shows no link.
+        experiment_name: The MLflow experiment; None prints no link.
 
     Raises:
         VersionError: One of them does not exist.
@@ -43,13 +40,13 @@ def compare(root: Path, first: str, second: str, experiment_name: str | None) ->
 def _link(root: Path, experiment_name: str, commits: list[str]) -> str:
     try:
         store = open_store(root, experiment_name)
-        found = [find_parents(store, root, commit) for commit in commits]
+        parents = [find_parents(store, root, commit) for commit in commits]
     except TrackingError as error:
         return f"unknown: {error}"
-    known = [runs[0].info.run_id for runs in found if runs]
-    if len(known) < len(commits):
+    if not all(parents):
         return "unknown: MLflow has no parent run of one of them; restore it and run `make sync`"
-    page = make_page("compare-runs", runs=json.dumps(known), experiments=json.dumps([store.experiment_id]))
+    run_ids = json.dumps([runs[0].info.run_id for runs in parents])
+    page = make_page("compare-runs", runs=run_ids, experiments=json.dumps([store.experiment_id]))
     return f"{ui_address(store) or '<address that `make ui` prints>'}/{page}"
 
 

@@ -1,7 +1,7 @@
-"""Where a version came from: `python -m src.versions.lineage REFERENCE [--json]`.
+"""Show where a version came from: `python -m src.versions.lineage REFERENCE [--json]`.
 
 REFERENCE is an MLflow run id, a logged model (`m-…`), a git tag, a commit, or the MD5 of a file.
-What MLflow does not know of a file, git does: `dvc.lock` of each commit names it.
+Files that MLflow does not know are found in git: `dvc.lock` and the `.dvc` files of each commit name them.
 """
 
 import argparse
@@ -15,17 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.config.load import load_config
-from src.config.yaml_file import read_yaml
 from src.errors import TrackingError, VersionError
 from src.tracking import names
-from src.tracking.experiments import experiment_files
-from src.tracking.snapshot import flat_params
 from src.tracking.store import Store, open_store
 from src.utils.command import command
-from src.versions.commands import find_commit, list_tags
-from src.versions.history import FoundFile, find_file
-from src.versions.record import find_parents, producer_tags
-from src.versions.references import find_run, record_of_commit
+from src.versions.commands import find_commit, git, list_tags
+from src.versions.revision import flatten, read_cpu, read_recorded, read_revision
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -34,9 +29,12 @@ logger = logging.getLogger(__name__)
 
 Lineage = dict[str, Any]
 
+RECORDS = ("--", "dvc.lock", "*.dvc")
+RUN_ID_OR_MD5 = re.compile("[0-9a-f]{32}")
+
 
 def trace(root: Path, reference: str, experiment_name: str) -> Lineage:
-    """Tell the commit, the data, the settings and the metrics behind a version.
+    """Collect the commit, the data, the settings and the metrics behind a version.
 
     Args:
         root: Root of the repository.
@@ -44,41 +42,104 @@ def trace(root: Path, reference: str, experiment_name: str) -> Lineage:
         experiment_name: The MLflow experiment.
 
     Returns:
-        Plain values; what is not recorded is `unknown`.
+        Plain values by section; `unknown` for what is not recorded.
 
     Raises:
-        VersionError: Nothing of that name is known.
+        VersionError: The reference is unknown.
     """
-    store = _try_store(root, experiment_name)
+    try:
+        store = open_store(root, experiment_name)
+    except TrackingError as error:
+        logger.warning("%s", error)
+        store = None
     model = re.fullmatch(r"(?:models:/)?(m-[0-9a-f]{32})", reference)
-    if not model and not re.fullmatch("[0-9a-f]{32}", reference):
+    if not model and not RUN_ID_OR_MD5.fullmatch(reference):
         return _trace_commit(root, store, reference)
-    run = _find_run(store, model[1] if model else reference) if store else None
-    # git knows each file that was ever committed, whatever became of the runs.
-    found = None if model else find_file(root, reference)
+    run = _search_run(store, model[1] if model else reference) if store else None
+    path, commit, tags = ("", "", []) if model else find_file(root, reference)
     if store and run:
         lineage = _trace_run(root, store, run)
-    elif found:
-        lineage = _trace_file(root, store, found)
+    elif commit:
+        # A table may have been added before the pipeline first ran.
+        lineage = {"git": {"commit": commit}}
+        with suppress(VersionError):
+            lineage = _trace_commit(root, store, commit)
     else:
         where = f"MLflow store {store.label}" if store else "MLflow, whose store cannot be used,"
         raise VersionError(f"{reference} is no run or model of {where} and no file of a commit of this clone.")
-    if found:
-        # Not the later tags that hold the commit and another file.
-        lineage = {"file": {"path": found.path, "md5": reference}, **lineage}
-        lineage["git"]["tags"] = found.tags
+    if commit:
+        lineage = {"file": {"path": path, "md5": reference}, **lineage}
+        # Other tags of the commit may record another file.
+        lineage["git"]["tags"] = tags
     return lineage
 
 
-def _trace_file(root: Path, store: Store | None, found: FoundFile) -> Lineage:
+def find_file(root: Path, md5: str) -> tuple[str, str, list[str]]:
+    """Find the first commit of any branch, tag or experiment that records a file.
+
+    Args:
+        root: Root of the repository.
+        md5: MD5 of the file, as `md5sum` prints it.
+
+    Returns:
+        The path, the commit, and the tags that record the same file, oldest version first; empty if there is none.
+    """
+    # -m also searches merge commits.
+    for commit in git(root, "log", "--all", "-m", "--reverse", "--format=%H", f"-S{md5}", *RECORDS).splitlines():
+        revision = read_revision(root, commit)
+        recorded = [*revision.outputs.items(), *revision.dependencies.items(), *revision.added.items()]
+        # The search also finds commits that removed it.
+        if path := next((path for path, value in recorded if value == md5), None):
+            tags = git(root, "tag", "--contains", commit, "--sort=version:refname").splitlines()
+            lines = ""
+            # `git grep` fails if nothing matches.
+            with suppress(VersionError):
+                lines = git(root, "grep", "--files-with-matches", md5, *tags, *RECORDS) if tags else ""
+            holding = {line.rpartition(":")[0] for line in lines.splitlines()}
+            return path, commit, [tag for tag in tags if tag in holding]
+    return "", "", []
+
+
+def find_run(store: Store, run_id: str) -> "Run":
+    """Return a run, or its parent if it is nested.
+
+    Raises:
+        VersionError: The run does not exist.
+    """
+    from mlflow.exceptions import MlflowException
+
     try:
-        return _trace_commit(root, store, found.commit)
-    except VersionError:
-        # A table may have been added before the pipeline ran.
-        return {"git": {"commit": found.commit}}
+        run = store.client.get_run(run_id)
+        parent_id = run.data.tags.get("mlflow.parentRunId")
+        return store.client.get_run(parent_id) if parent_id else run
+    except MlflowException as error:
+        raise VersionError(f"MLflow store {store.label} has no run {run_id}.") from error
 
 
-def _find_run(store: Store, reference: str) -> "Run | None":
+def find_parents(store: Store, root: Path, commit: str) -> "list[Run]":
+    """Find the parent runs with the outputs that a commit's `dvc.lock` records.
+
+    Returns:
+        First runs published as a tag of this commit, then runs that trained the model
+        instead of reusing it, then runs made at this commit; newest first.
+    """
+    md5s = read_revision(root, commit).md5s
+    if not md5s:
+        return []
+    same = " and ".join(f"tags.`{names.MD5}{path}` = '{md5}'" for path, md5 in md5s.items())
+    query = f"tags.`{names.KIND}` = 'parent' and attributes.status = 'FINISHED' and {same}"
+    runs = store.client.search_runs([store.experiment_id], query, order_by=["start_time DESC"])
+    published = list_tags(root, commit)
+
+    def rank(run: "Run") -> tuple[bool, bool, bool]:
+        tags = run.data.tags
+        has_trained = tags.get(f"{names.STAGE_OUTCOME}train") == "ran"
+        return tags.get(names.GIT_TAG) in published, has_trained, tags.get(names.GIT_COMMIT) == commit
+
+    return sorted(runs, key=rank, reverse=True)
+
+
+def _search_run(store: Store, reference: str) -> "Run | None":
     from mlflow.exceptions import MlflowException
 
     if reference.startswith("m-"):
@@ -96,81 +157,72 @@ def _find_run(store: Store, reference: str) -> "Run | None":
 
 def _trace_run(root: Path, store: Store, run: "Run") -> Lineage:
     tags = run.data.tags
-    commit = tags.get(names.GIT_COMMIT, names.UNKNOWN)
+    commit, published = tags.get(names.GIT_COMMIT, names.UNKNOWN), tags.get(names.GIT_TAG)
+    git_tags = [published] if published else []
+    # The tag points at the commit of the results, which follows that of the run; this clone may lack both.
+    with suppress(VersionError):
+        git_tags = list_tags(root, find_commit(root, published or commit))
+    branch, dirty = (tags.get(name, names.UNKNOWN) for name in (names.GIT_BRANCH, names.GIT_DIRTY))
     return {
         "run": {"id": run.info.run_id, "name": run.info.run_name, "status": run.info.status},
-        "git": {
-            "commit": commit,
-            "branch": tags.get(names.GIT_BRANCH, names.UNKNOWN),
-            "dirty": tags.get(names.GIT_DIRTY, names.UNKNOWN),
-            "tags": _tags_of(root, commit, tags.get(names.GIT_TAG)),
-        },
-        "source": _source_of(store, tags, run.data.params),
+        "git": {"commit": commit, "branch": branch, "dirty": dirty, "tags": git_tags},
+        "source": _find_source(store, run, run.data.params),
         "files": {key.removeprefix(names.MD5): value for key, value in tags.items() if key.startswith(names.MD5)},
-        "made on": _made_on(store, tags),
+        "made on": _find_machine(store, run),
         "params": dict(run.data.params),
         "metrics": dict(run.data.metrics),
     }
 
 
 def _trace_commit(root: Path, store: Store | None, reference: str) -> Lineage:
-    record = record_of_commit(root, reference)
-    with experiment_files(root, record.commit) as folder:
-        params = flat_params(read_yaml(folder / "params.yaml"))
-    run = next(iter(find_parents(store, root, record.commit)), None) if store else None
-    tags = run.data.tags if run else {}
+    commit = find_commit(root, reference)
+    revision = read_recorded(root, reference, commit)
+    params = {k: v if isinstance(v, str) else json.dumps(v) for k, v in flatten(revision.params).items()}
+    run = next(iter(find_parents(store, root, commit)), None) if store else None
     return {
         "run": {"id": run.info.run_id, "name": run.info.run_name, "status": run.info.status} if run else {},
-        "git": {"commit": record.commit, "tags": list_tags(root, record.commit)},
-        "source": _source_of(store, tags, params),
-        "files": record.md5s,
-        "made on": _made_on(store, tags, record.cpu),
+        "git": {"commit": commit, "tags": list_tags(root, commit)},
+        "source": _find_source(store, run, params),
+        "files": revision.md5s,
+        "made on": _find_machine(store, run, read_cpu(root, reference)),
         "params": params,
-        "metrics": record.metrics,
+        "metrics": revision.metrics,
     }
 
 
-def _source_of(store: Store | None, tags: Mapping[str, str], params: Mapping[str, str]) -> dict[str, str]:
-    """Take what the run that loaded the data told of its origin, else what the settings say."""
-    loaded = producer_tags(store, tags, "data_load")
-    told = {key: value for key, value in loaded.items() if key.startswith("source.")}
-    return told or {key: value for key, value in params.items() if key.startswith("data_load.source")}
+def _find_source(store: Store | None, parent: "Run | None", params: Mapping[str, str]) -> dict[str, str]:
+    """Return the origin of the data as the run that loaded it recorded it, or else as the settings say."""
+    loaded = _producer_tags(store, parent, "data_load")
+    recorded = {key: value for key, value in loaded.items() if key.startswith("source.")}
+    return recorded or {key: value for key, value in params.items() if key.startswith("data_load.source")}
 
 
-def _made_on(store: Store | None, tags: Mapping[str, str], cpu: str | None = None) -> dict[str, str]:
-    """Take where the model was trained, which is not where a run found it there."""
-    trained = producer_tags(store, tags, "train")
-    return {
-        "cpu": trained.get(names.CPU) or cpu or names.UNKNOWN,
-        "python": trained.get(names.PYTHON, names.UNKNOWN),
-    }
+def _find_machine(store: Store | None, parent: "Run | None", cpu: str | None = None) -> dict[str, str]:
+    """Return where the model was trained, which may not be where a later run reused it."""
+    trained = _producer_tags(store, parent, "train")
+    cpu, python = trained.get(names.CPU) or cpu, trained.get(names.PYTHON)
+    return {"cpu": cpu or names.UNKNOWN, "python": python or names.UNKNOWN}
 
 
-def _tags_of(root: Path, commit: str, published: str | None) -> list[str]:
-    # A tag points at the commit that holds the results, which comes after that of the run.
-    try:
-        return list_tags(root, find_commit(root, published or commit))
-    except VersionError:
-        # This clone never fetched it, or it is unknown.
-        return [published] if published else []
+def _producer_tags(store: Store | None, parent: "Run | None", stage: str) -> dict[str, str]:
+    from mlflow.exceptions import MlflowException
+
+    # The run may be unknown, or deleted from the store.
+    with suppress(MlflowException):
+        if store and parent:
+            run_id = parent.data.tags.get(f"{names.STAGE_OUTCOME}{stage}.run_id", names.UNKNOWN)
+            return dict(store.client.get_run(run_id).data.tags) if run_id != names.UNKNOWN else {}
+    return {}
 
 
-def _try_store(root: Path, experiment_name: str) -> Store | None:
-    try:
-        return open_store(root, experiment_name)
-    except TrackingError as error:
-        logger.warning("%s", error)
-        return None
-
-
-def tell(lineage: Lineage) -> str:
-    """Lay a lineage out as text: a heading for each part, a line for each fact."""
+def format_text(lineage: Lineage) -> str:
+    """Format a lineage as text: a heading for each section, a line for each entry."""
     lines = []
-    for part, facts in lineage.items():
-        lines.append(part)
-        known = {key: ", ".join(value) if isinstance(value, list) else value for key, value in facts.items()}
-        width = max((len(key) for key in known), default=0)
-        lines += [f"  {key:<{width}}  {value}" for key, value in known.items()] or [f"  {names.UNKNOWN}"]
+    for section, entries in lineage.items():
+        lines.append(section)
+        texts = {key: ", ".join(value) if isinstance(value, list) else value for key, value in entries.items()}
+        width = max(map(len, texts), default=0)
+        lines += [f"  {key:<{width}}  {value}" for key, value in texts.items()] or [f"  {names.UNKNOWN}"]
     return "\n".join(lines) + "\n"
 
 
@@ -179,10 +231,10 @@ def main() -> None:
     """Trace, from the command line."""
     parser = argparse.ArgumentParser(prog="lineage", description=__doc__)
     parser.add_argument("reference", help="an MLflow run id, a logged model, a git tag, a commit, or the MD5 of a file")
-    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     lineage = trace(Path.cwd(), options.reference, load_config(Path("params.yaml")).tracking.experiment_name)
-    sys.stdout.write(json.dumps(lineage, indent=2) + "\n" if options.json else tell(lineage))
+    sys.stdout.write(json.dumps(lineage, indent=2) + "\n" if options.json else format_text(lineage))
 
 
 if __name__ == "__main__":

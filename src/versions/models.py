@@ -1,4 +1,4 @@
-"""The model of a tag or of the workspace, without touching the workspace."""
+"""The model of a tag or of the workspace, and how its training table was written; the workspace is not touched."""
 
 import sys
 import tempfile
@@ -10,18 +10,18 @@ from importlib.util import spec_from_loader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
+from src.config.data_load import TableFile
+from src.config.load import load_config
+from src.config.yaml_file import read_yaml
 from src.data.models import read_model
-from src.errors import VersionError
-from src.tracking.cache import md5_of
-from src.tracking.experiments import experiment_files
-from src.tracking.lineage import read_lock, read_model_paths
+from src.errors import ConfigError, VersionError
 from src.versions.commands import find_commit, git
+from src.versions.revision import hash_file, open_content, read_revision
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
-
-# What a model calls besides libraries. The errors that it raises are those of today.
-CODE = "src.data."
 
 
 def load_model(root: Path, revision: str | None = None) -> "Pipeline":
@@ -32,49 +32,77 @@ def load_model(root: Path, revision: str | None = None) -> "Pipeline":
 
     Args:
         root: Root of the repository.
-        revision: A tag, branch or commit; None takes the workspace.
+        revision: A tag, branch or commit; None loads the model of the workspace.
 
     Returns:
-        The fitted Pipeline. That of a revision computes its features as that revision did.
+        The fitted Pipeline. The model of a revision computes its features as that revision did.
 
     Raises:
         MissingInputError: The workspace has no model.
-        VersionError: There is no such revision, or its model is in neither cache nor remote.
+        VersionError: The revision does not exist, or its model is in neither cache nor remote.
     """
     if revision is None:
-        return read_model(root / read_model_paths(root)[0])
+        return read_model(root / load_config(root / "params.yaml").train.model_path)
     commit = find_commit(root, revision)
-    with experiment_files(root, commit) as folder:
-        paths = read_model_paths(folder) if (folder / "dvc.yaml").exists() else []
-        lock = read_lock(folder)
-    if not paths or not lock:
+    recorded = read_revision(root, commit)
+    path = next(iter(recorded.models.values()), "")
+    md5 = recorded.outputs.get(path)
+    if md5 is None:
         raise VersionError(f"{revision} holds no model: it has no dvc.lock, or its dvc.yaml names no artifact.")
-    md5 = next(entry.outs[paths[0]] for entry in lock.values() if paths[0] in entry.outs)
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / "model.joblib"
-        _fetch(root, commit, paths[0], path)
-        if md5_of(path) != md5:
-            raise VersionError(f"{paths[0]} of {revision} is damaged: its MD5 is not the {md5} of dvc.lock.")
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "model.joblib"
+        try:
+            with open_content(root, md5) as content:
+                copy.write_bytes(content.read())
+        except VersionError as error:
+            raise VersionError(f"{path} of {revision}: {error}") from error
+        if hash_file(copy) != md5:
+            raise VersionError(f"{path} of {revision} is damaged: its MD5 is not the {md5} of dvc.lock.")
         with _code_of(root, commit):
-            return read_model(path)
+            return read_model(copy)
 
 
-def _fetch(root: Path, commit: str, path: str, target: Path) -> None:
-    from dvc.api import DVCFileSystem
-    from dvc.exceptions import DvcException
+def load_table_file(root: Path, revision: str | None = None) -> TableFile:
+    """Read how `data_load.source` describes the text file that the model was fitted on.
 
+    Other settings are not checked: those of an older version may be unknown today.
+
+    Args:
+        root: Root of the repository.
+        revision: A tag, branch or commit; None reads the workspace.
+
+    Returns:
+        The settings; the default ones if the rows came from no file.
+
+    Raises:
+        ConfigError: The settings are invalid.
+        VersionError: The revision does not exist.
+    """
+    content = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = root / "params.yaml"
+        if revision:
+            path = Path(folder) / "params.yaml"
+            path.write_text(git(root, "show", f"{find_commit(root, revision)}:./params.yaml"), encoding="utf-8")
+        if path.exists():
+            content = read_yaml(path)
+    section = content.get("data_load")
+    source = section.get("source") if isinstance(section, dict) else None
+    if not isinstance(source, dict):
+        return TableFile()
     try:
-        DVCFileSystem(str(root), rev=commit).get_file(path, str(target))
-    except (DvcException, OSError) as error:
-        words = " ".join(str(error).split()) or type(error).__name__
-        raise VersionError(f"{path} of {commit[:8]} is in neither DVC's cache nor its remote ({words}).") from error
+        return TableFile.model_validate({key: source[key] for key in TableFile.model_fields if key in source})
+    except ValidationError as error:
+        of = f" of {revision}" if revision else ""
+        keys = ", ".join(str(detail["loc"][0]) for detail in error.errors())
+        raise ConfigError(f"params.yaml{of}: data_load.source: {keys} is not valid.") from None
 
 
 @contextmanager
 def _code_of(root: Path, commit: str) -> Iterator[None]:
-    """Let a model that is being read find the code of its own version: its features, and what these import."""
-    finder = _Finder(root, commit)
-    current = {name: module for name, module in sys.modules.items() if name.startswith(CODE)}
+    """Import this project's modules as a commit holds them, while its model is being read."""
+    finder = _CommitFinder(root, commit)
+    current = {name: module for name, module in sys.modules.items() if finder.is_responsible(name)}
     for name in current:
         del sys.modules[name]
     sys.meta_path.insert(0, finder)
@@ -82,24 +110,34 @@ def _code_of(root: Path, commit: str) -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(finder)
-        for name in [name for name in sys.modules if name.startswith(CODE)]:
+        for name in filter(finder.is_responsible, list(sys.modules)):
             del sys.modules[name]
         sys.modules.update(current)
 
 
-class _Finder(MetaPathFinder, InspectLoader):
-    """Import modules as a commit holds them: the repository's own code, which `git checkout` would run as well."""
+class _CommitFinder(MetaPathFinder, InspectLoader):
+    """Import modules from a commit: the repository's own code, which `git checkout` would run as well."""
 
     def __init__(self, root: Path, commit: str) -> None:
         self._root, self._commit = root, commit
+        self._files = set(git(root, "ls-tree", "-r", "--name-only", commit, "src/").splitlines())
+
+    @staticmethod
+    def is_responsible(name: str) -> bool:
+        """Return whether a module comes from the commit: all of `src`, but for the errors that today's code catches."""
+        return f"{name}.".startswith("src.") and name != "src.errors"
 
     def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
-        """Take modules of the package that models are made of, and leave all others."""
-        return spec_from_loader(name, self) if name.startswith(CODE) else None
+        """Return how to import a module of the commit, or None for others."""
+        is_package = self._path(name).endswith("/__init__.py")
+        return spec_from_loader(name, self, is_package=is_package) if self.is_responsible(name) else None
 
     def get_source(self, name: str) -> str:
         """Read a module from git."""
-        try:
-            return git(self._root, "show", f"{self._commit}:./{name.replace('.', '/')}.py") + "\n"
-        except VersionError as error:
-            raise ImportError(f"{self._commit[:8]} has no {name}: {error}", name=name) from error
+        if (path := self._path(name)) not in self._files:
+            raise ImportError(f"{self._commit[:8]} has no {name}", name=name)
+        return git(self._root, "show", f"{self._commit}:./{path}") + "\n"
+
+    def _path(self, name: str) -> str:
+        path = name.replace(".", "/")
+        return f"{path}/__init__.py" if f"{path}/__init__.py" in self._files else f"{path}.py"

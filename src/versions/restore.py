@@ -1,169 +1,107 @@
-"""Bring a tagged version back: `python -m src.versions.restore --tag v1.0.0`."""
+"""Restore a published version: `python -m src.versions.restore --tag v1.0.0`."""
 
 import argparse
 import logging
+import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from src.errors import VersionError
-from src.tracking.cache import md5_of
 from src.utils.command import command
-from src.versions.commands import ask_dvc, find_commit, git, refuse_changes, show_and_run
-from src.versions.objects import fetch, is_sound, list_files, list_missing, objects_of
+from src.versions.commands import find_commit, git, refuse_changes, show_and_run
+from src.versions.revision import WORKSPACE, fetch, find_damaged, list_cached, open_revision, read_recorded
 
 logger = logging.getLogger(__name__)
 
-LOST = "{}: missing or damaged in DVC's cache and in its remote; push it again from a clone that has it."
-# For git's index, its files and DVC's notes, on the way back.
-RESERVED_BYTES = 2**20
-# What DVC writes before it gives a file its name, and leaves behind on a full disk.
+# git and DVC need a few files of their own to go back once the disk is full.
+SPACE_BESIDES_DATA = 2**20
+# The name under which DVC writes a file before it renames it; it stays behind on a full disk.
 DVC_PARTIAL = ".??????????????????????.tmp"
 
 
 def restore(root: Path, tag: str) -> None:
-    """Check out a tag and its data; what the cache lacks is fetched first.
-
-    If that cannot be done, everything is as it was before.
-
-    Args:
-        root: Root of the repository.
-        tag: A git tag.
+    """Check out a tag with its data. On failure the workspace is as it was before.
 
     Raises:
-        VersionError: There is no such tag, work would be lost, data cannot be had, or the disk is full.
+        VersionError: The tag does not exist, changes would be lost, data is unavailable, or the disk is full.
     """
     commit = find_commit(root, tag, kind="tag")
-    if not git(root, "ls-tree", "--name-only", commit, "--", "dvc.lock"):
-        raise VersionError(f"{tag} holds no dvc.lock: nothing of the pipeline was published with it.")
+    read_recorded(root, tag, commit)
     refuse_changes(root, "restore")
     refuse_unsaved_data(root)
-    fill_cache(root, commit)
+    is_complete = _complete_cache_from_todays_remote(root, commit)
+    free = shutil.disk_usage(root).free
+    if free < SPACE_BESIDES_DATA:
+        raise VersionError(f"restoring needs at least 1 MB besides the data, with {free // 1024} kB free on the disk.")
     before = git(root, "branch", "--show-current") or find_commit(root, "HEAD")
-    with _reserve(root) as reserve:
-        try:
-            show_and_run(root, "git", "checkout", "--quiet", "--detach", f"refs/tags/{tag}")
-            check_out_data(root)
-        except BaseException:
-            # DVC does not always tell that the disk is full.
-            free = shutil.disk_usage(root).free // 1024
-            logger.warning("%s cannot be restored, with %d kB free on the disk; going back to %s", tag, free, before)
-            reserve.unlink()
-            _go_back(root, commit, before)
-            raise
+    outputs = list_cached(root, commit)
+    new = [path for path in outputs if not path.exists()]
+    try:
+        show_and_run(root, "git", "checkout", "--quiet", "--detach", f"refs/tags/{tag}")
+        if not is_complete:
+            complete_cache(root, commit)
+        # Not --quiet, which would hide the reason of a failure.
+        show_and_run(root, "dvc", "checkout")
+    except BaseException:
+        # DVC does not always say that the disk is full.
+        free = shutil.disk_usage(root).free // 1024
+        logger.warning("%s cannot be restored, with %d kB free on the disk; going back to %s", tag, free, before)
+        for partial in [partial for path in outputs for partial in path.parent.glob(DVC_PARTIAL)]:
+            partial.unlink(missing_ok=True)
+        for path in filter(os.path.lexists, new):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        show_and_run(root, "git", "checkout", "--quiet", "--force", before)
+        # A fresh clone had no data before either.
+        with suppress(VersionError):
+            show_and_run(root, "dvc", "checkout", "--quiet", "--force")
+        raise
     logger.info("restored %s; `git checkout %s && dvc checkout` leads back", tag, before)
 
 
-def fill_cache(root: Path, commit: str) -> None:
-    """Fetch what DVC's cache lacks of a commit, before anything in the workspace is touched.
-
-    Raises:
-        VersionError: The remote that is named now cannot be reached, or lacks it too.
-    """
-    if not list_missing(root, commit):
-        return
-    logger.info("the cache lacks some of it: fetching")
-    try:
-        fetch(root, commit)
-        missing = list_missing(root, commit)
-        if missing:
-            raise VersionError(LOST.format(", ".join(missing)))
-    except VersionError as error:
-        if not git(root, "diff", "--name-only", commit, "--", ".dvc/config"):
-            raise
-        # It may have been published when the remote was another one.
-        logger.warning("%s Trying the remote of that version.", error)
-
-
-@contextmanager
-def _reserve(root: Path) -> Iterator[Path]:
-    """Hold room on the disk that is needed to go back once it is full."""
-    folder = root / ".dvc" / "tmp"
-    folder.mkdir(parents=True, exist_ok=True)
-    reserve = folder / "restore-reserve"
-    try:
-        try:
-            reserve.write_bytes(bytes(RESERVED_BYTES))
-        except OSError as error:
-            room = f"{RESERVED_BYTES // 2**20} MB besides the data"
-            raise VersionError(f"restoring needs at least {room}: {error}; make room, then restore.") from error
-        yield reserve
-    finally:
-        reserve.unlink(missing_ok=True)
-
-
-def _go_back(root: Path, commit: str, before: str) -> None:
-    kept = list_files(root, before)
-    for path in list_files(root, commit):
-        # The rest is in the cache or was written half: changes were refused.
-        if md5_of(root / path) != kept.get(path):
-            _delete(root / path)
-        for partial in (root / path).parent.glob(DVC_PARTIAL):
-            partial.unlink(missing_ok=True)
-    show_and_run(root, "git", "checkout", "--quiet", "--force", before)
-    with suppress(VersionError):
-        # A fresh clone had no data before either.
-        show_and_run(root, "dvc", "checkout", "--quiet")
-
-
-def _delete(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def refuse_unsaved_data(root: Path) -> None:
-    """Stop if a file that DVC keeps was changed and not saved.
+    """Stop if a file that DVC keeps has changed since DVC saved it.
 
     Raises:
         VersionError: Names the files.
     """
-    changed = ask_dvc(root, "data", "status").get("uncommitted", {}).get("modified", [])
+    with open_revision(root, WORKSPACE) as repo:
+        changed = repo.data_status()["uncommitted"].get("modified", [])
     if changed:
-        names = [item if isinstance(item, str) else item["path"] for item in changed]
         raise VersionError(
-            f"{', '.join(names)}: changed since DVC saved it; drop the change by `dvc checkout`, or keep it, with the "
-            "settings that made it, by `dvc commit` and git, then restore."
+            f"{', '.join(changed)}: changed since DVC saved it; drop the change by `dvc checkout`, or keep it, "
+            "with the settings that made it, by `dvc commit` and git, then restore."
         )
 
 
-def check_out_data(root: Path) -> None:
-    """Check out what DVC keeps of HEAD, from the cache and else from the remote, and verify each file.
+def complete_cache(root: Path, commit: str) -> None:
+    """Fetch what DVC's cache lacks or holds damaged of a commit, from the remote that is configured now.
 
     Raises:
-        VersionError: A file is missing or damaged in cache and remote.
+        VersionError: The remote is unavailable, or lacks it too.
     """
-    if list_missing(root, "HEAD"):
-        show_and_run(root, "dvc", "fetch")
-    # Not --quiet: DVC would hide its reason, too.
-    show_and_run(root, "dvc", "checkout")
-    damaged = find_damaged(root)
-    if damaged:
-        logger.warning("%s: damaged in DVC's cache; fetching afresh", ", ".join(damaged))
-        _forget(root, damaged)
-        show_and_run(root, "dvc", "pull")
-        damaged = find_damaged(root)
-    if damaged:
-        _forget(root, damaged)
-        raise VersionError(LOST.format(", ".join(damaged)))
+    if not (damaged := find_damaged(root, commit, delete=True)):
+        return
+    logger.info("fetching what DVC's cache lacks: %s", ", ".join(damaged))
+    fetch(root, commit)
+    if damaged := find_damaged(root, commit, delete=True):
+        names = ", ".join(damaged)
+        raise VersionError(
+            f"{names}: missing or damaged in DVC's cache and in its remote; push it again from a clone that has it."
+        )
 
 
-def find_damaged(root: Path) -> list[str]:
-    """List what DVC keeps of HEAD whose content in the workspace is not as recorded."""
-    return [path for path, md5 in list_files(root, "HEAD").items() if md5_of(root / path) != md5]
-
-
-def _forget(root: Path, paths: Sequence[str]) -> None:
-    """Delete damaged files, in the workspace and their objects in the cache."""
-    files = list_files(root, "HEAD")
-    for path in paths:
-        for content in list(objects_of(root, files[path])):
-            if not is_sound(content):
-                content.unlink(missing_ok=True)
-        _delete(root / path)
+def _complete_cache_from_todays_remote(root: Path, commit: str) -> bool:
+    try:
+        complete_cache(root, commit)
+    except VersionError as error:
+        if not git(root, "diff", "--name-only", commit, "--", ".dvc/config"):
+            raise
+        # The version may have been published to another remote.
+        logger.warning("%s Trying the remote of that version.", error)
+        return False
+    return True
 
 
 @command

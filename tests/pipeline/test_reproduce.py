@@ -1,7 +1,6 @@
 """Versions made again from their source, and compared to the byte, on real git, DVC and MLflow."""
 
 import platform
-import re
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +12,6 @@ from tests.pipeline.versions import make, md5s
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.slow
 def test_published_version_is_reproduced_to_the_byte(published: Clone) -> None:
     before = (md5s(published), published.git("status", "--porcelain"), len(published.runs()))
     result = make(published, "reproduce", RUN="v1.0.0")
@@ -21,7 +19,6 @@ def test_published_version_is_reproduced_to_the_byte(published: Clone) -> None:
     assert (md5s(published), published.git("status", "--porcelain"), len(published.runs())) == before
 
 
-@pytest.mark.slow
 def test_version_is_reproduced_in_folders_with_letters_beyond_ascii(clone: Clone, tmp_path: Path) -> None:
     here = copy_clone(clone.path, tmp_path / "x ö" / "klon 数据")
     (here.path / "data/external/mine.csv").write_text("a,b\n1,2\n")
@@ -36,34 +33,7 @@ def test_version_is_reproduced_in_folders_with_letters_beyond_ascii(clone: Clone
     assert not (here.path / ".dvc/tmp/exps").exists()
 
 
-@pytest.mark.slow
-def test_run_is_not_reproduced_when_its_code_was_changed_on_purpose(published: Clone) -> None:
-    (parent,) = published.runs("tags.`git.tag` = 'v1.1.0'")
-    published.edit("src/featurize/features.py", "ratio = above / below", "ratio = above / below + 1e-3")
-    published.commit("Change a feature behind the pipeline's back")
-    published.git("tag", "v6.6.6")
-    result = make(published, "reproduce", code=1, RUN="v6.6.6")
-    assert result.stdout.startswith("NOT reproduced: ")
-    assert re.search(
-        r"data/processed/features.parquet: sepal_length_to_sepal_width in 150 of 150 rows, by at most 0.001",
-        result.stdout,
-    )
-    # The run itself was made before.
-    assert make(published, "reproduce", RUN=parent.info.run_id).stdout.startswith("reproduced: 12 of 12")
-
-
-def test_run_of_uncommitted_code_or_of_nothing_is_refused(published: Clone) -> None:
-    published.set_param("train.cv", 3)
-    published.launch()
-    run_id = published.parent().info.run_id
-    assert "changes that are not committed" in make(published, "reproduce", code=2, RUN=run_id).stderr
-    assert "has no run" in make(published, "reproduce", code=2, RUN="0" * 32).stderr
-    assert "'-x' is no tag" in make(published, "reproduce", code=2, RUN="-x").stderr
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kept_in", ["cache", "remote"])
-def test_version_of_a_table_that_a_user_added_is_reproduced(published: Clone, tmp_path: Path, kept_in: str) -> None:
+def test_version_of_a_table_that_a_user_added_is_reproduced_in_a_fresh_clone(published: Clone, tmp_path: Path) -> None:
     table = published.path / "data/external/my table.parquet"
     raw = pd.read_parquet(published.path / "data/raw/dataset.parquet")
     raw.sample(100, random_state=0).to_parquet(table)
@@ -78,31 +48,13 @@ def test_version_of_a_table_that_a_user_added_is_reproduced(published: Clone, tm
     published.launch()
     published.commit("Run on my table")
     make(published, "publish", TAG="v2.0.0")
-    clone = published
-    if kept_in == "remote":
-        clone = Clone(tmp_path / "fresh")
-        published.run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(clone.path))
+    clone = Clone(tmp_path / "fresh")
+    published.run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(clone.path))
     result = make(clone, "reproduce", RUN="v2.0.0")
     assert result.stdout == "reproduced: 12 of 12 outputs equal to the byte\n"
     # Nothing but the table came to the clone.
     objects = [path for path in (clone.path / ".dvc/cache/files/md5").glob("*/*") if path.is_file()]
-    assert kept_in == "cache" or len(objects) == 1
-
-
-@pytest.mark.slow
-def test_record_of_another_cpu_is_judged_by_a_tolerance_that_is_told(published: Clone, elsewhere: Clone) -> None:
-    published.edit("src/featurize/features.py", "ratio = above / below", "ratio = above / below * (1 + 1e-9)")
-    published.commit("Compute as another CPU may")
-    published.git("tag", "--annotate", "--message", "Version v3.0.0\n\nCPU: Another Chip 9000", "v3.0.0")
-    published.git("push", "--quiet", "origin", "v3.0.0")
-    elsewhere.git("fetch", "--quiet", "--tags")
-    result = make(elsewhere, "reproduce", RUN="v3.0.0")
-    assert result.stdout.startswith("The record is of another kind of CPU (Another Chip 9000; here ")
-    assert "numbers may differ by 1e-06 of their size" in result.stdout
-    assert re.search(r"^reproduced: \d+ of 12 outputs equal to the byte$", result.stdout, re.MULTILINE)
-    assert re.search(
-        r"features.parquet: .*petal_length_to_petal_width in 150 of 150 rows, by at most 1.5e-08", result.stdout
-    )
+    assert len(objects) == 1
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="OpenBLAS and NumPy name other kernels elsewhere")

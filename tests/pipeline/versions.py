@@ -25,7 +25,7 @@ def md5s(clone: Clone) -> dict[str, str]:
     outputs = [
         path
         for folder in ("data/raw", "data/processed", "models", "reports")
-        for path in (clone.path / folder).glob("*.*")
+        for path in (clone.path / folder).glob("[!.]*.*")
     ]
     lines = clone.run("md5sum", *(str(path.relative_to(clone.path)) for path in sorted(outputs))).stdout.splitlines()
     return {line.split()[1]: line.split()[0] for line in lines}
@@ -33,21 +33,6 @@ def md5s(clone: Clone) -> dict[str, str]:
 
 def refs(clone: Clone) -> list[str]:
     return [line.split()[1] for line in clone.git("ls-remote", "--tags", "--refs", "origin").splitlines()]
-
-
-def objects(clone: Clone, path: str) -> list[Path]:
-    """Find an output's object in the cache, and in the remote if it is there."""
-    md5 = md5s(clone)[path]
-    folders = (clone.path / ".dvc" / "cache", clone.path.parent / "dvc-storage")
-    found = [folder / "files" / "md5" / md5[:2] / md5[2:] for folder in folders]
-    return [path for path in found if path.exists()]
-
-
-def flip_a_byte(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.chmod(0o644)
-    path.write_bytes(content)
 
 
 def recorded(two_versions: Path, tag: str) -> dict[str, str]:

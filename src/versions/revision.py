@@ -1,0 +1,212 @@
+"""What DVC records of a commit, and the content of its files in DVC's cache and remote."""
+
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.errors import VersionError
+from src.versions.commands import git
+
+if TYPE_CHECKING:
+    from dvc.output import Output
+    from dvc.repo import Repo
+
+logger = logging.getLogger(__name__)
+
+WORKSPACE = "workspace"
+
+
+@dataclass(frozen=True)
+class Revision:
+    """What DVC records of a commit.
+
+    Attributes:
+        outputs: MD5 of each output of the pipeline by path; None if `dvc.lock` lacks it.
+        added: MD5 of each file that was added by `dvc add`, by path.
+        dependencies: MD5 of each dependency of a stage, by path.
+        metrics: Numbers of all metric files by dotted key.
+        params: Content of `params.yaml`.
+        models: Path of each artifact of type `model`, by name.
+    """
+
+    outputs: dict[str, str | None]
+    added: dict[str, str | None]
+    dependencies: dict[str, str | None]
+    metrics: dict[str, float]
+    params: dict[str, Any]
+    models: dict[str, str]
+
+    @property
+    def md5s(self) -> dict[str, str]:
+        """The outputs that `dvc.lock` records."""
+        return {path: md5 for path, md5 in self.outputs.items() if md5}
+
+
+@contextmanager
+def open_revision(root: Path, commit: str) -> Iterator["Repo"]:
+    """Open the DVC repository as a commit or `WORKSPACE` holds it, with today's cache.
+
+    Raises:
+        VersionError: DVC cannot read it.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo, repo.switch(commit):
+            yield repo
+    # DVC raises an ImportError where the configured remote needs a package that is not installed.
+    except (DvcException, ImportError) as error:
+        raise VersionError(f"DVC cannot read {commit[:9]}: {_one_line(error)}.") from error
+
+
+def read_revision(root: Path, commit: str) -> Revision:
+    """Read the outputs, metrics, settings and models of a commit or of `WORKSPACE`."""
+    with open_revision(root, commit) as repo:
+        outs = list(repo.index.outs)
+        metrics, params = (kind.show().get("", {}).get("data", {}) for kind in (repo.metrics, repo.params))
+        numbers = [flatten(file.get("data") or {}) for file in metrics.values()]
+        artifacts = [item for file in repo.artifacts.read().values() for item in file.items()]
+        return Revision(
+            outputs={_path(out): out.hash_info.value for out in outs if out.stage.cmd},
+            added={_path(out): out.hash_info.value for out in outs if not out.stage.cmd},
+            dependencies={_path(dep): dep.hash_info.value for dep in repo.index.deps if dep.hash_info.name == "md5"},
+            metrics={k: float(v) for file in numbers for k, v in file.items() if isinstance(v, int | float)},
+            params=params.get("params.yaml", {}).get("data", {}),
+            models={name: artifact.path for name, artifact in artifacts if artifact.type == "model"},
+        )
+
+
+def read_recorded(root: Path, reference: str, commit: str) -> Revision:
+    """Read a commit in which the pipeline has run.
+
+    Raises:
+        VersionError: It has no `dvc.lock`.
+    """
+    revision = read_revision(root, commit)
+    if not revision.md5s:
+        raise VersionError(f"{reference} holds no dvc.lock: nothing is recorded with it.")
+    return revision
+
+
+def read_cpu(root: Path, tag: str) -> str | None:
+    """Read the kind of CPU from the message of a published tag; None if `tag` is no such tag."""
+    message = git(root, "for-each-ref", "--format=%(contents)", f"refs/tags/{tag}")
+    found = re.search(r"^CPU: (.+)$", message, re.MULTILINE)
+    return found[1] if found else None
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values by dotted key: `{"a": {"b": 1}}` becomes `{"a.b": 1}`."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        is_nested = isinstance(value, Mapping) and value
+        flat |= flatten(value, f"{prefix}{key}.") if is_nested else {f"{prefix}{key}": value}
+    return flat
+
+
+def list_cached(root: Path, commit: str) -> list[Path]:
+    """List the files and folders of a commit that DVC keeps in its cache."""
+    with open_revision(root, commit) as repo:
+        return [root / _path(out) for out in _cached_outs(repo)]
+
+
+def find_damaged(root: Path, commit: str, *, delete: bool = False) -> list[str]:
+    """List the files of a commit that DVC's cache lacks or holds damaged.
+
+    DVC itself trusts a write-protected object without reading it.
+
+    Args:
+        root: Root of the repository.
+        commit: A commit.
+        delete: Whether to delete damaged objects, so that DVC fetches them again.
+    """
+    from dvc_data.hashfile.tree import Tree
+
+    damaged = []
+    with open_revision(root, commit) as repo:
+        for out in _cached_outs(repo):
+            content = out.get_obj()
+            files = [info.value for _, _, info in content] if isinstance(content, Tree) else []
+            for md5 in [out.hash_info.value, *files]:
+                path = Path(out.cache.oid_to_path(md5))
+                if not path.exists() or hash_file(path) != md5.removesuffix(".dir"):
+                    damaged.append(_path(out))
+                    if delete:
+                        path.unlink(missing_ok=True)
+    return list(dict.fromkeys(damaged))
+
+
+def hash_file(path: Path) -> str:
+    """Compute the MD5 of a file, bypassing DVC's record of known hashes."""
+    from dvc_data.hashfile.hash import file_md5
+
+    return str(file_md5(str(path)))
+
+
+def fetch(root: Path, commit: str, targets: Sequence[str] = ()) -> None:
+    """Fetch files of a commit, by default all, from today's remote into the cache.
+
+    Raises:
+        VersionError: The remote is unavailable, or the disk is full; DVC has printed more.
+    """
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo:
+            name = repo.config["core"].get("remote")
+            remote = repo.config["remote"].get(name, {})
+            url = remote.get("url", "")
+            if url and "://" not in url and not Path(url).is_dir():
+                # DVC would report each file as missing.
+                raise VersionError(f"DVC's remote {url} is not there; mount it, or set another by `make remote URL=…`.")
+            # The command `dvc fetch` accepts no commit, and a relative URL of the commit's own
+            # config would resolve to the root of the disk (DVC 3.67).
+            config = {"core": {"remote": name}, "remote": {name: remote}} if remote else {}
+            repo.fetch(targets=list(targets) or None, revs=[commit], workspace=False, config=config)
+    except VersionError:
+        raise
+    # The library behind a remote raises almost anything.
+    except Exception as error:
+        logger.debug("fetching failed", exc_info=True)
+        raise VersionError(f"fetching from DVC's remote failed, see above: {_one_line(error).rstrip('.')}.") from error
+
+
+@contextmanager
+def open_content(root: Path, md5: str) -> Iterator[Any]:
+    """Open a file by its MD5, from DVC's cache or else from its remote.
+
+    Raises:
+        VersionError: Neither has it.
+    """
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        for find_storage in (lambda: repo.cache.local, repo.cloud.get_remote_odb):
+            try:
+                storage = find_storage()
+                file = storage.fs.open(storage.oid_to_path(md5), "rb")
+            # As in fetch.
+            except Exception:
+                logger.debug("%s cannot be opened", md5, exc_info=True)
+                continue
+            with file:
+                yield file
+            return
+    raise VersionError(f"{md5} is in neither DVC's cache nor its remote.")
+
+
+def _cached_outs(repo: "Repo") -> "Iterator[Output]":
+    return (out for out in repo.index.outs if out.use_cache and out.hash_info and out.is_in_repo)
+
+
+def _path(out: "Output") -> str:
+    return "/".join(out.index_key[1])
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,73 @@
+import sys
+
+import pytest
+
+import src.data.kinds
+import src.featurize.features
+from src.config.data_load import TableFile
+from src.errors import FeatureError, VersionError
+from src.versions.models import load_model, load_table_file
+from tests.versions.project import Project, damage
+
+
+def test_model_of_a_tag_computes_with_the_code_of_its_commit(project: Project) -> None:
+    # The workspace computes in another way by now.
+    (project.root / "src/data/kinds.py").write_text("FACTOR = 99\n")
+    today = (src.featurize.features, src.data.kinds)
+    prepare, scale = load_model(project.root, "v1.1.0")
+    assert (prepare(4), scale) == (40, 2)
+    assert (src.featurize.features, src.data.kinds) == today
+    assert (sys.modules["src.featurize.features"], sys.modules["src.data.kinds"]) == today
+    with pytest.raises(FeatureError):
+        prepare(None)
+
+
+def test_model_of_an_older_layout_is_loaded(project: Project) -> None:
+    features = (project.root / "src/featurize/features.py").read_text()
+    project.git("rm", "--quiet", "-r", "src/featurize")
+    (project.root / "src/data/features.py").write_text(features)
+    script = project.root / "make.py"
+    script.write_text(script.read_text().replace("src.featurize.features", "src.data.features"))
+    project.dvc("repro", "--quiet")
+    project.commit("Keep the features elsewhere")
+    prepare, scale = load_model(project.root, "HEAD")
+    assert (prepare.__module__, prepare(4), scale) == ("src.data.features", 40, 3)
+
+
+def test_model_comes_from_the_remote_where_the_cache_lacks_it(fresh: Project) -> None:
+    _, scale = load_model(fresh.root, "v1.0.0")
+    assert scale == 1
+    assert not (fresh.root / "models").exists()
+
+
+def test_damaged_or_lost_model_is_refused(project: Project) -> None:
+    cached, remote = (project.stored("models/model.joblib", "v1.0.0", remote=where) for where in (False, True))
+    damage(cached)
+    with pytest.raises(VersionError, match=r"^models/model.joblib of v1.0.0 is damaged: its MD5 is not the "):
+        load_model(project.root, "v1.0.0")
+    cached.unlink()
+    remote.unlink()
+    with pytest.raises(VersionError, match=r"^models/model.joblib of v1.0.0: .* in neither DVC's cache nor its remote"):
+        load_model(project.root, "v1.0.0")
+
+
+def test_revision_without_a_model_is_refused(project: Project) -> None:
+    project.git("rm", "--quiet", "dvc.lock")
+    project.commit()
+    with pytest.raises(VersionError, match=r"^HEAD holds no model"):
+        load_model(project.root, "HEAD")
+    with pytest.raises(VersionError, match=r"'v9\.9\.9' is no tag, branch or commit"):
+        load_model(project.root, "v9.9.9")
+
+
+def test_model_that_needs_code_which_its_commit_lacks_is_refused(project: Project) -> None:
+    project.git("rm", "--quiet", "src/featurize/features.py")
+    project.commit()
+    with pytest.raises(Exception, match=r"has no src\.featurize\.features"):
+        load_model(project.root, "HEAD")
+
+
+def test_settings_of_the_training_table_are_those_of_the_revision(project: Project) -> None:
+    (project.root / "params.yaml").write_text("data_load: {source: {kind: sklearn, name: iris}}\n")
+    assert load_table_file(project.root) == TableFile()
+    assert load_table_file(project.root, "v1.0.0") == TableFile(separator=";")
