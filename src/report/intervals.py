@@ -12,14 +12,13 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.stats import DegenerateDataWarning, bootstrap
 
-from src.report.predictions import ClassPredictions, Floats, OneVsRest, Predictions
+from src.report.predictions import ClassPredictions, Floats, Predictions
 
-LEVEL = 0.95
 LABEL_METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted")
 # Of more rows a random sample is resampled.
 MAX_ROWS = 20_000
-# Numbers held in memory at once.
-_BATCH = 4_000_000
+# Numbers computed at once: few enough for the cache of a processor.
+_BATCH = 200_000
 
 Statistic = Callable[..., Any]
 
@@ -45,40 +44,28 @@ def bootstrap_interval(
     Raises:
         ValueError: The metric is not one that a search can maximise.
     """
-    rng, ends = np.random.default_rng(random_state), ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+    rng = np.random.default_rng(random_state)
     if isinstance(predictions, ClassPredictions) and metric in LABEL_METRICS:
-        low, high = np.quantile(_resample_labels(metric, predictions, n_bootstrap, rng), ends)
-        return float(low), float(high)
-    statistic, n_rows = _statistic_of_rows(metric, predictions)
-    rows, n_resampled = np.arange(n_rows), count_resampled_rows(metric, predictions)
-    # One row has no other resample than itself.
-    if n_rows < 2:
+        values = _resample_labels(metric, predictions, n_bootstrap, rng)
+    else:
+        values = _resample_rows(metric, predictions, n_bootstrap, rng)
+    values = values[np.isfinite(values)]
+    if not len(values):
         return None
-    sample = rows if n_resampled == n_rows else rng.choice(rows, n_resampled, replace=False)
-    options: dict[str, Any] = {"method": "percentile", "n_resamples": n_bootstrap, "vectorized": True, "rng": rng}
-    with warnings.catch_warnings():
-        # Some resamples do not define the metric; they are left out below.
-        warnings.simplefilter("ignore", DegenerateDataWarning)
-        found = bootstrap((sample,), statistic, batch=max(1, _BATCH // n_resampled), **options).bootstrap_distribution
-    found = found[np.isfinite(found)]
-    if not len(found):
-        return None
-    if n_resampled < n_rows:
-        found = statistic(rows) + (found - statistic(sample)) * np.sqrt(n_resampled / n_rows)
-    low, high = np.quantile(found, ends)
+    low, high = np.quantile(values, (0.025, 0.975))
     return float(low), float(high)
 
 
-def count_resampled_rows(metric: str, predictions: Predictions) -> int:
-    """Return how many rows the resamples are drawn from."""
-    n_rows = len(predictions.y_true)
+def count_rows(metric: str, predictions: Predictions) -> tuple[int, int]:
+    """Return how many rows a metric uses, and how many of them are resampled."""
+    if not isinstance(predictions, ClassPredictions):
+        return len(predictions.y_true), min(len(predictions.y_true), MAX_ROWS)
     if metric in LABEL_METRICS:
-        return n_rows
-    n_curves = 1
-    if isinstance(predictions, ClassPredictions):
-        n_rows = int(predictions.is_known.sum())
-        n_curves = max(1, len(predictions.one_vs_rest)) if metric == "roc_auc_ovr" else 1
-    return min(n_rows, max(1000, MAX_ROWS // n_curves))
+        return len(predictions.y_true), len(predictions.y_true)
+    n_rows, n_curves = len(predictions.known[0]), len(predictions.one_vs_rest)
+    if metric != "roc_auc_ovr":
+        return n_rows, min(n_rows, MAX_ROWS)
+    return (n_rows, min(n_rows, max(1000, MAX_ROWS // n_curves))) if n_curves else (0, 0)
 
 
 def _resample_labels(metric: str, predictions: ClassPredictions, n_bootstrap: int, rng: Generator) -> Floats:
@@ -107,51 +94,73 @@ def _score_matrices(metric: str, matrices: Floats) -> Floats:
     return np.asarray((values * weights).sum(axis=1) / weights.sum(axis=1))
 
 
-def _statistic_of_rows(metric: str, predictions: Predictions) -> tuple[Statistic, int]:
-    """Return a function of row numbers, shape (…, n_samples), and how many rows there are."""
-    if isinstance(predictions, ClassPredictions):
-        if not predictions.one_vs_rest:
-            return np.mean, 0
-        y_true, scores = predictions.known
-        if metric == "roc_auc_ovr":
-            return _mean_area(predictions.one_vs_rest), len(y_true)
-        smallest = np.finfo(float).eps
-        losses = -np.log(np.clip(scores[np.arange(len(y_true)), y_true], smallest, 1 - smallest))
-        return lambda rows, axis=-1: losses[rows].mean(axis), len(y_true)
-    errors, centred = predictions.losses, predictions.y_true - predictions.y_true.mean()
+def _resample_rows(metric: str, predictions: Predictions, n_bootstrap: int, rng: Generator) -> Floats:
+    n_rows, n_resampled = count_rows(metric, predictions)
+    # A single row has no other resample than itself.
+    if n_rows < 2:
+        return np.array([])
+    rows = np.arange(n_rows)
+    sample = rows if n_resampled == n_rows else rng.choice(rows, n_resampled, replace=False)
+    statistic = _make_statistic(metric, predictions, sample)
+    options: dict[str, Any] = {"method": "percentile", "vectorized": True, "batch": max(1, _BATCH // n_resampled)}
+    with warnings.catch_warnings():
+        # Some resamples do not define the metric, which the caller leaves out.
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        found = bootstrap((np.arange(n_resampled),), statistic, n_resamples=n_bootstrap, rng=rng, **options)
+    values = np.asarray(found.bootstrap_distribution)
+    if n_resampled < n_rows:
+        center = _make_statistic(metric, predictions, rows)(rows)
+        values = center + (values - statistic(np.arange(n_resampled))) * np.sqrt(n_resampled / n_rows)
+    return np.minimum(values, 1) if metric in ("r2", "roc_auc_ovr") else values
 
-    def r2(rows: NDArray[np.intp], axis: int = -1) -> Any:
-        spread = centred[rows].var(axis)
+
+def _make_statistic(metric: str, predictions: Predictions, rows: NDArray[np.intp]) -> Statistic:
+    """Return a function that computes the metric of resamples of these rows.
+
+    It takes places in `rows`, shape (…, n_samples), and reduces the last axis.
+    """
+    if isinstance(predictions, ClassPredictions):
+        if metric == "roc_auc_ovr":
+            return _make_mean_area([(each.y_true[rows], each.y_score[rows]) for each in predictions.one_vs_rest])
+        y_true, scores = (values[rows] for values in predictions.known)
+        smallest = np.finfo(float).eps
+        losses = -np.log(np.clip(scores[np.arange(len(rows)), y_true], smallest, 1 - smallest))
+        return lambda places, axis=-1: losses[places].mean(axis)
+    errors, y_true = predictions.losses[rows], predictions.y_true[rows]
+    centred = y_true - y_true.mean()
+
+    def r2(places: NDArray[np.intp], axis: int = -1) -> Any:
+        spread = centred[places].var(axis)
         # A resample of one row again and again has no spread.
         defined = spread > 1e-12 * centred.var()
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(defined, 1 - (errors[rows] ** 2).mean(axis) / spread, np.nan)
+            return np.where(defined, 1 - (errors[places] ** 2).mean(axis) / spread, np.nan)
 
     statistics: dict[str, Statistic] = {
-        "mae": lambda rows, axis=-1: errors[rows].mean(axis),
-        "median_absolute_error": lambda rows, axis=-1: np.median(errors[rows], axis),
+        "mae": lambda places, axis=-1: errors[places].mean(axis),
+        "median_absolute_error": lambda places, axis=-1: np.median(errors[places], axis),
         "r2": r2,
-        "rmse": lambda rows, axis=-1: np.sqrt((errors[rows] ** 2).mean(axis)),
+        "rmse": lambda places, axis=-1: np.sqrt((errors[places] ** 2).mean(axis)),
     }
     if metric not in statistics:
         raise ValueError(f"no interval of {metric!r} is known; add how to compute it from resampled rows")
-    return statistics[metric], len(errors)
+    return statistics[metric]
 
 
-def _mean_area(classes: list[OneVsRest]) -> Statistic:
-    """Average the areas under the ROC curves, over the classes that both kinds of resampled rows define."""
-    codes = [np.unique(each.y_score, return_inverse=True)[1] for each in classes]
+def _make_mean_area(classes: list[tuple[NDArray[np.bool_], Floats]]) -> Statistic:
+    """Return a function for the mean area under the ROC curves, over the classes that a resample defines."""
+    ranked = [(np.unique(y_score, return_inverse=True)[1], y_true) for y_true, y_score in classes]
 
-    def mean_area(rows: NDArray[np.intp], axis: int = -1) -> Any:  # noqa: ARG001 - scipy passes -1
-        areas = np.array([_area(code[rows], each.y_true[rows]) for code, each in zip(codes, classes, strict=True)])
+    def mean_area(places: NDArray[np.intp], axis: int = -1) -> Any:  # noqa: ARG001 - scipy passes -1
+        areas = np.array([_compute_area(ranks[places], y_true[places]) for ranks, y_true in ranked])
         with np.errstate(invalid="ignore"):
             return np.nansum(areas, axis=0) / np.isfinite(areas).sum(axis=0)
 
     return mean_area
 
 
-def _area(ranks: NDArray[np.intp], is_positive: NDArray[np.bool_]) -> Any:
-    """Compute the share of ordered pairs, where a tie counts half, along the last axis; NaN without pairs."""
+def _compute_area(ranks: NDArray[np.intp], is_positive: NDArray[np.bool_]) -> Any:
+    """Compute the share of ordered pairs along the last axis, where a tie counts half; NaN without pairs."""
     n_ranks, n_samples = int(ranks.max()) + 1, int(np.prod(ranks.shape[:-1]))
     cells = np.where(is_positive, ranks + n_ranks, ranks).reshape(n_samples, -1)
     cells += np.arange(n_samples)[:, None] * 2 * n_ranks

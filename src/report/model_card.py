@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline
 from src.config.schema import Config
 from src.data.findings import Finding
 from src.report.inputs import list_params
-from src.report.intervals import count_resampled_rows
+from src.report.intervals import count_rows
 from src.report.metrics import Metrics, metric_of
 from src.report.predictions import Predictions
 from src.report.slices import find_weak_slices
@@ -186,8 +186,8 @@ def _describe_metrics(facts: Facts, config: Config) -> list[str]:
         rows.append([code(name) + mark, _number(value), interval, "" if baseline is None else _number(baseline)])
     rows += [[code(name), _number(value), "", ""] for name, value in facts.cv_metrics.items()]
     blocks = [table(["Metric", "Value", "95 % interval", "Baseline"], rows, numbers=(1, 2, 3))]
-    n_rows = count_resampled_rows(metric, facts.predictions)
-    scaled = f"{n_rows} random test rows, scaled to all of them" if n_rows < facts.n_test else "the test rows"
+    n_rows, n_resampled = count_rows(metric, facts.predictions)
+    scaled = "the test rows" if n_resampled == n_rows else f"{n_resampled} random test rows, scaled to all of them"
     constant = "median" if metric in ("mae", "median_absolute_error") else "mean"
     predicted = "most frequent class" if config.base.task == "classification" else f"{constant} of the target"
     blocks.append(

@@ -36,8 +36,8 @@ class OneVsRest:
     @cached_property
     def roc(self) -> tuple[Floats, Floats]:
         """False and true positive rate of each threshold."""
-        false_positive_rate, true_positive_rate, _ = roc_curve(self.y_true, self.y_score)
-        return false_positive_rate, true_positive_rate
+        x, y, _ = roc_curve(self.y_true, self.y_score)
+        return x, y
 
     @cached_property
     def recall_precision(self) -> tuple[Floats, Floats]:

@@ -5,7 +5,7 @@ import pytest
 
 from src.config.train import SCORINGS
 from src.report import intervals
-from src.report.intervals import bootstrap_interval, count_resampled_rows
+from src.report.intervals import bootstrap_interval, count_rows
 from src.report.metrics import metric_of, score_one
 from src.report.predictions import NumberPredictions, encode_classes
 from tests.report.conftest import make_classes, make_numbers, take
@@ -74,10 +74,11 @@ def test_sample_of_many_rows_gives_nearly_the_same_interval(
         ("roc_auc_ovr", make_classes(30_000, 50), 1_000),
         ("r2", make_numbers(30_000), 20_000),
         ("mae", make_numbers(300), 300),
+        ("log_loss", make_classes(300, 3), 300),
     ],
 )
 def test_number_of_resampled_rows_is_limited(metric: str, predictions: Any, expected: int) -> None:
-    assert count_resampled_rows(metric, predictions) == expected
+    assert count_rows(metric, predictions) == (30_000 if expected > 300 else 300, expected)
 
 
 @pytest.mark.parametrize("metric", ["mape", "max_error"])
@@ -114,6 +115,20 @@ def test_undefined_metric_has_no_interval() -> None:
     assert bootstrap_interval("r2", constant, 100, 0) is None
     one_class = take(make_classes(30, 2), slice(0, 1))
     assert bootstrap_interval("roc_auc_ovr", one_class, 100, 0) is None
+
+
+def test_log_loss_of_one_true_class_has_an_interval() -> None:
+    one_class = make_classes(200, 2)
+    one_class = take(one_class, one_class.y_true == 1)
+    low, high = bootstrap_interval("log_loss", one_class, 100, 0) or (np.nan, np.nan)
+    assert low < score_one("log_loss", one_class) < high
+
+
+def test_interval_of_a_sample_does_not_exceed_the_best_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intervals, "MAX_ROWS", 50)
+    rng = np.random.default_rng(0)
+    numbers = NumberPredictions(y_true := rng.normal(size=2000), y_true + rng.normal(size=2000) * 1e-9)
+    assert (bootstrap_interval("r2", numbers, 200, 0) or (0, 2))[1] <= 1
 
 
 @pytest.mark.parametrize("n_rows", [1, 2])
