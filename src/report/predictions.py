@@ -21,13 +21,7 @@ Codes = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class OneVsRest:
-    """Scores of one class against all others.
-
-    Attributes:
-        label: The class.
-        y_true: Whether each row is of the class, shape (n_samples,); both values occur.
-        y_score: Shape (n_samples,).
-    """
+    """Scores of one class, and which rows are of it; arrays of shape (n_samples,)."""
 
     label: Any
     y_true: NDArray[np.bool_]
@@ -113,12 +107,7 @@ class ClassPredictions:
 
 @dataclass(frozen=True)
 class NumberPredictions:
-    """Predicted numbers, in the unit of the target.
-
-    Attributes:
-        y_true: Shape (n_samples,).
-        y_pred: Shape (n_samples,).
-    """
+    """Predicted numbers, in the unit of the target; arrays of shape (n_samples,)."""
 
     y_true: Floats
     y_pred: Floats

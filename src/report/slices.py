@@ -18,14 +18,7 @@ MIN_STANDARD_ERRORS = 3.0
 
 @dataclass(frozen=True)
 class Slice:
-    """Rows that share a value or a range of one column.
-
-    Attributes:
-        column: Name of the column.
-        condition: What the rows share, as `= Dream` or `> 3.2`.
-        n_rows: Number of rows.
-        loss: Mean loss of the rows.
-    """
+    """Rows that share a value or a range of one column: a condition such as `= Dream` or `> 3.2`."""
 
     column: str
     condition: str
@@ -35,14 +28,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class SliceSearch:
-    """Result of a search for weak slices.
-
-    Attributes:
-        worst: Slices that are significantly worse than all rows, worst first.
-        n_checked: Number of slices with enough rows.
-        min_rows: Rows that a slice needs.
-        loss: Mean loss of all rows.
-    """
+    """Slices that are significantly worse than all rows, worst first, of those with at least `min_rows` rows."""
 
     worst: list[Slice]
     n_checked: int

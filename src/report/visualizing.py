@@ -1,8 +1,7 @@
 """All figures of the report.
 
 Each `plot_*` function takes results and returns a `Figure`, without the global state of pyplot. Not
-with scikit-learn's displays: they import pyplot, read `$` in a class name as a formula, and draw
-every point of a curve.
+with scikit-learn's displays, which import pyplot and read `$` in a class name as a formula.
 """
 
 import logging
@@ -35,7 +34,7 @@ GREY = "#b0b0b0"
 # With more classes a cell of the confusion matrix has room for its count only; the rarest beyond that are merged.
 MAX_WITH_SHARES, MAX_CLASSES = 12, 30
 # With more classes only the worst curves get a colour and a name.
-MAX_NAMED, N_WORST, MAX_CURVE_POINTS = 10, 5, 1000
+MAX_NAMED, N_WORST = 10, 5
 # More points would hide each other: cells with counts are drawn instead.
 MAX_POINTS = 3000
 N_FEATURES_SHOWN, N_CANDIDATES_SHOWN = 20, 30
@@ -47,11 +46,11 @@ def draw_figures(
     """Draw what the predictions allow, each figure with its name."""
     if isinstance(predictions, ClassPredictions):
         yield "confusion_matrix", plot_confusion_matrix(predictions)
-        if predictions.has_scores:
+        if predictions.one_vs_rest:
             yield "roc", plot_roc(predictions)
             yield "precision_recall", plot_precision_recall(predictions)
-            if predictions.is_probability:
-                yield "calibration", plot_calibration(predictions)
+        if predictions.has_scores and predictions.is_probability:
+            yield "calibration", plot_calibration(predictions)
     else:
         yield "predicted_against_true", plot_predicted(predictions)
         yield "residuals", plot_residuals(predictions)
@@ -181,31 +180,18 @@ def _draw_curves(
         named = sorted(curves, key=lambda curve: curve[1])[:N_WORST]
         title = f"the {len(named)} worst of {n_classes} classes,\neach against the rest"
         for _, _, x, y in curves:
-            axes.plot(*_thin(x, y), color=GREY, linewidth=0.8, alpha=0.7, **style)
+            axes.plot(x, y, color=GREY, linewidth=0.8, alpha=0.7, **style)
     for place, (colour, (label, area, x, y)) in enumerate(zip(COLOURS, named, strict=False)):
         # Where curves coincide, the first stays visible beneath the last.
         width = 1.5 + 0.4 * (len(named) - 1 - place)
         text = f"{fit_label(label, 24)} ({area_name} {area:.3f})"
-        axes.plot(*_thin(x, y), color=colour, linewidth=width, label=text, **style)
-    handles, _ = axes.get_legend_handles_labels()
-    place_right: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.02, 1), "borderaxespad": 0}
-    if handles:
-        legend = axes.legend(
-            **place_right, frameon=False, fontsize="small", title=title, title_fontsize="small", alignment="left"
-        )
-        for entry in legend.get_texts():
-            # A `$` in a class name does not start a formula.
-            entry.set_parse_math(False)
-
-
-def _thin(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Keep both ends of a curve, and points at even distances along it."""
-    if len(x) <= MAX_CURVE_POINTS:
-        return x, y
-    length = np.concatenate([[0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
-    chosen = np.searchsorted(length, np.linspace(0, length[-1], MAX_CURVE_POINTS))
-    chosen = np.unique(np.concatenate([[0], np.minimum(chosen, len(x) - 1), [len(x) - 1]]))
-    return x[chosen], y[chosen]
+        axes.plot(x, y, color=colour, linewidth=width, label=text, **style)
+    small: dict[str, Any] = {"fontsize": "small", "title_fontsize": "small", "frameon": False}
+    # To the right of the axes, where it covers nothing.
+    legend = axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), title=title, alignment="left", **small)
+    for entry in legend.get_texts():
+        # A `$` in a class name does not start a formula.
+        entry.set_parse_math(False)
 
 
 def plot_calibration(predictions: ClassPredictions) -> Figure:

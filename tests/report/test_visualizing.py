@@ -158,8 +158,9 @@ def test_figures_of_a_regression() -> None:
         ("ab", 2, False, ["confusion_matrix", "roc", "precision_recall"]),
         ("ab", 0, False, ["confusion_matrix"]),
         ("yz", 2, True, ["confusion_matrix"]),
+        ("aa", 2, True, ["confusion_matrix", "calibration"]),
     ],
-    ids=["decision values", "labels only", "unknown labels only"],
+    ids=["decision values", "labels only", "unknown labels only", "one true class"],
 )
 def test_figures_without_data_are_left_out(
     y_true: str, n_scores: int, is_probability: bool, expected: list[str]
@@ -256,18 +257,6 @@ def test_only_the_worst_of_many_classes_are_named() -> None:
     assert legend_of(figure)[1:] == [f"{label} (AUC {areas[label]:.3f})" for label in worst]
     # Chance, all in grey, and the worst in colour.
     assert len(figure.axes[0].lines) == 1 + 30 + 5
-
-
-def test_curve_of_many_rows_is_drawn_with_few_points() -> None:
-    predictions = make_classes(50_000, 2)
-    (_, line) = plot_roc(predictions).axes[0].lines
-    x, y = (np.asarray(values) for values in line.get_data())
-    assert len(x) <= 1002
-    assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
-    full_x, full_y = predictions.one_vs_rest[0].roc
-    assert len(full_x) > 2000
-    beyond_the_rise = full_x > 0.01
-    np.testing.assert_allclose(np.interp(full_x, x, y)[beyond_the_rise], full_y[beyond_the_rise], atol=0.005)
 
 
 def test_calibration_shows_how_many_rows_each_point_has() -> None:
