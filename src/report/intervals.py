@@ -1,174 +1,172 @@
-"""How far luck in the choice of test rows moves a metric: 95 % bootstrap intervals.
+"""95 % bootstrap intervals: how much the choice of test rows moves a metric.
 
-Percentile intervals over resamples of rows (Efron & Tibshirani 1993, chapter 13). Each
-kind of metric has a way to resample that costs far less than scoring rows again:
-
-- of labels: a resample of rows is a multinomial draw of the cells of the confusion
-  matrix, exactly;
-- of means (log loss, MAE, RMSE, R²): the means of a resample; beyond `MANY_ROWS`, where
-  the central limit theorem leaves no difference to see, as normal draws;
-- the median: of n sorted values the place of a resample's median follows a beta
-  distribution, exactly;
-- of ranks (ROC AUC): weighted areas; beyond `MANY_RANKED_ROWS` to first order, by the
-  means of the rows' influences (DeLong et al. 1988).
+Percentile intervals over resamples of rows (Efron & Tibshirani 1993, chapter 13).
 """
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+from scipy.stats import DegenerateDataWarning, bootstrap
 
-from src.report.metrics import log_losses, roc_auc, score_matrix, share
-from src.report.predictions import ClassPredictions, Predictions
-from src.report.ranking import Floats, placements
+from src.report.predictions import ClassPredictions, Floats, Predictions
 
-LEVEL = 0.95
-MANY_ROWS, MANY_RANKED_ROWS = 20_000, 5_000
-# Numbers held at once.
-_CHUNK = 4_000_000
+LABEL_METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted")
+# Of more rows a random sample is resampled.
+MAX_ROWS = 20_000
+# Numbers computed at once: few enough for the cache of a processor.
+_BATCH = 200_000
+
+Statistic = Callable[..., Any]
 
 
 def bootstrap_interval(
     metric: str, predictions: Predictions, n_bootstrap: int, random_state: int
 ) -> tuple[float, float] | None:
-    """Find between which values a metric lies in 95 % of the resamples.
+    """Compute the interval that holds a metric in 95 % of the resamples.
+
+    Metrics of labels take any number of rows. For the others at most `MAX_ROWS` random rows are
+    resampled, and the interval is scaled to all rows, as its width falls with the root of their
+    number (m out of n bootstrap, Bickel et al. 1997).
 
     Args:
-        metric: A name of `src.report.metrics` that a search can maximise.
-        predictions: What was predicted.
+        metric: Headline metric of `src.report.metrics`.
+        predictions: Predictions of all rows.
         n_bootstrap: Number of resamples.
         random_state: Seed of the resamples.
 
     Returns:
-        Low and high end; None if the metric is not defined in any resample.
+        Low and high end; None if no resample defines the metric.
 
     Raises:
-        ValueError: The metric is none that a search can maximise.
+        ValueError: The metric is not one that a search can maximise.
     """
-    values = _resample(metric, predictions, n_bootstrap, np.random.default_rng(random_state))
+    rng = np.random.default_rng(random_state)
+    if isinstance(predictions, ClassPredictions) and metric in LABEL_METRICS:
+        values = _resample_labels(metric, predictions, n_bootstrap, rng)
+    else:
+        values = _resample_rows(metric, predictions, n_bootstrap, rng)
     values = values[np.isfinite(values)]
     if not len(values):
         return None
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(values, (0.025, 0.975))
     return float(low), float(high)
 
 
-def _resample(metric: str, predictions: Predictions, n: int, rng: Generator) -> Floats:
+def count_rows(metric: str, predictions: Predictions) -> tuple[int, int]:
+    """Return how many rows a metric uses, and how many of them are resampled."""
+    if not isinstance(predictions, ClassPredictions):
+        return len(predictions.y_true), min(len(predictions.y_true), MAX_ROWS)
+    if metric in LABEL_METRICS:
+        return len(predictions.y_true), len(predictions.y_true)
+    n_rows, n_curves = len(predictions.known[0]), len(predictions.one_vs_rest)
+    if metric != "roc_auc_ovr":
+        return n_rows, min(n_rows, MAX_ROWS)
+    return (n_rows, min(n_rows, max(1000, MAX_ROWS // n_curves))) if n_curves else (0, 0)
+
+
+def _resample_labels(metric: str, predictions: ClassPredictions, n_bootstrap: int, rng: Generator) -> Floats:
+    """Draw confusion matrices: a resample of rows is a multinomial draw of the cells, exactly."""
+    n_labels = len(predictions.labels)
+    counts = np.bincount(predictions.y_true * n_labels + predictions.y_pred, minlength=n_labels**2)
+    filled, batch = np.flatnonzero(counts), max(1, _BATCH // n_labels**2)
+    scores = []
+    for start in range(0, n_bootstrap, batch):
+        cells = np.zeros((min(batch, n_bootstrap - start), n_labels**2))
+        cells[:, filled] = rng.multinomial(counts.sum(), counts[filled] / counts.sum(), size=len(cells))
+        scores.append(_score_matrices(metric, cells.reshape(-1, n_labels, n_labels)))
+    return np.concatenate(scores)
+
+
+def _score_matrices(metric: str, matrices: Floats) -> Floats:
+    """Score confusion matrices of shape (n, n_labels, n_labels), true labels down, as scikit-learn does."""
+    hits = np.diagonal(matrices, axis1=1, axis2=2)
+    true, either = matrices.sum(axis=2), matrices.sum(axis=2) + matrices.sum(axis=1)
+    if metric == "accuracy":
+        return np.asarray(hits.sum(axis=1) / true.sum(axis=1))
+    if metric == "balanced_accuracy":
+        values, weights = hits / np.maximum(true, 1), true > 0
+    else:
+        values, weights = 2 * hits / np.maximum(either, 1), true if metric == "f1_weighted" else either > 0
+    return np.asarray((values * weights).sum(axis=1) / weights.sum(axis=1))
+
+
+def _resample_rows(metric: str, predictions: Predictions, n_bootstrap: int, rng: Generator) -> Floats:
+    n_rows, n_resampled = count_rows(metric, predictions)
+    # A single row has no other resample than itself.
+    if n_rows < 2:
+        return np.array([])
+    rows = np.arange(n_rows)
+    sample = rows if n_resampled == n_rows else rng.choice(rows, n_resampled, replace=False)
+    statistic = _make_statistic(metric, predictions, sample)
+    options: dict[str, Any] = {"method": "percentile", "vectorized": True, "batch": max(1, _BATCH // n_resampled)}
+    with warnings.catch_warnings():
+        # Some resamples do not define the metric, which the caller leaves out.
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        found = bootstrap((np.arange(n_resampled),), statistic, n_resamples=n_bootstrap, rng=rng, **options)
+    values = np.asarray(found.bootstrap_distribution)
+    if n_resampled < n_rows:
+        center = _make_statistic(metric, predictions, rows)(rows)
+        values = center + (values - statistic(np.arange(n_resampled))) * np.sqrt(n_resampled / n_rows)
+    return np.minimum(values, 1) if metric in ("r2", "roc_auc_ovr") else values
+
+
+def _make_statistic(metric: str, predictions: Predictions, rows: NDArray[np.intp]) -> Statistic:
+    """Return a function that computes the metric of resamples of these rows.
+
+    It takes places in `rows`, shape (…, n_samples), and reduces the last axis.
+    """
     if isinstance(predictions, ClassPredictions):
         if metric == "roc_auc_ovr":
-            return _resample_area(predictions, n, rng)
-        if metric == "log_loss":
-            return _resample_means(log_losses(predictions)[:, None], n, rng)[:, 0]
-        return _resample_matrix(metric, predictions.counts, n, rng)
-    errors, y_true = predictions.losses, predictions.y_true - predictions.y_true.mean()
-    if metric == "median_absolute_error":
-        return _resample_median(errors, n, rng)
-    if metric == "mae":
-        return _resample_means(errors[:, None], n, rng)[:, 0]
-    squares, of_truth, truth = _resample_means(np.column_stack([errors**2, y_true**2, y_true]), n, rng).T
-    if metric == "rmse":
-        return np.asarray(np.sqrt(np.maximum(squares, 0)))
-    if metric != "r2":
-        raise ValueError(f"no interval of {metric!r} is known; write how it is resampled")
-    spread = of_truth - truth**2
-    # A resample of one row again and again has no spread.
-    return np.where(spread > 1e-12 * max((y_true**2).mean(), 1e-300), 1 - squares / np.where(spread, spread, 1), np.nan)
+            return _make_mean_area([(each.y_true[rows], each.y_score[rows]) for each in predictions.one_vs_rest])
+        y_true, scores = (values[rows] for values in predictions.known)
+        smallest = np.finfo(float).eps
+        losses = -np.log(np.clip(scores[np.arange(len(rows)), y_true], smallest, 1 - smallest))
+        return lambda places, axis=-1: losses[places].mean(axis)
+    errors, y_true = predictions.losses[rows], predictions.y_true[rows]
+    centred = y_true - y_true.mean()
+
+    def r2(places: NDArray[np.intp], axis: int = -1) -> Any:
+        spread = centred[places].var(axis)
+        # A resample of one row again and again has no spread.
+        defined = spread > 1e-12 * centred.var()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(defined, 1 - (errors[places] ** 2).mean(axis) / spread, np.nan)
+
+    statistics: dict[str, Statistic] = {
+        "mae": lambda places, axis=-1: errors[places].mean(axis),
+        "median_absolute_error": lambda places, axis=-1: np.median(errors[places], axis),
+        "r2": r2,
+        "rmse": lambda places, axis=-1: np.sqrt((errors[places] ** 2).mean(axis)),
+    }
+    if metric not in statistics:
+        raise ValueError(f"no interval of {metric!r} is known; add how to compute it from resampled rows")
+    return statistics[metric]
 
 
-def _resample_matrix(metric: str, counts: NDArray[np.int64], n: int, rng: Generator) -> Floats:
-    filled = np.flatnonzero(counts)
-    shares = counts.ravel()[filled] / counts.sum()
-    values = []
-    for size in _chunks(n, counts.size):
-        matrices = np.zeros((size, counts.size), dtype=np.int64)
-        matrices[:, filled] = rng.multinomial(int(counts.sum()), shares, size=size)
-        values.append(score_matrix(matrices.reshape(size, *counts.shape))[metric])
-    return np.concatenate(values)
+def _make_mean_area(classes: list[tuple[NDArray[np.bool_], Floats]]) -> Statistic:
+    """Return a function for the mean area under the ROC curves, over the classes that a resample defines."""
+    ranked = [(np.unique(y_score, return_inverse=True)[1], y_true) for y_true, y_score in classes]
+
+    def mean_area(places: NDArray[np.intp], axis: int = -1) -> Any:  # noqa: ARG001 - scipy passes -1
+        areas = np.array([_compute_area(ranks[places], y_true[places]) for ranks, y_true in ranked])
+        with np.errstate(invalid="ignore"):
+            return np.nansum(areas, axis=0) / np.isfinite(areas).sum(axis=0)
+
+    return mean_area
 
 
-def _resample_means(values: Floats, n: int, rng: Generator) -> Floats:
-    """Draw means of resamples of rows, shape (n, n_quantities)."""
-    n_rows, n_quantities = values.shape
-    if n_rows <= MANY_ROWS:
-        return np.concatenate([weights @ values / n_rows for weights in _weights(n_rows, n, rng)])
-    covariance = np.cov(values, rowvar=False, ddof=0).reshape(n_quantities, n_quantities) / n_rows
-    # By eigenvectors and not by Cholesky, which quantities that depend on each other break.
-    return rng.multivariate_normal(values.mean(axis=0), covariance, size=n, method="eigh")
-
-
-def _resample_median(values: Floats, n: int, rng: Generator) -> Floats:
-    """Draw medians of resamples: order statistics of uniform places."""
-    ordered, n_rows = np.sort(values), len(values)
-    lower = (n_rows + 1) // 2
-    places = rng.beta(lower, n_rows + 1 - lower, size=n)
-    medians = ordered[_row_at(places, n_rows)]
-    if n_rows % 2:
-        return medians
-    # The next one is the smallest of those above, which are uniform again.
-    above = 1 - (1 - places) * rng.uniform(size=n) ** (1 / (n_rows - lower))
-    return (medians + ordered[_row_at(above, n_rows)]) / 2
-
-
-def _row_at(places: Floats, n_rows: int) -> NDArray[np.intp]:
-    return np.minimum((places * n_rows).astype(np.intp), n_rows - 1)
-
-
-def _resample_area(predictions: ClassPredictions, n: int, rng: Generator) -> Floats:
-    n_rows = int(predictions.is_known.sum())
-    if not predictions.one_vs_rest:
-        return np.array([])
-    if n_rows > MANY_RANKED_ROWS:
-        means = _resample_means(_influences(predictions)[:, None], n, rng)[:, 0]
-        return np.clip(roc_auc(predictions) + means, 0, 1)
-    areas = [_weighted_area(scores, positive) for _, scores, positive in predictions.one_vs_rest]
-    values = []
-    for weights in _weights(n_rows, n, rng):
-        by_class = np.stack([area(weights) for area in areas])
-        # As without weights: only classes that some rows have and some lack.
-        defined = np.isfinite(by_class)
-        mean = share(np.where(defined, by_class, 0).sum(axis=0), defined.sum(axis=0))
-        values.append(np.where(defined.any(axis=0), mean, np.nan))
-    return np.concatenate(values)
-
-
-def _influences(predictions: ClassPredictions) -> Floats:
-    """Tell how much one more of each row would move the area, up to 1 / n_samples; their mean is 0.
-
-    To first order, the area of a resample is the area plus the mean of its rows' influences.
-    """
-    total = np.zeros(int(predictions.is_known.sum()))
-    for _, scores, positive in predictions.one_vs_rest:
-        shares = placements(scores, positive)
-        weight = np.where(positive, 1 / positive.mean(), 1 / (1 - positive.mean()))
-        total += weight * (shares - shares[positive].mean())
-    return total / len(predictions.one_vs_rest)
-
-
-def _weighted_area(scores: Floats, positive: NDArray[np.bool_]) -> Callable[[Floats], Floats]:
-    """Prepare the area under the ROC curve for weights of shape (n_resamples, n_samples)."""
-    order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf) > 0)
-    is_positive = positive[order]
-
-    def area(weights: Floats) -> Floats:
-        ordered = weights[:, order]
-        above = np.add.reduceat(ordered * is_positive, starts, axis=1)
-        below = np.add.reduceat(ordered * ~is_positive, starts, axis=1)
-        pairs = above.sum(axis=1) * below.sum(axis=1)
-        won = (above * (np.cumsum(below, axis=1) - below / 2)).sum(axis=1)
-        return np.where(pairs > 0, won / np.maximum(pairs, 1), np.nan)
-
-    return area
-
-
-def _weights(n_rows: int, n: int, rng: Generator) -> Iterator[Floats]:
-    """Draw how often each row is in each resample, in chunks of shape (n_resamples, n_rows)."""
-    for size in _chunks(n, n_rows):
-        drawn = rng.integers(0, n_rows, size=(size, n_rows)) + np.arange(size)[:, None] * n_rows
-        yield np.bincount(drawn.ravel(), minlength=size * n_rows).reshape(size, n_rows).astype(float)
-
-
-def _chunks(n: int, width: int) -> Iterator[int]:
-    most = max(1, _CHUNK // width)
-    yield from (min(most, n - start) for start in range(0, n, most))
+def _compute_area(ranks: NDArray[np.intp], is_positive: NDArray[np.bool_]) -> Any:
+    """Compute the share of ordered pairs along the last axis, where a tie counts half; NaN without pairs."""
+    n_ranks, n_samples = int(ranks.max()) + 1, int(np.prod(ranks.shape[:-1]))
+    cells = np.where(is_positive, ranks + n_ranks, ranks).reshape(n_samples, -1)
+    cells += np.arange(n_samples)[:, None] * 2 * n_ranks
+    counts = np.bincount(cells.ravel(), minlength=n_samples * 2 * n_ranks).reshape(n_samples, 2, n_ranks)
+    negative, positive = counts[:, 0], counts[:, 1]
+    ordered = (positive * (np.cumsum(negative, axis=1) - negative / 2)).sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        areas = ordered / (positive.sum(axis=1) * negative.sum(axis=1))
+    return areas.reshape(ranks.shape[:-1])

@@ -1,18 +1,24 @@
-"""Metrics: each name, average and source is written once, here."""
+"""Metrics of the test rows: each name and its source is written once, here."""
 
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from sklearn import metrics as sklearn_metrics
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.pipeline import make_pipeline
 
-from src.report.predictions import ClassPredictions, NumberPredictions, Predictions
-from src.report.ranking import Floats
+from src.report.intervals import bootstrap_interval
+from src.report.predictions import ClassPredictions, Floats, NumberPredictions, Predictions, predict_rows
 
 logger = logging.getLogger(__name__)
 
-# Metric by what scikit-learn calls its scorer, where the names differ.
+Metrics = dict[str, float | dict[str, float]]
+
+# Metric by the name of its scorer in scikit-learn, where the names differ.
 _METRIC_OF_SCORING = {
     "neg_log_loss": "log_loss",
     "neg_mean_absolute_error": "mae",
@@ -20,167 +26,200 @@ _METRIC_OF_SCORING = {
     "neg_root_mean_squared_error": "rmse",
 }
 N_CALIBRATION_BINS = 10
+# A longer table of classes is hard to read; these are the classes with the most test rows.
+MAX_CLASSES = 30
 
 
 def metric_of(scoring: str) -> str:
-    """Name the metric that a search maximises or whose opposite it does."""
+    """Return the name of the metric that a search maximises or minimises."""
     return _METRIC_OF_SCORING.get(scoring, scoring)
 
 
-def score(predictions: Predictions) -> dict[str, float]:
-    """Score predictions by every metric of their task that is defined for them.
+def compute_metrics(
+    predictions: Predictions, y_train: NDArray[Any], scoring: str, n_bootstrap: int, random_state: int
+) -> Metrics:
+    """Compute everything that `metrics.json` holds.
+
+    Args:
+        predictions: Predictions of the test rows.
+        y_train: Target of the training rows, for the baseline, shape (n_train,).
+        scoring: What the search maximised: the headline metric, which gets an interval and a baseline.
+        n_bootstrap: Resamples behind the interval.
+        random_state: Seed of the resamples.
 
     Returns:
-        Names without their split. What is undefined, as a ranking without one class, is
-        left out and said in the log.
+        `test_<metric>`, `test_<headline>_ci95_low` and `_high`, `test_baseline_<headline>`, and for
+        classes `test_f1_class: {<label>: …}` and so on. Only finite numbers.
     """
+    metrics: Metrics = dict(score(predictions))
+    headline = metric_of(scoring)
+    if headline in metrics:
+        if interval := bootstrap_interval(headline, predictions, n_bootstrap, random_state):
+            metrics[f"{headline}_ci95_low"], metrics[f"{headline}_ci95_high"] = interval
+        baseline = score_one(headline, predict_baseline(predictions, y_train, headline))
+        if np.isfinite(baseline):
+            metrics[f"baseline_{headline}"] = baseline
+    if isinstance(predictions, ClassPredictions):
+        metrics |= _score_classes(predictions)
+    return {f"test_{name}": value for name, value in sorted(metrics.items())}
+
+
+def score(predictions: Predictions) -> dict[str, float]:
+    """Compute every metric that is defined for these rows, and log those that are not."""
     scores = {name: score_one(name, predictions) for name in _metrics(predictions)}
     if isinstance(predictions, ClassPredictions) and not predictions.is_known.all():
         logger.warning(
-            "%d of %d rows have a label that is not in the training rows (%s): they count as wrong, and metrics of "
-            "probabilities leave them out",
+            "%d of %d rows have a label that does not occur in the training rows (%s): they count as wrong, and "
+            "metrics of probabilities leave them out",
             (~predictions.is_known).sum(), len(predictions.y_true),
             ", ".join(repr(label) for label in predictions.labels[predictions.n_classes :][:5]),
         )  # fmt: skip
-    if undefined := [name for name, value in scores.items() if not np.isfinite(value)]:
-        logger.info("not defined for these rows, and left out: %s", ", ".join(undefined))
+    undefined = [name for name, value in scores.items() if not np.isfinite(value)]
+    if undefined:
+        logger.info("undefined for these rows, and left out: %s", ", ".join(undefined))
     return {name: value for name, value in scores.items() if name not in undefined}
 
 
 def score_one(metric: str, predictions: Predictions) -> float:
-    """Score predictions by one metric; NaN where it is undefined."""
-    if isinstance(predictions, ClassPredictions) and metric in score_matrix(np.eye(1)):
-        return float(score_matrix(predictions.counts)[metric])
+    """Compute one metric; NaN if it is undefined."""
     function = _metrics(predictions).get(metric)
     return float(function(predictions)) if function else float("nan")
 
 
-def score_matrix(counts: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    """Score confusion matrices.
+def predict_baseline(predictions: Predictions, y_train: NDArray[Any], metric: str) -> Predictions:
+    """Predict the same rows with a dummy model, which knows the target of the training rows only.
 
-    As scikit-learn, averages are over labels that occur, true or predicted, and a share
-    of nothing is 0. The balanced accuracy is the mean recall of labels that are true.
-
-    Args:
-        counts: True labels down, shape (…, n_labels, n_labels).
-
-    Returns:
-        Each metric with shape (…).
+    Classes: the most frequent one, with the class shares as probabilities. Numbers: the median
+    for metrics of absolute errors, else the mean.
     """
-    by_class = score_classes(counts)
-    true, occurs = by_class["support"], counts.sum(axis=-1) + counts.sum(axis=-2) > 0
-
-    def macro(values: NDArray[Any], where: NDArray[Any] = occurs) -> NDArray[Any]:
-        return share((values * where).sum(axis=-1), where.sum(axis=-1))
-
-    return {
-        "accuracy": share(np.trace(counts, axis1=-2, axis2=-1), true.sum(axis=-1)),
-        "balanced_accuracy": macro(by_class["recall"], true > 0),
-        "f1_macro": macro(by_class["f1"]),
-        "f1_weighted": share((by_class["f1"] * true).sum(axis=-1), true.sum(axis=-1)),
-        "precision_macro": macro(by_class["precision"]),
-        "recall_macro": macro(by_class["recall"]),
-    }
-
-
-def score_classes(counts: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Give precision, recall, F1 and number of true rows of each label, shape (…, n_labels)."""
-    hits, true, predicted = np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(axis=-1), counts.sum(axis=-2)
-    return {
-        "precision": share(hits, predicted),
-        "recall": share(hits, true),
-        "f1": share(2 * hits, true + predicted),
-        "support": true,
-    }
-
-
-def share(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
-    """Divide, with 0 for a share of nothing."""
-    return np.asarray(part / np.maximum(whole, np.finfo(float).tiny) * (whole != 0), dtype=float)
-
-
-def log_losses(predictions: ClassPredictions) -> Floats:
-    """Give the negative logarithm (nats) of what each known row's true class was given."""
-    known = predictions.is_known
-    given = predictions.confidence[known, predictions.y_true[known]]
-    smallest = np.finfo(float).eps
-    losses: Floats = -np.log(np.clip(given, smallest, 1 - smallest))
-    return losses
+    X = pd.DataFrame(index=range(len(y_train)))
+    X_test = pd.DataFrame(index=range(len(predictions.y_true)))
+    if isinstance(predictions, NumberPredictions):
+        strategy = "median" if metric in ("mae", "median_absolute_error") else "mean"
+        model = make_pipeline(DummyRegressor(strategy=strategy).fit(X, y_train))
+        return predict_rows(model, X_test, predictions.y_true, "regression")
+    model = make_pipeline(DummyClassifier(strategy="prior").fit(X, y_train))
+    y_test = pd.Index(predictions.labels).take(predictions.y_true).to_numpy()
+    return predict_rows(model, X_test, y_test, "classification")
 
 
 def calibration_bins(predictions: ClassPredictions) -> tuple[Floats, Floats, NDArray[np.intp]]:
-    """Compare what was promised with what came true, in bins of equal width.
+    """Compare predicted probabilities with outcomes, in bins of equal width.
 
-    With two classes, the probability of the second against its share (Naeini et al.
-    2015); with more, that of the likeliest class against the accuracy (Guo et al. 2017).
+    With two classes, the probability of the second against its share (Naeini et al. 2015); with
+    more, that of the predicted class against the accuracy (Guo et al. 2017).
 
     Returns:
-        Mean probability, share that came true, and rows of each bin that has rows.
+        Mean probability, observed share and number of rows of each bin that has rows.
     """
-    known = predictions.is_known
-    confidence, y_true = predictions.confidence[known], predictions.y_true[known]
-    binary = predictions.n_classes == 2
-    promised = confidence[:, 1] if binary else confidence.max(axis=1)
-    kept = y_true == (1 if binary else confidence.argmax(axis=1))
-    bins = np.minimum((promised * N_CALIBRATION_BINS).astype(int), N_CALIBRATION_BINS - 1)
-    rows = np.bincount(bins, minlength=N_CALIBRATION_BINS)
-    filled = rows > 0
-    mean, came_true = (np.bincount(bins, values, N_CALIBRATION_BINS)[filled] for values in (promised, kept))
-    return mean / rows[filled], came_true / rows[filled], rows[filled]
+    y_true, probabilities = predictions.known
+    if predictions.n_classes == 2:
+        predicted, observed = probabilities[:, 1], y_true == 1
+    else:
+        predicted, observed = probabilities.max(axis=1), y_true == probabilities.argmax(axis=1)
+    # Not calibration_curve of scikit-learn: it does not return the number of rows.
+    bins = np.minimum((predicted * N_CALIBRATION_BINS).astype(int), N_CALIBRATION_BINS - 1)
+    n_rows = np.bincount(bins, minlength=N_CALIBRATION_BINS)
+    filled = n_rows > 0
+    sums = [np.bincount(bins, values, N_CALIBRATION_BINS)[filled] for values in (predicted, observed)]
+    return sums[0] / n_rows[filled], sums[1] / n_rows[filled], n_rows[filled]
 
 
-def _calibration_error(predictions: ClassPredictions) -> float:
-    mean, came_true, rows = calibration_bins(predictions)
-    return float(np.average(np.abs(mean - came_true), weights=rows))
+def _score_classes(predictions: ClassPredictions) -> dict[str, dict[str, float]]:
+    n_labels = len(predictions.labels)
+    scores = sklearn_metrics.precision_recall_fscore_support(
+        predictions.y_true, predictions.y_pred, labels=range(n_labels), zero_division=0.0
+    )
+    support = scores[3]
+    shown = np.sort(np.argsort(-support, kind="stable")[:MAX_CLASSES])
+    if len(shown) < n_labels:
+        logger.info("%d classes: only the %d with the most test rows have their own metrics", n_labels, len(shown))
+    names = safe_names([predictions.labels[code] for code in shown])
+    return {
+        f"{metric}_class": {name: float(values[code]) for name, code in zip(names, shown, strict=True)}
+        for metric, values in zip(("precision", "recall", "f1", "support"), scores, strict=True)
+    }
 
 
-def _brier(predictions: ClassPredictions) -> float:
-    """Mean squared error of the probabilities (Brier 1950); of two classes half of it, as is usual."""
-    known = predictions.is_known
-    errors = predictions.confidence[known].copy()
-    errors[np.arange(len(errors)), predictions.y_true[known]] -= 1
-    return float((errors**2).sum(axis=1).mean() / (2 if predictions.n_classes == 2 else 1))
+def safe_names(labels: list[Any]) -> list[str]:
+    """Make labels unique names of metrics: letters, digits, `_`, `-` and single spaces.
+
+    >>> safe_names(["a.b", "a/b", " ", 1.5, True])
+    ['a_b', 'a_b_2', '_', '1_5', 'True']
+    """
+    names: list[str] = []
+    for label in labels:
+        words = " ".join(str(label).split())[:60]
+        base = "".join(letter if letter.isalnum() or letter in "_- " else "_" for letter in words).strip() or "_"
+        name, number = base, 1
+        while name in names:
+            number += 1
+            name = f"{base}_{number}"
+        names.append(name)
+    return names
 
 
-def roc_auc(predictions: ClassPredictions) -> float:
-    """Average the areas one-vs-rest with equal weight per class; NaN if there is none."""
-    return float(np.mean([each.roc_auc for each in predictions.separations] or [np.nan]))
-
-
-def _pr_auc(predictions: ClassPredictions) -> float:
-    """Average the average precisions, as the ROC AUC."""
-    return float(np.mean([each.average_precision for each in predictions.separations] or [np.nan]))
-
-
-def _r2(predictions: NumberPredictions) -> float:
-    spread = ((predictions.y_true - predictions.y_true.mean()) ** 2).sum()
-    return float(1 - (predictions.losses**2).sum() / spread) if spread else float("nan")
-
-
-def _mape(predictions: NumberPredictions) -> float:
-    y_true = predictions.y_true
-    return float((predictions.losses / np.abs(y_true)).mean()) if (y_true != 0).all() else float("nan")
-
-
-_OF_NUMBERS: dict[str, Callable[[Any], float]] = {
-    "mae": lambda p: p.losses.mean(),
-    "mape": _mape,
-    "median_absolute_error": lambda p: np.median(p.losses),
-    "r2": _r2,
-    "rmse": lambda p: np.sqrt((p.losses**2).mean()),
-}
-_OF_PROBABILITIES: dict[str, Callable[[Any], float]] = {
-    "brier": _brier,
-    "calibration_error": _calibration_error,
-    "log_loss": lambda p: log_losses(p).mean(),
-}
-_OF_RANKS: dict[str, Callable[[Any], float]] = {"pr_auc": _pr_auc, "roc_auc_ovr": roc_auc}
-
-
-def _metrics(predictions: Predictions) -> Mapping[str, Callable[[Any], float] | None]:
+def _metrics(predictions: Predictions) -> Mapping[str, Callable[[Any], float]]:
     if isinstance(predictions, NumberPredictions):
         return _OF_NUMBERS
-    of_labels = dict.fromkeys(score_matrix(np.eye(1)))
-    if not (predictions.is_order and predictions.is_known.any()):
-        return of_labels
-    return {**of_labels, **_OF_RANKS, **(_OF_PROBABILITIES if predictions.is_probability else {})}
+    if not predictions.has_scores:
+        return _OF_LABELS
+    return _OF_LABELS | _OF_RANKS | (_OF_PROBABILITIES if predictions.is_probability else {})
+
+
+def _macro(function: Callable[..., float], average: str = "macro") -> Callable[[ClassPredictions], float]:
+    return lambda p: function(p.y_true, p.y_pred, average=average, zero_division=0.0)
+
+
+def _balanced_accuracy(p: ClassPredictions) -> float:
+    # Not balanced_accuracy_score, which warns of every class that has no test row.
+    return float(sklearn_metrics.recall_score(p.y_true, p.y_pred, labels=np.unique(p.y_true), average="macro"))
+
+
+def _of_known(function: Callable[..., float]) -> Callable[[ClassPredictions], float]:
+    def compute(p: ClassPredictions) -> float:
+        y_true, probabilities = p.known
+        return function(y_true, probabilities, labels=range(p.n_classes))
+
+    return compute
+
+
+def _calibration_error(p: ClassPredictions) -> float:
+    predicted, observed, n_rows = calibration_bins(p)
+    return float(np.average(np.abs(predicted - observed), weights=n_rows))
+
+
+def _r2(p: NumberPredictions) -> float:
+    return float(sklearn_metrics.r2_score(p.y_true, p.y_pred)) if np.ptp(p.y_true) > 0 else float("nan")
+
+
+def _mape(p: NumberPredictions) -> float:
+    error = sklearn_metrics.mean_absolute_percentage_error(p.y_true, p.y_pred)
+    return float(error) if p.y_true.all() else float("nan")
+
+
+_OF_LABELS: dict[str, Callable[[Any], float]] = {
+    "accuracy": lambda p: sklearn_metrics.accuracy_score(p.y_true, p.y_pred),
+    "balanced_accuracy": _balanced_accuracy,
+    "f1_macro": _macro(sklearn_metrics.f1_score),
+    "f1_weighted": _macro(sklearn_metrics.f1_score, "weighted"),
+    "precision_macro": _macro(sklearn_metrics.precision_score),
+    "recall_macro": _macro(sklearn_metrics.recall_score),
+}
+# Averages over the classes, each against the rest, with equal weights; NaN without any.
+_OF_RANKS: dict[str, Callable[[Any], float]] = {
+    "pr_auc": lambda p: float(np.mean([each.average_precision for each in p.one_vs_rest] or [np.nan])),
+    "roc_auc_ovr": lambda p: float(np.mean([each.roc_auc for each in p.one_vs_rest] or [np.nan])),
+}
+_OF_PROBABILITIES: dict[str, Callable[[Any], float]] = {
+    "brier": _of_known(sklearn_metrics.brier_score_loss),
+    "calibration_error": _calibration_error,
+    "log_loss": _of_known(sklearn_metrics.log_loss),
+}
+_OF_NUMBERS: dict[str, Callable[[Any], float]] = {
+    "mae": lambda p: sklearn_metrics.mean_absolute_error(p.y_true, p.y_pred),
+    "mape": _mape,
+    "median_absolute_error": lambda p: sklearn_metrics.median_absolute_error(p.y_true, p.y_pred),
+    "r2": _r2,
+    "rmse": lambda p: sklearn_metrics.root_mean_squared_error(p.y_true, p.y_pred),
+}

@@ -1,4 +1,4 @@
-"""What a model says of rows whose answer is known: computed once, used by every metric and plot."""
+"""Predictions on labelled rows: computed once, used by every metric and figure."""
 
 import logging
 from dataclasses import dataclass
@@ -8,87 +8,106 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 from sklearn.pipeline import Pipeline
 
 from src.config.train import Task
-from src.report.ranking import Floats, Separation, separate
 
 logger = logging.getLogger(__name__)
 
+Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class ClassPredictions:
-    """Classes predicted, as codes: their places in `labels`.
+class OneVsRest:
+    """Scores of one class, and which rows are of it; arrays of shape (n_samples,)."""
 
-    A label that the training rows lack comes after the classes of the model. Rows of it
-    are always wrong; they count in what is made of labels, and what is made of
-    probabilities leaves them out, since the model gives none for them.
+    label: Any
+    y_true: NDArray[np.bool_]
+    y_score: Floats
+
+    @cached_property
+    def roc(self) -> tuple[Floats, Floats]:
+        """False and true positive rate of each threshold."""
+        x, y, _ = roc_curve(self.y_true, self.y_score)
+        return x, y
+
+    @cached_property
+    def recall_precision(self) -> tuple[Floats, Floats]:
+        """Recall and precision of each threshold."""
+        precision, recall, _ = precision_recall_curve(self.y_true, self.y_score)
+        return recall, precision
+
+    @property
+    def roc_auc(self) -> float:
+        """Area under the ROC curve."""
+        return float(auc(*self.roc))
+
+    @cached_property
+    def average_precision(self) -> float:
+        """Precision averaged over the steps of the recall."""
+        return float(average_precision_score(self.y_true, self.y_score))
+
+
+@dataclass(frozen=True)
+class ClassPredictions:
+    """Predicted classes as codes, which are indices of `labels`.
+
+    Labels that the model was not trained on follow its own classes. Their rows always count
+    as wrong in metrics of labels; metrics of scores leave them out, since no model scores them.
 
     Attributes:
-        labels: Classes of the model and then unseen labels, shape (n_labels,).
+        labels: The model's classes, then labels unknown to it, shape (n_labels,).
+        n_classes: Number of classes that the model knows.
         y_true: Codes, shape (n_samples,).
         y_pred: Codes, shape (n_samples,).
-        confidence: How much each class of the model is believed in, shape (n_samples, n_classes).
-        is_probability: Whether the confidence is a probability, or only an order.
-        is_order: Whether it orders rows at all, or is 1 for the predicted class and 0 for others.
+        scores: Probability or decision value of each class, shape (n_samples, n_classes), or
+            (n_samples, 0) if the model predicts labels only.
+        is_probability: Whether the scores are probabilities.
     """
 
     labels: list[Any]
+    n_classes: int
     y_true: Codes
     y_pred: Codes
-    confidence: Floats
+    scores: Floats
     is_probability: bool
-    is_order: bool = True
-
-    @property
-    def n_classes(self) -> int:
-        """Number of classes that the model knows."""
-        return int(self.confidence.shape[1])
 
     @cached_property
     def is_known(self) -> NDArray[np.bool_]:
         """Whether the model knows the true label of a row."""
         return np.less(self.y_true, self.n_classes)
 
-    @cached_property
-    def counts(self) -> NDArray[np.int64]:
-        """Confusion matrix, true labels down, shape (n_labels, n_labels)."""
-        n_labels = len(self.labels)
-        cells: NDArray[np.int64] = np.bincount(self.y_true * n_labels + self.y_pred, minlength=n_labels**2)
-        return cells.reshape(n_labels, n_labels)
+    @property
+    def has_scores(self) -> bool:
+        """Whether any row has scores and a label that the model knows."""
+        return self.scores.shape[1] > 0 and bool(self.is_known.any())
 
     @cached_property
-    def one_vs_rest(self) -> list[tuple[int, Floats, NDArray[np.bool_]]]:
-        """Code, scores and membership of the classes that curves are drawn of.
+    def known(self) -> tuple[Codes, Floats]:
+        """True codes and scores of the rows whose label the model knows."""
+        return self.y_true[self.is_known], self.scores[self.is_known]
 
-        Of two classes the second, else all that some known rows have and some lack.
-        """
-        confidence, y_true = self.confidence[self.is_known], self.y_true[self.is_known]
+    @cached_property
+    def one_vs_rest(self) -> list[OneVsRest]:
+        """Scores by class: of two classes the second one, else each that some known rows have and others have not."""
+        if not self.has_scores:
+            return []
+        y_true, scores = self.known
         codes = [1] if self.n_classes == 2 else range(self.n_classes)
-        found = [(code, confidence[:, code], y_true == code) for code in codes]
-        return [item for item in found if 0 < item[2].sum() < len(item[2])]
-
-    @cached_property
-    def separations(self) -> list[Separation]:
-        """How each of these classes is told from the rest."""
-        return [separate(*item) for item in self.one_vs_rest]
+        found = [OneVsRest(self.labels[code], y_true == code, scores[:, code]) for code in codes]
+        return [each for each in found if each.y_true.any() and not each.y_true.all()]
 
     @cached_property
     def losses(self) -> Floats:
-        """Whether each row is wrong, 0 or 1."""
+        """Loss of each row: 1 if it is wrong, else 0."""
         return np.asarray(self.y_true != self.y_pred, dtype=float)
 
 
 @dataclass(frozen=True)
 class NumberPredictions:
-    """Numbers predicted, in the unit of the target.
-
-    Attributes:
-        y_true: Shape (n_samples,).
-        y_pred: Shape (n_samples,).
-    """
+    """Predicted numbers, in the unit of the target; arrays of shape (n_samples,)."""
 
     y_true: Floats
     y_pred: Floats
@@ -103,10 +122,7 @@ Predictions = ClassPredictions | NumberPredictions
 
 
 def predict_rows(model: Pipeline, X: pd.DataFrame, y_true: NDArray[Any], task: Task) -> Predictions:
-    """Let a model predict rows.
-
-    A classifier that gives neither probabilities nor a decision for each class is taken by
-    its labels alone.
+    """Predict rows whose target is known.
 
     Args:
         model: Fitted Pipeline that takes X.
@@ -114,52 +130,47 @@ def predict_rows(model: Pipeline, X: pd.DataFrame, y_true: NDArray[Any], task: T
         y_true: Their target, shape (n_samples,).
         task: Whether classes or numbers are predicted.
     """
-    # Once, and not for labels and probabilities each: it costs more than most estimators.
+    # Transform once, not again for the probabilities: it costs more than most estimators.
     rows, estimator = model[:-1].transform(X) if len(model) > 1 else X, model[-1]
     y_pred = np.asarray(estimator.predict(rows))
     if task == "regression":
         return NumberPredictions(np.asarray(y_true, dtype=float), y_pred.astype(float).reshape(-1))
     classes, is_probability = estimator.classes_, hasattr(estimator, "predict_proba")
-    is_order = is_probability or hasattr(estimator, "decision_function")
-    if is_order:
-        confidence = estimator.predict_proba(rows) if is_probability else estimator.decision_function(rows)
-    else:
+    scores = np.empty((len(X), 0))
+    if is_probability:
+        scores = estimator.predict_proba(rows)
+    elif hasattr(estimator, "decision_function"):
+        values = estimator.decision_function(rows)
+        scores = np.column_stack([-values, values]) if values.ndim == 1 else values
+    # Decisions between pairs of classes do not score each class.
+    if scores.shape[1] != len(classes):
         name = type(estimator).__name__
-        logger.info("%s predicts labels only: roc_auc_ovr, pr_auc and what needs probabilities are left out", name)
-        confidence = np.equal.outer(pd.Index(classes).get_indexer(pd.Index(y_pred)), np.arange(len(classes)))
-    if confidence.ndim == 1:
-        confidence = np.column_stack([-confidence, confidence])
-    return describe_classes(y_true, y_pred, confidence, classes, is_probability=is_probability, is_order=is_order)
+        logger.info("%s predicts labels only: metrics that need scores of each class are left out", name)
+        scores = scores[:, :0]
+    return encode_classes(y_true, y_pred, scores, classes, is_probability=is_probability)
 
 
-def describe_classes(
-    y_true: NDArray[Any],
-    y_pred: NDArray[Any],
-    confidence: NDArray[Any],
-    classes: NDArray[Any],
-    *,
-    is_probability: bool,
-    is_order: bool = True,
+def encode_classes(
+    y_true: NDArray[Any], y_pred: NDArray[Any], scores: NDArray[Any], classes: NDArray[Any], is_probability: bool
 ) -> ClassPredictions:
     """Turn labels into codes.
 
     Args:
         y_true: Labels, shape (n_samples,).
         y_pred: Labels, shape (n_samples,).
-        confidence: Shape (n_samples, n_classes).
+        scores: Shape (n_samples, n_classes) or (n_samples, 0).
         classes: Labels that the model knows, shape (n_classes,).
-        is_probability: Whether the confidence is a probability.
-        is_order: Whether it orders rows.
+        is_probability: Whether the scores are probabilities.
     """
     known = pd.Index(classes)
     codes = known.get_indexer(pd.Index(y_true))
-    unseen = pd.Index(y_true)[codes < 0].unique()
-    labels = known.append(unseen.sort_values(key=lambda values: values.astype(str)))
+    unknown = pd.Index(y_true)[codes < 0].unique()
+    labels = known.append(unknown.sort_values(key=lambda values: values.astype(str)))
     return ClassPredictions(
         labels=labels.tolist(),
-        y_true=labels.get_indexer(pd.Index(y_true)) if len(unseen) else codes,
+        n_classes=len(known),
+        y_true=labels.get_indexer(pd.Index(y_true)) if len(unknown) else codes,
         y_pred=known.get_indexer(pd.Index(y_pred)),
-        confidence=np.asarray(confidence, dtype=float),
+        scores=np.asarray(scores, dtype=float),
         is_probability=is_probability,
-        is_order=is_order,
     )

@@ -1,6 +1,4 @@
-"""Stage `evaluate`: from the model and `test.parquet` to metrics, plots and the model card."""
-
-import os
+"""Stage `evaluate`: from the model and `test.parquet` to metrics, figures and the model card."""
 
 from src.config.schema import Config
 from src.data.columns import features_by_kind, read_columns
@@ -8,50 +6,49 @@ from src.data.files import read_table, write_metrics, write_text
 from src.data.findings import read_findings
 from src.data.models import read_model
 from src.data.target import split_target
-from src.report.facts import Facts, hash_files, read_cv_metrics
 from src.report.importance import measure_importance
-from src.report.metrics_file import score_split
-from src.report.model_card import write_card
-from src.report.plots import write_plots
+from src.report.inputs import read_candidates, read_cv_metrics, read_md5s
+from src.report.metrics import compute_metrics
+from src.report.model_card import Facts, write_card
 from src.report.predictions import predict_rows
-from src.report.search import read_candidates
-from src.report.slices import find_weak_slices
+from src.report.visualizing import draw_figures, write_figures
 from src.utils.command import run_stage
 from src.utils.mlflow_run_decorator import StageResult, mlflow_run
 
 
 @mlflow_run
 def evaluate(config: Config) -> StageResult:
-    """Score the model on the test rows, draw its plots and write its card."""
-    settings, data, base, scoring = config.evaluate, config.data_split, config.base, config.train.scoring
+    """Score the model on the test rows, draw its figures and write its card."""
+    settings, data, base, train = config.evaluate, config.data_split, config.base, config.train
     test = read_table(data.test_path, made_by="data_split")
     X_test, y_test = split_target(test, base.target_column, base.task, to_learn=False)
     target = read_table(data.train_path, made_by="data_split", columns=[base.target_column])
     y_train = target[base.target_column].to_numpy()
     features = features_by_kind(read_columns(config.data_load.schema_path), config.features, config.no_features)
-    findings = read_findings(data.checks_path)
+    findings, candidates = read_findings(data.checks_path), read_candidates(train.cv_results_path)
+    cv_metrics = read_cv_metrics(train.cv_metrics_path)
     # The rows are featurized already.
-    model = read_model(config.train.model_path)[1:]
-    cv_metrics = read_cv_metrics(config.train.cv_metrics_path)
-    candidates = read_candidates(config.train.cv_results_path)
+    model = read_model(train.model_path)[1:]
 
     predictions = predict_rows(model, X_test, y_test, base.task)
-    metrics = score_split(predictions, y_train, scoring, settings.n_bootstrap, base.random_state, split="test")
+    metrics = compute_metrics(predictions, y_train, train.scoring, settings.n_bootstrap, base.random_state)
     used = X_test[[name for names in features.values() for name in names]]
-    importance = measure_importance(model, used, y_test, scoring, base.random_state)
+    importance = measure_importance(model, used, y_test, train.scoring, base.random_state)
+
     write_metrics(metrics, settings.metrics_path)
-    plots = write_plots(predictions, importance, candidates, scoring, settings.plots_dir)
+    plots = write_figures(draw_figures(predictions, importance, candidates, train.scoring), settings.plots_dir)
     facts = Facts(
         model=model,
         candidates=candidates,
         features=features,
-        n_rows={"train": len(y_train), "test": len(y_test)},
-        md5s=hash_files([data.train_path, data.test_path, config.train.model_path]),
+        n_train=len(y_train),
+        X_test=used,
+        predictions=predictions,
         metrics=metrics,
         cv_metrics=cv_metrics,
-        slices=find_weak_slices(used, predictions.losses, features),
-        findings=[finding.message for finding in findings],
-        plots=[os.path.relpath(path, settings.model_card_path.parent) for path in plots],
+        findings=findings,
+        md5s=read_md5s([data.train_path, data.test_path, train.model_path]),
+        plots=plots,
     )
     write_text(write_card(facts, config), settings.model_card_path)
     return StageResult(metrics=metrics, artifacts=[settings.plots_dir, settings.model_card_path])

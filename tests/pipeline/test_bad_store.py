@@ -22,7 +22,7 @@ READ_ONLY = 'cp mlflow.db "$1"; mount --bind "$1" "$1"; mount -o remount,bind,ro
 
 def assert_pipeline_warns_and_goes_on(clone: Clone, expected: str, *before: str, uri: str = "") -> None:
     """Run the pipeline with work for one stage, and look for the same line from it and from the launcher."""
-    path = clone.path / "src/report/confusion.py"
+    path = clone.path / "src/report/visualizing.py"
     path.write_text(f"{path.read_text()}\n# another line\n")
     lock = clone.lock()
     (clone.path / "reports/plots/confusion_matrix.png").unlink()

@@ -75,7 +75,7 @@ def test_cv_reruns_nothing_before_train(clone: Clone) -> None:
 
 
 def test_editing_the_figures_reruns_evaluate_only(clone: Clone) -> None:
-    path = clone.path / "src/report/confusion.py"
+    path = clone.path / "src/report/visualizing.py"
     path.write_text(path.read_text() + "\n# another line\n")
     assert clone.status() == ["evaluate"]
     clone.launch()

@@ -5,7 +5,7 @@ import pytest
 from tests.pipeline.clone import LAUNCHER, STAGES, Clone, wait_for
 
 SAME_MODEL = "src/train/fit.py"  # train depends on it, and evaluate does not
-FIGURES = "src/report/confusion.py"  # evaluate alone depends on it
+FIGURES = "src/report/visualizing.py"  # evaluate alone depends on it
 
 
 def add_comment(clone: Clone, name: str) -> None:

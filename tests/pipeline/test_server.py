@@ -124,7 +124,7 @@ def test_two_clones_at_once_keep_their_stages_apart(
     server.start()
     other = copy_clone(template, tmp_path / "other")
     for each in (clone, other):
-        each.edit("src/report/confusion.py", r"\Z", "\n# another line\n")
+        each.edit("src/report/visualizing.py", r"\Z", "\n# another line\n")
     processes = [each.start("dvc", "repro", MLFLOW_TRACKING_URI=server.uri) for each in (clone, other)]
     for process in processes:
         output, _ = process.communicate(timeout=120)

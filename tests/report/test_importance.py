@@ -12,29 +12,31 @@ from src.report.importance import measure_importance
 
 def make(n_rows: int, n_noise: int = 2) -> tuple[pd.DataFrame, Any]:
     rng = np.random.default_rng(0)
-    X = pd.DataFrame(rng.normal(size=(n_rows, n_noise + 1)), columns=["tells", *(f"noise {i}" for i in range(n_noise))])
-    return X, np.where(X["tells"] > 0, "yes", "no").astype(object)
+    X = pd.DataFrame(
+        rng.normal(size=(n_rows, n_noise + 1)), columns=["signal", *(f"noise {i}" for i in range(n_noise))]
+    )
+    return X, np.where(X["signal"] > 0, "yes", "no").astype(object)
 
 
-def test_column_that_tells_the_target_comes_first() -> None:
+def test_column_that_decides_the_target_comes_first() -> None:
     X, y = make(200)
     found = measure_importance(make_pipeline(LogisticRegression()).fit(X, y), X, y, "f1_macro", 0)
     assert list(found.columns) == ["feature", "mean", "std"]
-    assert found["feature"][0] == "tells"
-    # Without it, a guess of two classes.
+    assert found["feature"][0] == "signal"
+    # Shuffled, it leaves a guess between two classes.
     assert found["mean"][0] == pytest.approx(0.5, abs=0.1)
     assert found["mean"][1:].abs().max() < 0.05
 
 
-def test_numbers_have_importance_too() -> None:
+def test_importance_is_measured_for_numbers() -> None:
     X, _ = make(200)
-    y = X["tells"].to_numpy() * 3
+    y = X["signal"].to_numpy() * 3
     found = measure_importance(make_pipeline(LinearRegression()).fit(X, y), X, y, "r2", 0)
-    # Of shuffled values twice the variance is missing.
+    # Shuffled, its error has twice the variance of the target.
     assert found["mean"][0] == pytest.approx(2, abs=0.3)
 
 
-def test_seed_decides_and_many_rows_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seed_decides_the_sampled_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.report.importance.MAX_ROWS", 50)
     X, y = make(400)
     model = make_pipeline(LogisticRegression()).fit(X, y)
@@ -48,12 +50,12 @@ def test_rare_class_is_among_the_sampled_rows(monkeypatch: pytest.MonkeyPatch) -
     X, y = make(2000)
     y[1234] = "rare"
     model = make_pipeline(LogisticRegression()).fit(X, y)
-    # scikit-learn's score of probabilities is undefined without.
+    # Without it the score is undefined.
     assert np.isfinite(measure_importance(model, X, y, "roc_auc_ovr", 0)["mean"]).all()
 
 
 @pytest.mark.parametrize("scoring", ["f1_macro", "neg_log_loss", "roc_auc_ovr"])
-def test_labels_that_the_model_does_not_know_are_left_out(scoring: str) -> None:
+def test_rows_with_unknown_labels_are_left_out(scoring: str) -> None:
     X, y = make(200)
     model = make_pipeline(LogisticRegression()).fit(X, y)
     expected = measure_importance(model, X[1:], y[1:], scoring, 0)
@@ -61,7 +63,7 @@ def test_labels_that_the_model_does_not_know_are_left_out(scoring: str) -> None:
     pd.testing.assert_frame_equal(measure_importance(model, X, y, scoring, 0), expected)
 
 
-def test_class_without_test_rows_leaves_no_importance_of_ranks(caplog: pytest.LogCaptureFixture) -> None:
+def test_importance_of_ranks_needs_every_class(caplog: pytest.LogCaptureFixture) -> None:
     X, y = make(200)
     model = make_pipeline(LogisticRegression()).fit(X, y)
     is_yes = y == "yes"
@@ -70,7 +72,7 @@ def test_class_without_test_rows_leaves_no_importance_of_ranks(caplog: pytest.Lo
     assert "not every class of the model has a test row" in caplog.text
 
 
-def test_very_few_rows_have_no_importance(caplog: pytest.LogCaptureFixture) -> None:
+def test_few_rows_have_no_importance(caplog: pytest.LogCaptureFixture) -> None:
     X, y = make(200)
     with caplog.at_level(logging.INFO):
         assert measure_importance(make_pipeline(LinearRegression()), X[:4], y[:4], "r2", 0).empty
@@ -78,7 +80,7 @@ def test_very_few_rows_have_no_importance(caplog: pytest.LogCaptureFixture) -> N
 
 
 @pytest.mark.parametrize("n_columns", [0, 501])
-def test_no_columns_or_very_many_have_no_importance(n_columns: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_or_very_many_columns_have_no_importance(n_columns: int, caplog: pytest.LogCaptureFixture) -> None:
     X = pd.DataFrame(np.zeros((9, n_columns)))
     with caplog.at_level(logging.INFO):
         assert measure_importance(make_pipeline(LogisticRegression()), X, np.zeros(9), "f1_macro", 0).empty

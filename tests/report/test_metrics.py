@@ -7,15 +7,17 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics as sklearn_metrics
 from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from src.config.train import SCORINGS
-from src.report.metrics import calibration_bins, metric_of, score, score_classes, score_one
-from src.report.predictions import ClassPredictions, NumberPredictions, describe_classes, predict_rows
-from tests.report.conftest import labels_of, make_classes, make_numbers
+from src.report.metrics import calibration_bins, compute_metrics, metric_of, safe_names, score, score_one
+from src.report.predictions import ClassPredictions, NumberPredictions, encode_classes, predict_rows
+from src.tracking.runs import fit_key
+from tests.report.conftest import ODD_NAMES, labels_of, make_classes, make_numbers
 
 LOADERS = {"binary": load_breast_cancer, "multiclass": load_iris}
 OF_LABELS = ["accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "precision_macro", "recall_macro"]
@@ -24,16 +26,22 @@ OF_PROBABILITIES = ["brier", "calibration_error", "log_loss"]
 
 
 def predicted(y_true: str, y_pred: str, confidence: list[Any], classes: str, *, sure: bool = True) -> ClassPredictions:
-    """Describe predictions whose labels are single letters."""
+    """Return predictions whose labels are single letters."""
     labels = [np.array(list(text), dtype=object) for text in (y_true, y_pred, classes)]
-    return describe_classes(labels[0], labels[1], np.array(confidence), labels[2], is_probability=sure)
+    return encode_classes(labels[0], labels[1], np.array(confidence), labels[2], is_probability=sure)
 
 
 def fitted(kind: str, estimator: Any) -> tuple[Pipeline, pd.DataFrame, NDArray[Any]]:
     X, y = LOADERS[kind](return_X_y=True, as_frame=True)
     labels = y.map({0: "zero", 1: "one", 2: "two"}).to_numpy(dtype=object)
-    # Half of the rows, so that the other half is not predicted perfectly.
+    # Fitted on half of the rows, so that the other half is not predicted perfectly.
     return make_pipeline(StandardScaler(), estimator).fit(X[::2], labels[::2]), X, labels
+
+
+def compute(predictions: Any, scoring: str, y_train: Any = None) -> dict[str, Any]:
+    if y_train is None:
+        y_train = np.array(predictions.labels, dtype=object) if hasattr(predictions, "labels") else predictions.y_true
+    return dict(compute_metrics(predictions, y_train, scoring, 200, 0))
 
 
 # --- by hand ---
@@ -86,14 +94,14 @@ def test_numbers_by_hand() -> None:
     )
 
 
-# --- as scikit-learn ---
+# --- the same as scikit-learn ---
 
 
 @pytest.mark.parametrize(("n_rows", "n_classes"), [(10, 2), (10, 5), (300, 2), (300, 3), (300, 30)])
-def test_scores_of_classes_are_those_of_scikit_learn(n_rows: int, n_classes: int) -> None:
+def test_metrics_of_classes_equal_those_of_scikit_learn(n_rows: int, n_classes: int) -> None:
     predictions = make_classes(n_rows, n_classes)
     y_true, y_pred = labels_of(predictions)
-    p, classes = predictions.confidence, predictions.labels
+    p, classes = predictions.scores, predictions.labels
     one_hot = np.equal.outer(predictions.y_true, np.arange(n_classes))
     ranked = (one_hot, p) if n_classes > 2 else (one_hot[:, 1], p[:, 1])
     second = classes[1] if n_classes == 2 else None
@@ -115,23 +123,9 @@ def test_scores_of_classes_are_those_of_scikit_learn(n_rows: int, n_classes: int
     assert set(found) - set(expected) == {"calibration_error"}
 
 
-@pytest.mark.parametrize("n_rows", [3, 4, 300])
-def test_scores_of_numbers_are_those_of_scikit_learn(n_rows: int) -> None:
-    p = make_numbers(n_rows)
-    assert score(p) == pytest.approx(
-        {
-            "mae": sklearn_metrics.mean_absolute_error(p.y_true, p.y_pred),
-            "mape": sklearn_metrics.mean_absolute_percentage_error(p.y_true, p.y_pred),
-            "median_absolute_error": sklearn_metrics.median_absolute_error(p.y_true, p.y_pred),
-            "r2": sklearn_metrics.r2_score(p.y_true, p.y_pred),
-            "rmse": sklearn_metrics.root_mean_squared_error(p.y_true, p.y_pred),
-        }
-    )
-
-
 @pytest.mark.parametrize("kind", sorted(LOADERS))
 @pytest.mark.parametrize("scoring", SCORINGS["classification"])
-def test_headline_is_what_the_search_maximised(kind: str, scoring: str) -> None:
+def test_headline_equals_the_score_of_the_search(kind: str, scoring: str) -> None:
     model, X, y = fitted(kind, LogisticRegression(max_iter=1000))
     expected = sklearn_metrics.get_scorer(scoring)(model, X, y)
     found = score_one(metric_of(scoring), predict_rows(model, X, y, "classification"))
@@ -139,7 +133,7 @@ def test_headline_is_what_the_search_maximised(kind: str, scoring: str) -> None:
 
 
 @pytest.mark.parametrize("scoring", SCORINGS["regression"])
-def test_headline_of_numbers_is_what_the_search_maximised(scoring: str) -> None:
+def test_headline_of_numbers_equals_the_score_of_the_search(scoring: str) -> None:
     p = make_numbers(50)
     scorer = sklearn_metrics.get_scorer(scoring)
     expected = scorer._score_func(p.y_true, p.y_pred)
@@ -147,11 +141,20 @@ def test_headline_of_numbers_is_what_the_search_maximised(scoring: str) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(LOADERS))
-def test_model_without_probabilities_has_ranks_and_no_metric_of_probabilities(kind: str) -> None:
+def test_model_with_decision_values_only_has_no_metric_of_probabilities(kind: str) -> None:
     model, X, y = fitted(kind, SVC())
     metrics = score(predict_rows(model, X, y, "classification"))
     assert sorted(metrics) == sorted([*OF_LABELS, *OF_RANKS])
     assert 0.9 < metrics["roc_auc_ovr"] < 1
+
+
+def test_decisions_between_pairs_of_classes_are_no_scores(caplog: pytest.LogCaptureFixture) -> None:
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    y = y.to_numpy() + np.arange(150) % 2 * 3
+    model = make_pipeline(SVC(decision_function_shape="ovo")).fit(X, y)
+    with caplog.at_level(logging.INFO):
+        assert sorted(score(predict_rows(model, X, y, "classification"))) == sorted(OF_LABELS)
+    assert "SVC predicts labels only" in caplog.text
 
 
 @pytest.mark.parametrize("labels", [[0, 1], [False, True], [1.0, 2.0], [3, 5, 7]], ids=str)
@@ -163,24 +166,24 @@ def test_labels_need_not_be_text(estimator: Any, labels: list[Any]) -> None:
     assert score(predict_rows(model, X, y_true, "classification"))["roc_auc_ovr"] == 1.0
 
 
-def test_predictions_are_those_of_the_model() -> None:
+def test_predictions_equal_those_of_the_model() -> None:
     model, X, y = fitted("multiclass", LogisticRegression(max_iter=1000))
     predictions = predict_rows(model, X, y, "classification")
     y_true, y_pred = labels_of(predictions)
     assert list(y_true) == list(y)
     assert list(y_pred) == list(model.predict(X))
-    np.testing.assert_array_equal(predictions.confidence, model.predict_proba(X))
+    np.testing.assert_array_equal(predictions.scores, model.predict_proba(X))
 
 
-# --- what is missing ---
+# --- undefined ---
 
 
-def test_label_that_the_training_rows_lack_counts_as_wrong_and_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_label_unknown_to_the_model_counts_as_wrong_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     rows = [[0.8, 0.2], [0.2, 0.8], [0.3, 0.7], [0.4, 0.6]]
     predictions = predicted("abbz", "abbb", rows, "ab")
     with caplog.at_level(logging.WARNING):
         metrics = score(predictions)
-    assert "1 of 4 rows have a label that is not in the training rows ('z')" in caplog.text
+    assert "1 of 4 rows have a label that does not occur in the training rows ('z')" in caplog.text
     assert metrics["accuracy"] == 3 / 4
     # a: 1, b: 2 of 3, z: 0.
     assert metrics["f1_macro"] == pytest.approx((1 + 4 / 5 + 0) / 3)
@@ -189,7 +192,7 @@ def test_label_that_the_training_rows_lack_counts_as_wrong_and_is_said(caplog: p
     assert metrics["roc_auc_ovr"] == known["roc_auc_ovr"] == 1
 
 
-def test_rows_of_unseen_labels_alone_have_scores_of_labels_only() -> None:
+def test_rows_with_unknown_labels_only_have_metrics_of_labels_only() -> None:
     assert set(score(predicted("yz", "ab", [[0.8, 0.2], [0.2, 0.8]], "ab"))) == set(OF_LABELS)
 
 
@@ -198,18 +201,18 @@ def test_class_without_test_rows_is_left_out_of_the_ranks() -> None:
     assert score(predicted("aba", "aba", rows, "abc"))["roc_auc_ovr"] == 1
 
 
-def test_what_is_undefined_is_left_out_and_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_undefined_metrics_are_left_out_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         metrics = score(predicted("aa", "ab", [[0.8, 0.2], [0.2, 0.8]], "ab"))
     assert {"pr_auc", "roc_auc_ovr"}.isdisjoint(metrics)
-    assert "not defined for these rows, and left out: pr_auc, roc_auc_ovr" in caplog.text
+    assert "undefined for these rows, and left out: pr_auc, roc_auc_ovr" in caplog.text
     assert np.isfinite(list(metrics.values())).all()
 
 
 @pytest.mark.parametrize(
     ("y_true", "undefined"), [([0.0, 1.0], {"mape"}), ([2.0, 2.0], {"r2"}), ([0.0, 0.0], {"mape", "r2"})]
 )
-def test_numbers_that_allow_no_ratio_have_none(y_true: list[float], undefined: set[str]) -> None:
+def test_metric_that_divides_by_zero_is_left_out(y_true: list[float], undefined: set[str]) -> None:
     metrics = score(NumberPredictions(np.array(y_true), np.array([1.0, 1.0])))
     assert {"mae", "mape", "median_absolute_error", "r2", "rmse"} - set(metrics) == undefined
 
@@ -220,36 +223,115 @@ def test_class_that_is_never_predicted_counts_as_zero() -> None:
     assert metrics["f1_macro"] == pytest.approx((6 / 7 + 0) / 2)
 
 
-def test_certain_and_wrong_costs_much_and_not_without_limit() -> None:
+def test_log_loss_of_a_certain_and_wrong_prediction_is_finite() -> None:
     assert score(predicted("ab", "bb", [[0.0, 1.0], [0.0, 1.0]], "ab"))["log_loss"] == pytest.approx(18.02, abs=0.01)
 
 
 # --- by class, and calibration ---
 
 
-def test_scores_of_each_class_are_those_of_scikit_learn() -> None:
+def test_metrics_of_each_class_equal_those_of_scikit_learn() -> None:
     predictions = make_classes(200, 5)
     y_true, y_pred = labels_of(predictions)
     expected = sklearn_metrics.precision_recall_fscore_support(y_true, y_pred, labels=predictions.labels)
-    found = score_classes(predictions.counts)
+    found = compute(predictions, "f1_macro")
     for name, values in zip(("precision", "recall", "f1", "support"), expected, strict=True):
-        np.testing.assert_allclose(found[name], values)
+        assert found[f"test_{name}_class"] == dict(zip(predictions.labels, values.tolist(), strict=True))
 
 
-def test_calibrated_probabilities_have_a_small_error_and_others_a_large_one() -> None:
+def test_names_of_classes_become_unique_names_that_mlflow_accepts() -> None:
+    names = [*ODD_NAMES, "x/y", "x.y", "x_y", "  ", "..", "x" * 300]
+    by_class = compute(make_classes(60, len(names), names), "f1_macro")["test_f1_class"]
+    assert list(by_class) == safe_names(names)
+    assert len(by_class) == len(names)
+    keys = [f"test_f1_class.{name}" for name in by_class]
+    assert [fit_key(key) for key in keys] == keys
+    assert all(key.count(".") == 1 for key in keys)
+
+
+def test_only_30_of_hundreds_of_classes_have_their_own_metrics(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        by_class = compute(make_classes(900, 200), "f1_macro")["test_support_class"]
+    assert len(by_class) == 30
+    assert "200 classes: only the 30 with the most test rows have their own metrics" in caplog.text
+    assert min(by_class.values()) >= 6
+
+
+def test_calibration_error_is_small_for_calibrated_probabilities_only() -> None:
     rng = np.random.default_rng(0)
     p = rng.random(50_000)
     is_b = rng.random(50_000) < p
     y_true = "".join(np.where(is_b, "b", "a"))
-    honest = predicted(y_true, y_true, np.column_stack([1 - p, p]).tolist(), "ab")
-    assert score_one("calibration_error", honest) < 0.01
-    boastful = predicted(y_true, y_true, np.column_stack([p < 0.5, p >= 0.5]).astype(float).tolist(), "ab")
-    assert score_one("calibration_error", boastful) == pytest.approx(0.25, abs=0.01)
+    calibrated = predicted(y_true, y_true, np.column_stack([1 - p, p]).tolist(), "ab")
+    assert score_one("calibration_error", calibrated) < 0.01
+    overconfident = predicted(y_true, y_true, np.column_stack([p < 0.5, p >= 0.5]).astype(float).tolist(), "ab")
+    assert score_one("calibration_error", overconfident) == pytest.approx(0.25, abs=0.01)
 
 
-def test_bins_hold_every_row_once_also_at_both_ends() -> None:
+def test_calibration_bins_hold_every_row_once() -> None:
     rows = [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [0.9, 0.1]]
     mean, came_true, counts = calibration_bins(predicted("abba", "abba", rows, "ab"))
     assert counts.tolist() == [1, 1, 1, 1]
     assert mean.tolist() == [0.0, 0.1, 0.5, 1.0]
     assert came_true.tolist() == [0, 0, 1, 1]
+
+
+# --- metrics.json ---
+
+
+def test_classification_has_every_metric_in_order() -> None:
+    metrics = compute(make_classes(60, 3), "f1_macro")
+    names = [*OF_LABELS, *OF_RANKS, *OF_PROBABILITIES, "baseline_f1_macro", "f1_macro_ci95_high", "f1_macro_ci95_low"]
+    names += [f"{name}_class" for name in ("f1", "precision", "recall", "support")]
+    assert list(metrics) == sorted(f"test_{name}" for name in names)
+
+
+def test_regression_has_every_metric_in_order() -> None:
+    metrics = compute(make_numbers(60), "neg_root_mean_squared_error")
+    names = ["baseline_rmse", "mae", "mape", "median_absolute_error", "r2", "rmse", "rmse_ci95_high", "rmse_ci95_low"]
+    assert list(metrics) == [f"test_{name}" for name in names]
+
+
+@pytest.mark.parametrize(("task", "scoring"), [(task, scoring) for task in SCORINGS for scoring in SCORINGS[task]])
+def test_headline_lies_in_its_interval(task: str, scoring: str) -> None:
+    name, metrics = (
+        metric_of(scoring),
+        compute(make_classes(60, 3) if task == "classification" else make_numbers(60), scoring),
+    )
+    assert metrics[f"test_{name}_ci95_low"] < metrics[f"test_{name}"] < metrics[f"test_{name}_ci95_high"]
+    assert [key for key in metrics if "_ci95_" in key] == [f"test_{name}_ci95_high", f"test_{name}_ci95_low"]
+
+
+def test_undefined_headline_has_neither_interval_nor_baseline() -> None:
+    metrics = compute(predicted("aa", "aa", [[0.8, 0.2]] * 2, "ab"), "roc_auc_ovr")
+    assert not any("roc_auc" in name for name in metrics)
+    assert np.isfinite([value for value in metrics.values() if isinstance(value, float)]).all()
+
+
+# --- the baseline ---
+
+
+@pytest.mark.parametrize("scoring", SCORINGS["classification"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_baseline_of_classes_predicts_the_most_frequent_one(scoring: str, n_classes: int) -> None:
+    predictions = make_classes(60, n_classes)
+    labels = np.array(predictions.labels, dtype=object)
+    y_train = np.repeat(labels, [20, 30, 10][:n_classes])
+    dummy = DummyClassifier(strategy="prior").fit(np.zeros((len(y_train), 1)), y_train)
+    expected = sklearn_metrics.get_scorer(scoring)(dummy, np.zeros((60, 1)), labels[predictions.y_true])
+    found = compute(predictions, scoring, y_train)[f"test_baseline_{metric_of(scoring)}"]
+    assert found == pytest.approx(-expected if scoring.startswith("neg_") else expected)
+
+
+@pytest.mark.parametrize(("scoring", "constant"), list(zip(SCORINGS["regression"], [2, 2, 11.25, 11.25], strict=True)))
+def test_baseline_of_numbers_is_the_best_constant(scoring: str, constant: float) -> None:
+    predictions, metric = make_numbers(60), metric_of(scoring)
+    expected = score_one(metric, NumberPredictions(predictions.y_true, np.full(60, constant)))
+    found = compute(predictions, scoring, np.array([1, 2, 2, 40]))[f"test_baseline_{metric}"]
+    assert found == pytest.approx(expected)
+
+
+def test_baseline_is_wrong_on_labels_that_do_not_occur_in_the_training_rows() -> None:
+    predictions = predicted("az", "aa", [[0.8, 0.2]] * 2, "ab")
+    assert compute(predictions, "accuracy", np.array(["b", "b", "a"]))["test_baseline_accuracy"] == 0
+    assert compute(predictions, "accuracy", np.array(["a", "b", "a"]))["test_baseline_accuracy"] == 1 / 2

@@ -1,8 +1,9 @@
 import copy
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from sklearn.compose import make_column_transformer
@@ -13,21 +14,23 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler
 
 from src.config.schema import Config
 from src.config.train import SCORINGS
-from src.errors import MissingInputError
-from src.report.facts import Facts, hash_files, read_cv_metrics
-from src.report.limits import list_limits
-from src.report.markdown import code, table, text
+from src.data.findings import Finding
 from src.report.metrics import metric_of
-from src.report.model_card import write_card
-from src.report.preparation import describe_preparation
-from src.report.slices import Slice, SliceSearch
-from src.tracking.cache import md5_of
+from src.report.model_card import Facts, code, describe_preprocessing, list_limits, table, text, write_card
+from src.report.predictions import NumberPredictions, Predictions
 from src.train.fit import fit_model
 from src.train.results import tabulate
 from tests.config.conftest import VALID
+from tests.report.conftest import make_classes, make_numbers
 from tests.train.tables import COLUMNS, make_table
 from tests.train.tables import make_config as make_train_config
 
+REGRESSION: dict[str, Any] = {
+    "base__task": "regression",
+    "train__scoring": "r2",
+    "train__estimator": "ridge",
+    "data_split__split": {"kind": "random"},
+}
 MD5 = "0123456789abcdef0123456789abcdef"
 METRICS: dict[str, Any] = {
     "test_accuracy": 0.9,
@@ -51,7 +54,7 @@ def make_config(**changes: Any) -> Config:
 
 
 def make_model(estimator: Any) -> Pipeline:
-    """Give a model that is not fitted: the card reads its settings alone."""
+    """Return a model that is not fitted: the card needs its parameters only."""
     return Pipeline([("preprocess", FunctionTransformer()), ("estimator", estimator)])
 
 
@@ -60,13 +63,14 @@ def make_facts(**changes: Any) -> Facts:
         "model": make_model(LogisticRegression(C=0.1, random_state=42)),
         "candidates": pd.DataFrame({"estimator": ["logreg"] * 4, "C": [0.1, 1, 10, 100], "mean": 0.9}),
         "features": {"number": ["a", "b"], "category": ["c"], "boolean": []},
-        "n_rows": {"train": 160, "test": 40},
-        "md5s": {"data/test.parquet": "aa", "models/model.joblib": MD5},
+        "n_train": 160,
+        "X_test": pd.DataFrame({"a": np.arange(40.0), "b": 1.0, "c": ["x", "y"] * 20}),
+        "predictions": make_classes(40, 2),
         "metrics": METRICS,
         "cv_metrics": {"cv_f1_macro_mean": 0.88},
-        "slices": SliceSearch([], 7, 10, 0.1),
         "findings": [],
-        "plots": ["plots/roc.png"],
+        "md5s": {"data/test.parquet": "aa", "models/model.joblib": MD5},
+        "plots": [Path("reports/plots/roc.png")],
     }
     return Facts(**values | changes)
 
@@ -76,25 +80,25 @@ def card(facts: Facts | None = None, **changes: Any) -> str:
 
 
 def row(page: str, start: str) -> list[str]:
-    """Give the cells of the row of a table that starts so."""
+    """Return the cells of the only table row that starts with this text."""
     (line,) = [line for line in page.splitlines() if line.startswith(f"| {start} ")]
     return [cell.strip() for cell in line.strip("| ").split(" | ")]
 
 
-def test_card_tells_what_the_model_is() -> None:
+def test_card_describes_the_model() -> None:
     page = card()
-    assert page.startswith("# Model card: target\n")
+    assert page.startswith("# Model card: iris, predicting target\n")
     assert row(page, "Task")[1] == "classification"
     assert row(page, "Estimator")[1] == "`LogisticRegression`, the best of 4 candidates by `f1_macro`"
     assert row(page, "Parameter `C`")[1] == "`0.1`"
     assert row(page, "Columns")[1] == "2 number, 1 category"
 
 
-def test_parameter_that_was_searched_is_told_even_if_it_has_its_default() -> None:
+def test_searched_parameter_is_listed_even_with_its_default() -> None:
     assert row(card(make_facts(model=make_model(LogisticRegression()))), "Parameter `C`")[1] == "`1.0`"
 
 
-def test_parameters_of_their_defaults_are_not_listed() -> None:
+def test_parameters_with_default_values_are_not_listed() -> None:
     page = card(make_facts(model=make_model(RandomForestClassifier(max_depth=3)), candidates=pd.DataFrame()))
     assert [line for line in page.splitlines() if "Parameter" in line] == [
         line for line in page.splitlines() if "`max_depth`" in line
@@ -102,7 +106,7 @@ def test_parameters_of_their_defaults_are_not_listed() -> None:
     assert row(page, "Estimator")[1] == "`RandomForestClassifier`"
 
 
-def test_class_that_cannot_be_made_without_arguments_has_all_its_parameters() -> None:
+def test_parameter_without_a_default_is_listed() -> None:
     class Strict(LogisticRegression):  # type: ignore[misc] - scikit-learn ships no types
         def __init__(self, C: float) -> None:
             super().__init__(C=C)
@@ -115,51 +119,51 @@ def test_class_that_cannot_be_made_without_arguments_has_all_its_parameters() ->
 
 
 SCALED = (
-    "category: one-hot, at most 20 levels; number: missing by median, scaled (StandardScaler); "
-    "ordinal: as codes, missing by most frequent, scaled (StandardScaler); "
-    "high cardinality: target encoded, scaled (StandardScaler); boolean: as codes, missing by most frequent"
+    "category: one-hot encoding of at most 20 levels; number: median imputation, standard scaling; "
+    "ordinal: ordinal encoding, most-frequent imputation, standard scaling; "
+    "high cardinality: target encoding, standard scaling; boolean: ordinal encoding, most-frequent imputation"
 )
 
 
 @pytest.mark.parametrize(
-    ("estimator", "said"),
+    ("estimator", "expected"),
     [
         ("logreg", SCALED),
-        ("random_forest", SCALED.replace(", scaled (StandardScaler)", "")),
+        ("random_forest", SCALED.replace(", standard scaling", "")),
         (
             "hist_gradient_boosting",
-            "category: as codes, at most 255 levels; number: as it is; ordinal: as codes; "
-            "high cardinality: target encoded; boolean: as codes",
+            "category: ordinal encoding of at most 255 levels; number: unchanged; ordinal: ordinal encoding; "
+            "high cardinality: target encoding; boolean: ordinal encoding",
         ),
     ],
 )
-def test_preprocessing_is_what_the_model_does_and_not_what_the_settings_ask(estimator: str, said: str) -> None:
+def test_preprocessing_is_that_of_the_fitted_model(estimator: str, expected: str) -> None:
     model = fit_model(make_table(), COLUMNS, make_train_config(estimator, search={"kind": "none"})).model
-    assert row(card(make_facts(model=model[1:])), "Preprocessing")[1] == said
+    assert row(card(make_facts(model=model[1:])), "Preprocessing")[1] == expected
 
 
 @pytest.mark.parametrize(
-    ("step", "said"),
+    ("step", "expected"),
     [
-        (FunctionTransformer(), "as it is"),
-        (FunctionTransformer(make_table), "by make_table"),
+        (FunctionTransformer(), "unchanged"),
+        (FunctionTransformer(make_table), "make_table()"),
         (MinMaxScaler(), "MinMaxScaler"),
         (
             make_column_transformer(("drop", [0]), ("passthrough", [1])).fit([[1, 2]]),
-            "drop: left out; passthrough: as it is",
+            "drop: dropped; passthrough: unchanged",
         ),
     ],
 )
-def test_step_of_any_kind_is_named(step: Any, said: str) -> None:
-    assert describe_preparation([step]) == said
+def test_any_step_is_described(step: Any, expected: str) -> None:
+    assert describe_preprocessing([step]) == expected
 
 
 def test_model_without_preprocessing_has_none() -> None:
-    assert describe_preparation([]) == "none"
+    assert describe_preprocessing([]) == "none"
 
 
 @pytest.mark.parametrize("estimator", ["svm", "elastic_net", "mlp"])
-def test_estimator_within_a_scaled_target_is_told_with_what_was_searched(estimator: str) -> None:
+def test_estimator_behind_a_scaled_target_is_described(estimator: str) -> None:
     name, grid = {
         "svm": ("SVR", {"C": [1.0]}),
         "elastic_net": ("ElasticNet", {"alpha": [0.1]}),
@@ -169,23 +173,25 @@ def test_estimator_within_a_scaled_target_is_told_with_what_was_searched(estimat
     found = fit_model(make_table("regression"), COLUMNS, settings)
     page = card(make_facts(model=found.model[1:], candidates=tabulate(found.results, halved=False)))
     assert row(page, "Estimator")[1] == f"`{name}`"
-    assert row(page, "Target")[1] == "scaled (StandardScaler)"
+    assert row(page, "Target")[1] == "`target`, standard scaling"
     for param, (value,) in grid.items():
         assert row(page, f"Parameter `{param}`")[1] == f"`{value}`"
 
 
-def test_card_tells_the_data_and_how_to_find_the_commit() -> None:
+def test_card_describes_the_data_and_how_to_find_the_commit() -> None:
     page = card()
     assert row(page, "Source")[1] == "kind `sklearn`, name `iris`"
-    assert row(page, "Split")[1] == "stratified; 160 rows to train, 40 to test"
+    assert row(page, "Split")[1] == "stratified: 160 training rows, 40 test rows"
     assert row(page, "MD5 of `data/test.parquet`")[1] == "`aa`"
     assert f"`make lineage REF={MD5}`" in page
+    assert "lineage" not in card(make_facts(md5s={}))
 
 
 @pytest.mark.parametrize("kind", ["file", "url"])
-def test_source_of_the_users_own_is_told_by_its_path(kind: str) -> None:
+def test_own_table_is_named_by_its_path(kind: str) -> None:
     source = {"kind": kind} | ({"url": "https://example.org/a.csv"} if kind == "url" else {})
     page = card(data_load__source=source, data_load__external_path="data/external/a.csv")
+    assert page.startswith("# Model card: a, predicting target\n")
     assert "`data/external/a.csv`" in row(page, "Source")[1]
     assert ("`https://example.org/a.csv`" in page) == (kind == "url")
 
@@ -203,48 +209,79 @@ def test_each_class_has_its_row() -> None:
     assert row(card(), "`yes`") == ["`yes`", "0.7000", "0.5000", "0.8000", "12"]
 
 
-def test_weak_slices_are_told_beside_all_rows() -> None:
-    search = SliceSearch([Slice("is|land", "= Dream", 12, 0.4)], 7, 10, 0.1)
-    page = card(make_facts(slices=search))
-    assert "7 slices of at least 10 test rows were looked at" in page
-    assert row(page, r"`is\|land` = Dream") == [r"`is\|land` = Dream", "12", "0.6000"]
-    assert row(page, "all rows") == ["all rows", "40", "0.9000"]
+@pytest.mark.parametrize(
+    ("metric", "n_rows", "resampled", "constant"),
+    [
+        ("f1_macro", 40, "the test rows", "most frequent class"),
+        ("r2", 30_000, "20000 random test rows, scaled to all of them", "mean of the target"),
+        ("neg_mean_absolute_error", 40, "the test rows", "median of the target"),
+    ],
+)
+def test_interval_and_baseline_are_explained(metric: str, n_rows: int, resampled: str, constant: str) -> None:
+    is_class = metric == "f1_macro"
+    predictions: Predictions = make_classes(n_rows, 2) if is_class else make_numbers(n_rows)
+    changes = {} if is_class else {**REGRESSION, "train__scoring": metric}
+    page = card(make_facts(predictions=predictions, X_test=pd.DataFrame({"a": np.zeros(n_rows)})), **changes)
+    assert (
+        f"The interval comes from 100 bootstrap resamples of {resampled}. The baseline is a dummy model that always "
+        f"predicts the {constant} in the training rows.\n"
+    ) in page
+
+
+def weak_predictions(task: str) -> Predictions:
+    """Return predictions that are wrong, or off by 2, on the rows where `c` is x."""
+    if task == "regression":
+        return NumberPredictions(np.zeros(40), np.array([2.0, 0.5] * 20))
+    codes = np.arange(40) % 2
+    return replace(make_classes(40, 2), y_true=codes, y_pred=np.ones(40, dtype=int))
 
 
 @pytest.mark.parametrize(
-    ("n_looked_at", "said"), [(7, "none is worse than all rows by more than luck"), (0, "There are too few test rows")]
+    ("task", "metric", "weak", "overall"),
+    [("classification", "Accuracy", "0.0000", "0.5000"), ("regression", "Mean absolute error", "2", "1.2500")],
 )
-def test_no_weak_slice_is_said(n_looked_at: int, said: str) -> None:
-    assert said in card(make_facts(slices=SliceSearch([], n_looked_at, 10, 0.1)))
+def test_weak_slices_are_listed_beside_all_rows(task: str, metric: str, weak: str, overall: str) -> None:
+    facts = make_facts(
+        predictions=weak_predictions(task),
+        X_test=pd.DataFrame({"is|land": ["Dream", "Biscoe"] * 20}),
+        features={"category": ["is|land"]},
+    )
+    page = card(facts, **(REGRESSION if task == "regression" else {}))
+    assert "2 slices of at least 10 rows were checked; these are worse" in page
+    assert row(page, "Slice")[2] == metric
+    assert row(page, r"`is\|land` = Dream") == [r"`is\|land` = Dream", "20", weak]
+    assert row(page, "all test rows") == ["all test rows", "40", overall]
 
 
-def test_traps_are_listed() -> None:
-    assert "\n- 'a|b' alone tells\n".replace("|", r"\|") in card(make_facts(findings=["'a|b' alone tells", "more"]))
-    assert "None of those that were looked for was found." in card()
+def test_card_says_when_no_slice_is_weak() -> None:
+    assert "6 slices of at least 10 rows were checked; none is worse than all test rows" in card()
+    facts = make_facts(X_test=pd.DataFrame({"a": np.arange(5.0)}), predictions=make_classes(5, 2))
+    assert "There are too few test rows to check slices." in card(facts)
 
 
-def test_plots_are_shown() -> None:
+def test_data_checks_are_listed() -> None:
+    findings = [Finding("leak", "'a|b' is a copy"), Finding("duplicates", "more")]
+    assert "## Data checks\n\n- 'a\\|b' is a copy\n- more\n" in card(make_facts(findings=findings))
+    assert "## Data checks\n\nNo problem was found.\n" in card()
+
+
+def test_plots_are_linked_relative_to_the_card() -> None:
     assert "\n![roc.png](plots/roc.png)\n" in card()
 
 
-def test_equal_facts_are_equal_cards() -> None:
-    assert card() == card()
-
-
-def test_names_of_users_break_no_table() -> None:
+def test_odd_names_break_no_table() -> None:
     odd = "a|b\nc`d` <b>$x$</b> 🐍"
     facts = make_facts(
         metrics=METRICS | {f"test_{name}_class": {odd: 1.0} for name in ("f1", "precision", "recall", "support")},
-        slices=SliceSearch([Slice(odd, f"= {odd}", 12, 0.4)], 7, 10, 0.1),
+        X_test=pd.DataFrame({odd: [odd, "x"] * 20}),
+        features={"category": [odd]},
+        predictions=weak_predictions("classification"),
         md5s={odd: "aa", "models/model.joblib": MD5},
     )
-    lines = [line for line in card(facts, base__target_column=odd).splitlines() if line.startswith("|")]
-    tables: list[list[str]] = [[]]
-    for line in lines:
-        tables[-1].append(line)
-    # Each row has as many bars that are not escaped as its neighbours of one table: 3 or 5 or 4 or 6.
-    assert {line.replace(r"\|", "").count("|") for line in lines} <= {3, 4, 5, 6}
-    assert all(line.endswith("|") for line in lines)
+    blocks = card(facts, base__target_column=odd).split("\n\n")
+    tables = [block.splitlines() for block in blocks if block.startswith("|")]
+    assert len(tables) == 5
+    assert all(len({line.replace(r"\|", "").count("|") for line in lines}) == 1 for lines in tables)
 
 
 # --- limits ---
@@ -255,66 +292,70 @@ def limits(metrics: dict[str, Any] | None = None, n_rows: int = 1000, **changes:
 
 
 def test_few_test_rows_are_a_limit() -> None:
-    assert "40 test rows are few: one of them is 2.5% of every score." in limits(n_rows=40)
-    assert "are few" not in limits()
+    assert "The test set is small: 40 rows, so that one row is 2.5% of every score." in limits(n_rows=40)
+    assert "small: 199 rows" in limits(n_rows=199)
+    assert "small" not in limits(n_rows=200)
 
 
 @pytest.mark.parametrize("scoring", [scoring for scorings in SCORINGS.values() for scoring in scorings])
-def test_model_that_does_not_beat_the_dummy_is_told_so(scoring: str) -> None:
+def test_model_that_does_not_beat_the_baseline_is_reported(scoring: str) -> None:
     name = metric_of(scoring)
     ends = {f"test_{name}_ci95_low": 0.5, f"test_{name}_ci95_high": 0.9}
-    # Of errors the dummy should have more, of scores less.
-    beaten, others = (1.1, [0.4, 0.6]) if scoring.startswith("neg_") else (0.4, [0.6, 1.1])
-    task = next(task for task, scorings in SCORINGS.items() if scoring in scorings)
-    changes: dict[str, Any] = {"base__task": task, "train__scoring": scoring}
-    if task == "regression":
-        changes |= {"train__estimator": "ridge", "data_split__split": {"kind": "random"}}
+    # Errors should be lower than those of the baseline, other scores higher.
+    beaten, others = (1.1, [0.4, 0.6, 0.9]) if scoring.startswith("neg_") else (0.4, [0.5, 0.6, 1.1])
+    changes = REGRESSION if scoring in SCORINGS["regression"] else {}
     for baseline in (beaten, *others):
-        told = limits(ends | {f"test_baseline_{name}": baseline}, **changes)
-        assert (f"The interval of `test_{name}` reaches the baseline" in told) is (baseline != beaten)
+        found = limits(ends | {f"test_baseline_{name}": baseline}, **{**changes, "train__scoring": scoring})
+        expected = f"does not show that the model beats the baseline: the interval of `test_{name}` reaches it"
+        assert (expected in found) is (baseline != beaten)
+    assert "baseline" not in limits(ends)
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "low", "told"),
+    ("accuracy", "low", "expected"),
     [
         (
             1.0,
             1.0,
-            "- Every resample gives the same `test_f1_macro`: its interval has no width, which shows no certainty.\n"
-            "- A model that errs in 9.5% of all rows has 1 chance in 20 to show no error in 30.\n",
+            "All resamples have the same `test_f1_macro`. Its interval has no width, but the score is not certain.\n"
+            "A model that is wrong on 9.5% of all rows makes no error on 30 rows 1 time in 20.\n",
         ),
-        (0.0, 1.0, "Every resample gives the same `test_f1_macro`"),
-        (1.0, 0.99, None),
+        (0.0, 1.0, "All resamples have the same `test_f1_macro`."),
+        (1.0, 0.99, ""),
     ],
 )
-def test_interval_that_cannot_vary_is_told_to_say_little(accuracy: float, low: float, told: str | None) -> None:
+def test_interval_without_width_is_explained(accuracy: float, low: float, expected: str) -> None:
     ends = {"test_f1_macro_ci95_high": 1.0, "test_f1_macro_ci95_low": low, "test_accuracy": accuracy}
-    page = card(make_facts(metrics=METRICS | ends, n_rows={"train": 120, "test": 30}))
-    assert (told or "\n") in page
-    assert ("Every resample" in page) is (told is not None)
-    assert ("errs in" in page) is (accuracy == low == 1)
+    found = limits(METRICS | ends, n_rows=30)
+    assert expected in found
+    assert ("All resamples" in found) is bool(expected)
+    assert ("is wrong on" in found) is (accuracy == low == 1)
 
 
 def test_split_and_search_have_their_limits() -> None:
     assert "same time and the same groups" in limits()
-    assert "the newest" in limits(data_split__split={"kind": "time", "column": "day"})
-    assert "Nothing was searched" in limits(train__search={"kind": "none"})
+    by_time = limits(data_split__split={"kind": "time", "column": "day"})
+    assert "the newest" in by_time
+    assert "same time" not in by_time
+    assert "No parameters were searched" not in limits()
+    assert "No parameters were searched" in limits(train__search={"kind": "none"})
+    assert limits().endswith("what occurs together, not what causes what.")
 
 
-# --- Markdown and files ---
+# --- Markdown ---
 
 
-def test_table_is_aligned_also_with_wide_letters() -> None:
-    assert table(["name", "n"], [["猫", "1"], ["long name", "200"]], numbers=(1,)).splitlines() == [
+def test_table_is_aligned() -> None:
+    assert table(["name", "n"], [["a", "1"], ["long name", "200"]], numbers=(1,)).splitlines() == [
         "| name      |   n |",
         "| --------- | --: |",
-        "| 猫        |   1 |",
+        "| a         |   1 |",
         "| long name | 200 |",
     ]
 
 
 @pytest.mark.parametrize(("name", "shown"), [("a b", "`a b`"), ("a`b", "`` a`b ``"), ("a\nb", "`a b`"), ("", "` `")])
-def test_name_is_shown_as_it_is(name: str, shown: str) -> None:
+def test_name_is_formatted_as_code(name: str, shown: str) -> None:
     assert code(name) == shown
 
 
@@ -322,18 +363,8 @@ def test_words_are_no_markup() -> None:
     assert text("_a_ b_c [x](y)") == r"\_a\_ b_c \[x\](y)"
 
 
-def test_files_are_hashed_as_dvc_does(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(b"x" * 100_000)
-    assert hash_files([path]) == {path.as_posix(): md5_of(path)}
-
-
-@pytest.mark.parametrize("content", [None, "{"])
-def test_scores_of_the_search_that_are_gone_name_the_stage_that_makes_them(tmp_path: Path, content: str | None) -> None:
-    path = tmp_path / "cv_metrics.json"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(MissingInputError, match="stage train makes it"):
-        read_cv_metrics(path)
-    path.write_text(json.dumps({"cv_r2_mean": 0.5}))
-    assert read_cv_metrics(path) == {"cv_r2_mean": 0.5}
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.12345, "0.1235"), (1.0, "1.0000"), (12.0, "12"), (1234.5678, "1234.57"), (-2.5, "-2.5000")]
+)
+def test_numbers_are_rounded_to_four_digits(value: float, shown: str) -> None:
+    assert row(card(make_facts(cv_metrics={"cv_r2_mean": value})), "`cv_r2_mean`")[1] == shown

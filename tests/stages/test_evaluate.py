@@ -1,4 +1,4 @@
-"""Stage `evaluate`, alone: on files that other stages would have written."""
+"""Stage `evaluate` by itself, on files that other stages would write."""
 
 import copy
 import json
@@ -21,7 +21,6 @@ from sklearn.svm import SVC
 from src.config.schema import Config
 from src.errors import MissingInputError
 from src.stages.evaluate import evaluate
-from src.tracking.cache import md5_of
 from tests.config.conftest import VALID
 from tests.report.conftest import ODD_NAMES
 
@@ -52,7 +51,7 @@ Prepare = Callable[..., Config]
 
 @pytest.fixture
 def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
-    """Write the inputs of the stage into an empty folder; gives its settings."""
+    """Write the inputs of the stage into an empty folder and return its settings."""
     monkeypatch.chdir(tmp_path)
 
     def write(
@@ -73,7 +72,7 @@ def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
         table[200:].to_parquet("data/test.parquet")
         kinds = dict(zip(names, ("number", "number", "category"), strict=True))
         Path("data/schema.json").write_text(json.dumps({"columns": {name: {"kind": kinds[name]} for name in names}}))
-        Path("reports/data_checks.json").write_text('[{"kind": "leak", "message": "\'a\' tells", "columns": ["a"]}]')
+        Path("reports/data_checks.json").write_text('[{"kind": "leak", "message": "\'a\' is a copy", "columns": []}]')
         Path("reports/cv_metrics.json").write_text('{"cv_f1_macro_mean": 0.8}')
         Path("reports/cv_results.csv").write_text(CV_RESULTS)
         estimator = estimator or (LogisticRegression() if task == "classification" else Ridge())
@@ -99,9 +98,9 @@ def fit(table: pd.DataFrame, names: tuple[str, str, str], estimator: Any) -> Pip
 
 
 def outputs() -> dict[str, bytes]:
-    """Read everything that the stage has written."""
+    """Read everything that the stage wrote."""
     files = {path.as_posix(): path for path in Path().rglob("*") if path.is_file()}
-    return {name: path.read_bytes() for name, path in files.items() if name not in INPUTS}
+    return {name: path.read_bytes() for name, path in files.items() if name not in {*INPUTS, "dvc.lock"}}
 
 
 def metrics() -> dict[str, Any]:
@@ -138,19 +137,22 @@ def test_metrics_are_of_the_test_rows(prepare: Prepare) -> None:
     assert metrics()["test_f1_macro_ci95_low"] < metrics()["test_f1_macro"] < metrics()["test_f1_macro_ci95_high"]
 
 
-def test_card_tells_of_these_files(prepare: Prepare) -> None:
-    evaluate(prepare())
+def test_card_describes_these_files(prepare: Prepare) -> None:
+    config = prepare()
+    size = Path("models/model.joblib").stat().st_size
+    lock = {"stages": {"train": {"outs": [{"path": "models/model.joblib", "md5": "0123456789", "size": size}]}}}
+    Path("dvc.lock").write_text(json.dumps(lock))
+    evaluate(config)
     card = Path("reports/model_card.md").read_text(encoding="utf-8")
-    for path in ("data/train.parquet", "data/test.parquet", "models/model.joblib"):
-        assert f"`{md5_of(Path(path))}`" in card
-    assert "200 rows to train, 100 to test" in card
+    assert "`make lineage REF=0123456789`" in card
+    assert "200 training rows, 100 test rows" in card
     assert "the best of 2 candidates" in card
-    assert "- 'a' tells" in card
+    assert "- 'a' is a copy" in card
     assert "`cv_f1_macro_mean`" in card
     assert "![roc.png](plots/roc.png)" in card
 
 
-def test_of_the_training_rows_only_the_target_is_read(prepare: Prepare) -> None:
+def test_only_the_target_of_the_training_rows_is_read(prepare: Prepare) -> None:
     config = prepare()
     evaluate(config)
     expected = metrics()
@@ -159,7 +161,7 @@ def test_of_the_training_rows_only_the_target_is_read(prepare: Prepare) -> None:
     assert metrics() == expected
 
 
-def test_label_that_the_model_has_not_seen_is_wrong_and_no_crash(prepare: Prepare) -> None:
+def test_label_unknown_to_the_model_counts_as_wrong(prepare: Prepare) -> None:
     config = prepare(scoring="roc_auc_ovr")
     test = pd.read_parquet("data/test.parquet").astype({"target": object})
     test.loc[test.index[:10], "target"] = "perhaps"
@@ -170,7 +172,7 @@ def test_label_that_the_model_has_not_seen_is_wrong_and_no_crash(prepare: Prepar
     assert "`perhaps`" in Path("reports/model_card.md").read_text(encoding="utf-8")
 
 
-def test_column_names_of_any_kind_are_reported(prepare: Prepare) -> None:
+def test_odd_column_names_are_reported(prepare: Prepare) -> None:
     evaluate(prepare(names=(ODD_NAMES[0], ODD_NAMES[1], "a|b\nc")))
     assert "reports/plots/permutation_importance.png" in outputs()
 
@@ -183,20 +185,20 @@ def test_model_without_probabilities_is_reported_without_them(prepare: Prepare) 
 
 
 @pytest.mark.parametrize("scoring", ["f1_macro", "roc_auc_ovr", "neg_log_loss"])
-def test_model_that_predicts_labels_only_is_reported_by_them(
+def test_model_that_predicts_labels_only_is_reported(
     prepare: Prepare, scoring: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     evaluate(prepare(estimator=OutputCodeClassifier(LogisticRegression(), random_state=0), scoring=scoring))
     assert {"test_accuracy", "test_f1_macro"} < set(metrics())
     assert not {"test_brier", "test_log_loss", "test_pr_auc", "test_roc_auc_ovr"} & set(metrics())
-    assert "OutputCodeClassifier predicts labels only: roc_auc_ovr, pr_auc" in caplog.text
+    assert "OutputCodeClassifier predicts labels only" in caplog.text
     drawn = {Path(path).stem for path in outputs() if path.endswith(".png")}
     assert drawn - {"permutation_importance"} == {"confusion_matrix", "search"}
     assert ("permutation_importance" in drawn) == (scoring == "f1_macro")
 
 
-def test_no_number_that_json_does_not_know_is_written(prepare: Prepare) -> None:
+def test_only_finite_numbers_are_written(prepare: Prepare) -> None:
     config = prepare("regression")
     test = pd.read_parquet("data/test.parquet")
     test.assign(target=0.0).to_parquet("data/test.parquet")
@@ -205,13 +207,13 @@ def test_no_number_that_json_does_not_know_is_written(prepare: Prepare) -> None:
 
 
 @pytest.mark.parametrize(("task", "n_rows"), [("classification", 2), ("regression", 1), ("regression", 2)])
-def test_very_few_test_rows_are_reported_as_far_as_possible(prepare: Prepare, task: str, n_rows: int) -> None:
+def test_very_few_test_rows_are_reported(prepare: Prepare, task: str, n_rows: int) -> None:
     config = prepare(task)
     test = pd.read_parquet("data/test.parquet")
     firsts = test.drop_duplicates("target") if task == "classification" else test
     firsts.head(n_rows).to_parquet("data/test.parquet")
     evaluate(config)
-    assert f"{n_rows} test rows are few" in Path("reports/model_card.md").read_text(encoding="utf-8")
+    assert f"The test set is small: {n_rows} rows" in Path("reports/model_card.md").read_text(encoding="utf-8")
     assert all(np.isfinite(value) for value in metrics().values() if isinstance(value, float))
 
 

@@ -1,0 +1,70 @@
+"""What earlier stages wrote for the report, beside their tables and the model."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+from pandas.errors import EmptyDataError
+
+from src.config.train import RESULT_COLUMNS
+from src.config.yaml_file import read_yaml
+from src.errors import ConfigError, MissingInputError
+
+
+def read_candidates(path: Path) -> pd.DataFrame:
+    """Read the candidates that stage `train` compared: `estimator`, parameters, `mean`, `std`, `rank`.
+
+    Returns:
+        An empty table if nothing was searched.
+
+    Raises:
+        MissingInputError: The file is missing.
+    """
+    try:
+        # `null`, `None` and `nan` are values of parameters; an empty cell is a parameter not set.
+        return pd.read_csv(path, keep_default_na=False, na_values=[""])
+    except EmptyDataError:
+        return pd.DataFrame()
+    except FileNotFoundError:
+        raise MissingInputError(f"{path} is missing; stage train makes it: run `dvc repro train`.") from None
+
+
+def list_params(candidates: pd.DataFrame) -> list[str]:
+    """List the parameters that were searched."""
+    return [name for name in candidates.columns if name not in RESULT_COLUMNS]
+
+
+def read_cv_metrics(path: Path) -> dict[str, float]:
+    """Read the scores of the search; empty if nothing was searched.
+
+    Raises:
+        MissingInputError: The file is missing or damaged.
+    """
+    try:
+        metrics: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MissingInputError(
+            f"{path} is missing or damaged ({error!r:.100}); stage train makes it: run `dvc repro train`."
+        ) from None
+    return metrics
+
+
+def read_md5s(paths: Iterable[Path], lock_path: Path = Path("dvc.lock")) -> dict[str, str]:
+    """Look up the MD5 of files in `dvc.lock`, which DVC updates after each stage.
+
+    Returns:
+        MD5 by path, without the files that `dvc.lock` does not list or lists with another size:
+        a stage that was run without DVC wrote those.
+    """
+    try:
+        stages = read_yaml(lock_path).get("stages", {})
+    except ConfigError:
+        return {}
+    outs = {out["path"]: out for stage in stages.values() for out in stage.get("outs", [])}
+    md5s = {}
+    for path in paths:
+        out = outs.get(path.as_posix(), {})
+        if "md5" in out and (path.is_dir() or out.get("size") == path.stat().st_size):
+            md5s[path.as_posix()] = out["md5"]
+    return md5s
