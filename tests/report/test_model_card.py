@@ -23,7 +23,6 @@ from src.report.preparation import describe_preparation
 from src.report.slices import Slice, SliceSearch
 from src.tracking.cache import md5_of
 from src.train.fit import fit_model
-from src.train.results import tabulate
 from tests.config.conftest import VALID
 from tests.train.tables import COLUMNS, make_table
 from tests.train.tables import make_config as make_train_config
@@ -167,7 +166,7 @@ def test_estimator_within_a_scaled_target_is_told_with_what_was_searched(estimat
     }[estimator]
     settings = make_train_config(estimator, "regression", search={"kind": "none"}, param_grid={estimator: grid})
     found = fit_model(make_table("regression"), COLUMNS, settings)
-    page = card(make_facts(model=found.model[1:], candidates=tabulate(found.results, halved=False)))
+    page = card(make_facts(model=found.model[1:], candidates=found.cv_results))
     assert row(page, "Estimator")[1] == f"`{name}`"
     assert row(page, "Target")[1] == "scaled (StandardScaler)"
     for param, (value,) in grid.items():

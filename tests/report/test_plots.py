@@ -20,9 +20,8 @@ from src.report.importance import plot_importance
 from src.report.plots import write_plots
 from src.report.predictions import NumberPredictions, describe_classes
 from src.report.search import describe_candidate, list_params, plot_search, read_candidates
-from src.train.candidates import Candidate
-from src.train.results import tabulate
-from src.train.search import Result
+from src.train.model import Candidate
+from src.train.search import Result, make_results_table
 from tests.report.conftest import ODD_NAMES, make_classes, make_numbers
 
 CURVES = [plot_roc, plot_precision_recall, plot_calibration]
@@ -307,8 +306,8 @@ def test_best_of_many_candidates_are_drawn() -> None:
 def test_nothing_is_a_value_of_a_parameter_and_rows_of_halving_are_no_parameter(tmp_path: Path) -> None:
     path, found = tmp_path / "cv_results.csv", []
     for n_rows, params in enumerate([{"max_depth": None}, {"max_depth": 3}, {"metric": "nan"}], 1):
-        found.append(Result(Candidate("random_forest", params), (0.5,), 0, n_rows))
-    tabulate(found, halved=True).to_csv(path, index=False)
+        found.append(Result(Candidate("random_forest", params), (0.5,), n_rows))
+    make_results_table(found, halving=True).to_csv(path, index=False)
     candidates = read_candidates(path)
     assert list_params(candidates) == ["max_depth", "metric"]
     names = [describe_candidate(row) for _, row in candidates.iterrows()]
