@@ -7,7 +7,6 @@ from src.data.columns import read_columns
 from src.data.files import read_table, write_metrics, write_scores
 from src.data.models import write_model
 from src.train.fit import fit_model
-from src.train.results import record_candidates, tabulate
 from src.utils.command import run_stage
 from src.utils.mlflow_run_decorator import StageResult, mlflow_run
 
@@ -24,13 +23,13 @@ def train(config: Config) -> StageResult:
     logger.info("chose %s with %s", fit.estimator, fit.best_params)
     write_model(fit.model, settings.model_path)
     write_metrics(fit.cv_metrics, settings.cv_metrics_path)
-    write_scores(tabulate(fit.results, halved=settings.search.kind == "halving"), settings.cv_results_path)
+    write_scores(fit.cv_results, settings.cv_results_path)
     best = {"estimator": fit.estimator, **{name: str(value) for name, value in fit.best_params.items()}}
     return StageResult(
         metrics=fit.cv_metrics,
         model=settings.model_path,
         tags={f"best.{name}": value for name, value in best.items()},
-        candidates=record_candidates(fit.results, settings.scoring),
+        candidates=fit.candidates,
     )
 
 

@@ -1,1 +1,1 @@
-"""Estimators and their cross-validated search."""
+"""Estimators, preprocessing and the cross-validated search."""

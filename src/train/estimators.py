@@ -1,192 +1,228 @@
-"""The estimators of `params.yaml`: by name, or any class by its dotted path."""
+"""Estimators of `params.yaml`: by short name, or any scikit-learn-compatible class by its dotted path."""
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sklearn.base import is_classifier, is_regressor
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import has_fit_parameter
 
 from src.config.train import Task
 from src.errors import ConfigError
-from src.train.classes import import_class
 
-# What an estimator wants of its columns: all on one scale, plain numbers, or numbers
-# with gaps and categories as codes.
-Profile = Literal["scaled", "unscaled", "native"]
 Grid = Mapping[str, list[Any]]
+# Input that an estimator needs: numbers on one scale, plain numbers, or numbers with
+# missing values and categories as integer codes.
+Encoding = Literal["scaled", "unscaled", "native"]
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How an estimator is made for one task.
+class EstimatorSpec:
+    """How to create an estimator for one task.
 
     Attributes:
-        path: Dotted path of its class.
-        profile: What it wants of its columns.
-        grid: Values that are searched where `params.yaml` names none; the first of each alone without a search.
-        fixed: Parameters that differ from the class's own defaults.
-        takes_sparse: Whether one-hot columns may be a sparse matrix.
-        scales_target: Whether the numbers to predict are brought to one scale too: its defaults suppose it.
-        own_processes: Whether one fit can use several processes with the same result.
+        path: Dotted path of the class.
+        encoding: Input that the estimator needs.
+        grid: Default grid. Without a search, the first value of each parameter is used.
+        fixed: Parameters that differ from the defaults of the class.
+        accepts_sparse: Whether one-hot columns may be a sparse matrix.
+        scales_target: Whether to standardise a numeric target, because the default parameters assume it.
+        parallel_fit: Whether one fit can use several processes and still give the same result.
     """
 
     path: str
-    profile: Profile
+    encoding: Encoding
     grid: Grid = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    takes_sparse: bool = False
+    accepts_sparse: bool = False
     scales_target: bool = False
-    own_processes: bool = False
+    parallel_fit: bool = False
 
 
 _BOOSTING: Grid = {"learning_rate": [0.1, 0.05], "max_leaf_nodes": [31, 15]}
-_MLP: Grid = {"hidden_layer_sizes": [[64], [64, 32]], "alpha": [0.0001, 0.01]}
+_FOREST_CLASSIFIER: Grid = {"min_samples_leaf": [1, 5], "max_features": ["sqrt", 0.5]}
+_FOREST_REGRESSOR: Grid = {"min_samples_leaf": [1, 5], "max_features": [1.0, 0.33]}
 _KNN: Grid = {"n_neighbors": [5, 3, 15], "weights": ["uniform", "distance"]}
+_LIGHTGBM: Grid = {"learning_rate": [0.1, 0.05], "num_leaves": [31, 15]}
+# By default, the result of LightGBM depends on the number of threads.
+_LIGHTGBM_FIXED = {"deterministic": True, "force_col_wise": True, "verbosity": -1, "n_jobs": 0}
+_MLP: Grid = {"hidden_layer_sizes": [[64], [64, 32]], "alpha": [0.0001, 0.01]}
 _SVM: Grid = {"C": [1.0, 0.1, 10.0]}
-# The same result for any number of threads; otherwise LightGBM promises that for none.
-_LIGHTGBM = {"deterministic": True, "force_col_wise": True, "verbosity": -1, "n_jobs": 0}
-_RECIPES: Mapping[Task, Mapping[str, Recipe]] = {
+_ESTIMATORS: Mapping[Task, Mapping[str, EstimatorSpec]] = {
     "classification": {
-        "dummy": Recipe("sklearn.dummy.DummyClassifier", "unscaled", {"strategy": ["prior"]}),
-        "extra_trees": Recipe(
-            "sklearn.ensemble.ExtraTreesClassifier",
-            "unscaled",
-            {"min_samples_leaf": [1, 5], "max_features": ["sqrt", 0.5]},
-            own_processes=True,
+        "dummy": EstimatorSpec("sklearn.dummy.DummyClassifier", "unscaled", {"strategy": ["prior"]}),
+        "extra_trees": EstimatorSpec(
+            "sklearn.ensemble.ExtraTreesClassifier", "unscaled", _FOREST_CLASSIFIER, parallel_fit=True
         ),
-        "hist_gradient_boosting": Recipe("sklearn.ensemble.HistGradientBoostingClassifier", "native", _BOOSTING),
-        "knn": Recipe("sklearn.neighbors.KNeighborsClassifier", "scaled", _KNN, takes_sparse=True),
-        "lightgbm": Recipe(
-            "lightgbm.LGBMClassifier",
-            "native",
-            {"learning_rate": [0.1, 0.05], "num_leaves": [31, 15]},
-            _LIGHTGBM,
-        ),
-        "logreg": Recipe(
+        "hist_gradient_boosting": EstimatorSpec("sklearn.ensemble.HistGradientBoostingClassifier", "native", _BOOSTING),
+        "knn": EstimatorSpec("sklearn.neighbors.KNeighborsClassifier", "scaled", _KNN, accepts_sparse=True),
+        "lightgbm": EstimatorSpec("lightgbm.LGBMClassifier", "native", _LIGHTGBM, _LIGHTGBM_FIXED),
+        "logreg": EstimatorSpec(
             "sklearn.linear_model.LogisticRegression",
             "scaled",
             {"C": [1.0, 0.01, 0.1, 10.0]},
             {"max_iter": 1000},
-            takes_sparse=True,
+            accepts_sparse=True,
         ),
-        "mlp": Recipe("sklearn.neural_network.MLPClassifier", "scaled", _MLP, {"max_iter": 500}, takes_sparse=True),
-        "random_forest": Recipe(
-            "sklearn.ensemble.RandomForestClassifier",
-            "unscaled",
-            {"min_samples_leaf": [1, 5], "max_features": ["sqrt", 0.5]},
-            own_processes=True,
+        "mlp": EstimatorSpec(
+            "sklearn.neural_network.MLPClassifier", "scaled", _MLP, {"max_iter": 500}, accepts_sparse=True
         ),
-        "svm": Recipe("sklearn.svm.SVC", "scaled", _SVM, takes_sparse=True),
+        "random_forest": EstimatorSpec(
+            "sklearn.ensemble.RandomForestClassifier", "unscaled", _FOREST_CLASSIFIER, parallel_fit=True
+        ),
+        "svm": EstimatorSpec("sklearn.svm.SVC", "scaled", _SVM, accepts_sparse=True),
     },
     "regression": {
-        "dummy": Recipe("sklearn.dummy.DummyRegressor", "unscaled", {"strategy": ["mean", "median"]}),
-        "elastic_net": Recipe(
+        "dummy": EstimatorSpec("sklearn.dummy.DummyRegressor", "unscaled", {"strategy": ["mean", "median"]}),
+        "elastic_net": EstimatorSpec(
             "sklearn.linear_model.ElasticNet",
             "scaled",
             {"alpha": [0.1, 0.001, 0.01, 1.0], "l1_ratio": [0.5, 0.9]},
             {"max_iter": 10_000},
             scales_target=True,
         ),
-        "extra_trees": Recipe(
-            "sklearn.ensemble.ExtraTreesRegressor",
-            "unscaled",
-            {"min_samples_leaf": [1, 5], "max_features": [1.0, 0.33]},
-            own_processes=True,
+        "extra_trees": EstimatorSpec(
+            "sklearn.ensemble.ExtraTreesRegressor", "unscaled", _FOREST_REGRESSOR, parallel_fit=True
         ),
-        "hist_gradient_boosting": Recipe("sklearn.ensemble.HistGradientBoostingRegressor", "native", _BOOSTING),
-        "knn": Recipe("sklearn.neighbors.KNeighborsRegressor", "scaled", _KNN, takes_sparse=True),
-        "lightgbm": Recipe(
-            "lightgbm.LGBMRegressor",
-            "native",
-            {"learning_rate": [0.1, 0.05], "num_leaves": [31, 15]},
-            _LIGHTGBM,
-        ),
-        "linear": Recipe("sklearn.linear_model.LinearRegression", "scaled"),
-        "mlp": Recipe(
+        "hist_gradient_boosting": EstimatorSpec("sklearn.ensemble.HistGradientBoostingRegressor", "native", _BOOSTING),
+        "knn": EstimatorSpec("sklearn.neighbors.KNeighborsRegressor", "scaled", _KNN, accepts_sparse=True),
+        "lightgbm": EstimatorSpec("lightgbm.LGBMRegressor", "native", _LIGHTGBM, _LIGHTGBM_FIXED),
+        "linear": EstimatorSpec("sklearn.linear_model.LinearRegression", "scaled"),
+        "mlp": EstimatorSpec(
             "sklearn.neural_network.MLPRegressor",
             "scaled",
             _MLP,
             {"max_iter": 500},
-            takes_sparse=True,
+            accepts_sparse=True,
             scales_target=True,
         ),
-        "random_forest": Recipe(
-            "sklearn.ensemble.RandomForestRegressor",
-            "unscaled",
-            {"min_samples_leaf": [1, 5], "max_features": [1.0, 0.33]},
-            own_processes=True,
+        "random_forest": EstimatorSpec(
+            "sklearn.ensemble.RandomForestRegressor", "unscaled", _FOREST_REGRESSOR, parallel_fit=True
         ),
-        "ridge": Recipe("sklearn.linear_model.Ridge", "scaled", {"alpha": [1.0, 0.1, 10.0, 100.0]}),
-        "svm": Recipe("sklearn.svm.SVR", "scaled", _SVM, takes_sparse=True, scales_target=True),
+        "ridge": EstimatorSpec("sklearn.linear_model.Ridge", "scaled", {"alpha": [1.0, 0.1, 10.0, 100.0]}),
+        "svm": EstimatorSpec("sklearn.svm.SVR", "scaled", _SVM, accepts_sparse=True, scales_target=True),
     },
 }
-# Classes named by dotted path that need no scaling.
-_TREES = ("sklearn.ensemble.", "sklearn.tree.", "xgboost.", "catboost.", "lightgbm.")
+# Packages whose estimators need no scaling, for classes given by dotted path.
+_TREE_PACKAGES = ("sklearn.ensemble.", "sklearn.tree.", "xgboost.", "catboost.", "lightgbm.")
 
 
-def find_recipe(name: str, task: Task) -> Recipe:
-    """Find how an estimator is made.
+def find_estimator(name: str, task: Task) -> EstimatorSpec:
+    """Look up an estimator.
 
-    To add a name: a line in the table above, and its parameters in `ESTIMATOR_PARAMS`
-    of `src/config/train.py`.
+    To add a short name, add a line to the table above and list the parameters in
+    `ESTIMATOR_PARAMS` of `src/config/train.py`.
 
     Args:
-        name: A name of the table, or the dotted path of a class.
-        task: What it must do.
+        name: Short name, or dotted path of a class.
+        task: Task that the estimator must support.
+
+    Raises:
+        ConfigError: The short name does not support the task.
     """
-    if recipe := _RECIPES[task].get(name):
-        return recipe
+    if spec := _ESTIMATORS[task].get(name):
+        return spec
     if "." not in name:
         raise ConfigError(
-            f"params.yaml: train.estimator = {name!r} does no {task}; choose of {', '.join(_RECIPES[task])}."
+            f"params.yaml: train.estimator = {name!r} does not support {task}; "
+            f"choose one of {', '.join(_ESTIMATORS[task])}."
         )
-    return Recipe(name, "unscaled" if name.startswith(_TREES) else "scaled")
+    return EstimatorSpec(name, "unscaled" if name.startswith(_TREE_PACKAGES) else "scaled")
 
 
-def make_estimator(recipe: Recipe, task: Task, params: Mapping[str, Any], random_state: int) -> Any:
-    """Make an unfitted estimator.
+def make_estimator(spec: EstimatorSpec, task: Task, params: Mapping[str, Any], random_state: int) -> Any:
+    """Create an unfitted estimator.
 
     Args:
-        recipe: How it is made.
-        task: What it must do.
-        params: Its parameters; others have the recipe's or the class's own default.
-        random_state: Seed of the estimators that use one.
+        spec: Estimator to create.
+        task: Task that it must support.
+        params: Parameters to set; the others keep the default of the spec or of the class.
+        random_state: Seed, for estimators that use one.
 
     Raises:
-        ConfigError: The class cannot be used, or does not have one of the parameters.
+        ConfigError: The class cannot be used, or a parameter does not exist.
     """
-    made = import_class(recipe.path, task)()
-    known = made.get_params()
+    estimator = import_estimator(spec.path, task)()
+    known = estimator.get_params()
     if unknown := sorted(set(params) - set(known)):
         raise ConfigError(
-            f"params.yaml: train.param_grid.{recipe.path}.{unknown[0]} is no parameter of {recipe.path}; "
-            f"choose of {', '.join(sorted(known))}."
+            f"params.yaml: train.param_grid.{spec.path}.{unknown[0]} is not a parameter of {spec.path}; "
+            f"choose one of {', '.join(sorted(known))}."
         )
     seed = {"random_state": random_state} if "random_state" in known else {}
-    made.set_params(**seed | dict(recipe.fixed) | dict(params))
-    if recipe.scales_target:
-        return TransformedTargetRegressor(made, transformer=StandardScaler(), check_inverse=False)
-    return made
+    estimator.set_params(**seed | dict(spec.fixed) | dict(params))
+    if spec.scales_target:
+        return TransformedTargetRegressor(estimator, transformer=StandardScaler(), check_inverse=False)
+    return estimator
 
 
-def weigh_classes(name: str, estimator: Any) -> bool:
-    """Let rare classes weigh more; tells whether the fit must be given weights of rows for it.
+def balance_classes(name: str, estimator: Any) -> None:
+    """Set balanced class weights, or check that the fit accepts row weights instead.
 
     Args:
-        name: What params.yaml calls the estimator.
-        estimator: Changed in place if it takes weights of classes.
+        name: Estimator as `params.yaml` names it.
+        estimator: Unfitted estimator; modified in place.
 
     Raises:
-        ConfigError: It can do neither.
+        ConfigError: The estimator supports neither.
     """
     if "class_weight" in estimator.get_params():
         estimator.set_params(class_weight="balanced")
-        return False
-    if has_fit_parameter(estimator, "sample_weight"):
-        return True
-    raise ConfigError(
-        f"params.yaml: train.class_weight = 'balanced': {name} can weigh neither classes nor rows; set it to none, or "
-        "choose another estimator."
-    )
+    elif not has_fit_parameter(estimator, "sample_weight"):
+        raise ConfigError(
+            f"params.yaml: train.class_weight = 'balanced': {name} supports neither class weights nor row weights; "
+            "set class_weight to none, or choose another estimator."
+        )
+
+
+def import_estimator(path: str, task: Task) -> type[Any]:
+    """Import an estimator class and check that it supports a task.
+
+    The module that `params.yaml` names is executed: trust it as you trust the code of the repository.
+
+    Args:
+        path: Dotted path, for example `sklearn.naive_bayes.GaussianNB`.
+        task: Task that the estimator must support.
+
+    Raises:
+        ConfigError: The import fails, or the object is not an estimator, needs arguments, or
+            does not support the task.
+    """
+    where = f"params.yaml: train.estimator = {path!r}"
+    found = _import(path, where)
+    missing = [name for name in ("fit", "predict", "get_params", "set_params") if not hasattr(found, name)]
+    if not isinstance(found, type) or missing:
+        without = f" without {', '.join(missing)}" if missing else ""
+        raise ConfigError(
+            f"{where}: not a scikit-learn estimator class, got a {type(found).__name__}{without}; "
+            "name a class, for example sklearn.naive_bayes.GaussianNB."
+        )
+    try:
+        estimator = found()
+    except TypeError as error:
+        raise ConfigError(
+            f"{where}: cannot be created without arguments ({error}); wrap it in a class that needs none."
+        ) from error
+    if not (is_classifier(estimator) if task == "classification" else is_regressor(estimator)):
+        raise ConfigError(f"{where}: does not support base.task = {task!r}; choose another estimator or task.")
+    return found
+
+
+def _import(path: str, where: str) -> Any:
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    # Importing foreign code may raise anything.
+    except Exception as error:
+        if path.startswith("lightgbm.") and isinstance(error, ModuleNotFoundError) and error.name == "lightgbm":
+            raise ConfigError(
+                "lightgbm is not installed: run `.venv/bin/python -m pip install 'lightgbm>=4.6,<5'`, or choose "
+                "hist_gradient_boosting, which needs no further package."
+            ) from error
+        reason = " ".join(str(error).split())
+        if not isinstance(error, ImportError | AttributeError):
+            reason = f"{type(error).__name__}: {reason}"
+        raise ConfigError(f"{where}: cannot be imported ({reason}); install the package or fix the path.") from error

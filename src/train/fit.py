@@ -16,128 +16,136 @@ from src.data.columns import Columns, features_by_kind
 from src.data.target import split_target
 from src.errors import DataError, TrainError
 from src.featurize.features import prepare_rows
-from src.train.candidates import Candidate, list_candidates
 from src.train.folds import make_folds, sort_by_time
-from src.train.model import Plan, fit_model_of, make_model
-from src.train.scoring import one_line, score_baseline
-from src.train.search import Result, choose, search
-from src.train.warned import caught_notes, tell_notes
+from src.train.model import Candidate, ModelSpec, fit_candidate, make_model
+from src.train.search import (
+    Result,
+    catch_fit_warnings,
+    choose_best,
+    format_error,
+    list_candidate_records,
+    list_candidates,
+    log_fit_warnings,
+    make_results_table,
+    run_search,
+    score_baseline,
+)
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a search found.
+    """Best model of a search, and the scores of all candidates.
 
     Attributes:
         model: Fitted Pipeline `[features, preprocess, estimator]` that takes raw columns.
-        estimator: Name or dotted path of the chosen estimator.
-        best_params: Chosen value of each parameter of the grid.
-        cv_metrics: Mean and standard deviation of the score over the folds, and the mean of
-            the baseline; empty without a search.
-        results: What was found of each candidate, in the order in which they were tried.
+        estimator: Short name or dotted path of the best estimator.
+        best_params: Best value of each parameter of the grid.
+        cv_metrics: Mean and standard deviation of the score over the folds, and mean score of
+            a dummy estimator; empty without a search.
+        cv_results: One row per candidate, in the order in which they were tried.
+        candidates: `estimator`, `params` and `metrics` of each candidate, the best candidate first.
     """
 
     model: Pipeline
     estimator: str
     best_params: dict[str, Any]
     cv_metrics: dict[str, float]
-    results: list[Result]
+    cv_results: pd.DataFrame
+    candidates: list[dict[str, Any]]
 
 
 def fit_model(table: pd.DataFrame, columns: Columns, config: Config) -> FitResult:
-    """Search the grids by cross-validation and refit the best on all rows.
+    """Search the grids by cross-validation and refit the best candidate on all rows.
 
     Args:
         table: Featurized training rows with their target, shape (n_samples, n_columns).
-        columns: What each raw column is.
+        columns: Description of each raw column.
         config: All settings.
 
-    Returns:
-        The model, how it was chosen, and `cv_<scoring>_mean`, `_std` and `cv_baseline_<scoring>_mean`.
-
     Raises:
-        ConfigError: An estimator cannot be used as the settings say.
+        ConfigError: An estimator cannot be used with these settings.
         DataError: There are too few rows or columns.
         TrainError: No candidate can be fitted.
     """
     base, settings = config.base, config.train
     kinds = features_by_kind(columns, config.features, config.no_features)
-    plan = Plan(base.task, kinds, columns, settings.preprocess, settings.class_weight == "balanced", base.random_state)
-    if not plan.names:
-        raise DataError("no column is a feature: each is the target, a date, ignored, or groups the rows.")
-    _tell_dates(columns, config)
+    spec = ModelSpec(
+        base.task, kinds, columns, settings.preprocess, settings.class_weight == "balanced", base.random_state
+    )
+    if not spec.names:
+        raise DataError("no column is a feature: every column is the target, a date, ignored, or groups the rows.")
+    _log_unused_dates(columns, config)
     candidates = list_candidates(settings, base.task, base.random_state)
     for candidate in {candidate.estimator: candidate for candidate in candidates}.values():
-        # What is wrong with an estimator or the names in its grid is told before any fit.
-        make_model(plan, candidate.estimator, candidate.params)
+        # Reports wrong estimators and parameter names before any fit.
+        make_model(candidate, spec)
     X_train, y_train = split_target(sort_by_time(table, config), base.target_column, base.task)
-    X_used = _compact(X_train, plan)
+    X_used = _select_columns(X_train, spec)
     if settings.search.kind == "none":
         results, cv_metrics = [Result(candidates[0])], {}
     else:
         folds = make_folds(X_train, y_train, config)
-        results = search(plan, candidates, X_used, y_train, folds, config)
-        baseline = score_baseline(plan, y_train, folds, settings.scoring)
-        cv_metrics = _cv_metrics(choose(results), baseline, settings.scoring)
-    best = choose(results).candidate
-    fitted = _refit(plan, best, X_used, y_train, settings.n_jobs)
+        results = run_search(spec, candidates, X_used, y_train, folds, config)
+        best, baseline = choose_best(results), score_baseline(base.task, y_train, folds, settings.scoring)
+        cv_metrics = {f"cv_{settings.scoring}_mean": best.mean, f"cv_{settings.scoring}_std": best.std}
+        if not math.isnan(baseline):
+            cv_metrics[f"cv_baseline_{settings.scoring}_mean"] = baseline
+    chosen = choose_best(results).candidate
+    fitted = _refit(chosen, spec, X_used, y_train, settings.n_jobs)
     return FitResult(
-        # Put in front only now: the features are row-wise, so the rows that were
-        # searched on have them already, and the model learns nothing from them.
-        model=Pipeline([("features", _row_wise(X_train, columns, plan.names, config)), *fitted.steps]),
-        estimator=best.estimator,
-        best_params=dict(best.params),
+        # Added after the search: the rows already have their features, which are
+        # computed row by row and learn nothing.
+        model=Pipeline([("features", _make_features_step(X_train, columns, spec.names, config)), *fitted.steps]),
+        estimator=chosen.estimator,
+        best_params=dict(chosen.params),
         cv_metrics=cv_metrics,
-        results=results,
+        cv_results=make_results_table(results, halving=settings.search.kind == "halving"),
+        candidates=list_candidate_records(results, settings.scoring),
     )
 
 
-def _compact(X: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """Keep the columns that a model takes, text as codes of its levels.
+def _select_columns(X: pd.DataFrame, spec: ModelSpec) -> pd.DataFrame:
+    """Keep the columns that a model takes, with text as categories.
 
-    Encoders turn text into objects, row by row and fit by fit: 60 MB a million rows and
-    column, against 8 MB where equal values are one object. They learn the same from both.
+    Encoders convert text to Python objects in each fit: 60 MB per million rows and column,
+    against 8 MB if equal values share one object. They learn the same from both.
     """
-    unused = X.columns.difference(plan.names)
-    # A selection is a copy, which a large table may not have room for.
+    unused = X.columns.difference(spec.names)
+    # Selecting columns copies them, and memory may have no room for a copy of a large table.
     used = X.drop(columns=unused) if len(unused) else X
-    text = [name for kind in ("category", "ordinal", "high_cardinality") for name in plan.kinds[kind]]
+    text = [name for kind in ("category", "ordinal", "high_cardinality") for name in spec.kinds[kind]]
     return used.astype(dict.fromkeys(text, "category"))
 
 
-def _refit(plan: Plan, best: Candidate, X: pd.DataFrame, y: NDArray[Any], n_jobs: int) -> Pipeline:
-    with caught_notes() as notes:
+def _refit(candidate: Candidate, spec: ModelSpec, X: pd.DataFrame, y: NDArray[Any], n_jobs: int) -> Pipeline:
+    with catch_fit_warnings() as caught:
         try:
-            fitted = fit_model_of(plan, best.estimator, best.params, X, y, n_jobs)
-            # Without a search nothing was predicted yet, and some refuse their settings only then.
+            fitted = fit_candidate(candidate, spec, X, y, n_jobs)
+            # Some estimators check their parameters only when they predict.
             fitted.predict(X.iloc[:1])
-        # As on the folds: an estimator of anybody may raise anything.
+        # Estimators may raise anything.
         except Exception as error:
-            raise TrainError(f"{best} cannot be fitted: {one_line(error)}.") from error
-    tell_notes([(best.estimator, notes)])
+            raise TrainError(f"{candidate} cannot be fitted: {format_error(error)}.") from error
+    log_fit_warnings([(candidate.estimator, caught)])
     return fitted
 
 
-def _row_wise(X: pd.DataFrame, columns: Columns, used: Sequence[str], config: Config) -> FunctionTransformer:
-    """Make the step that takes raw columns: those that are used, or that a feature is computed from."""
-    needed = {*used, *(column for feature in config.featurize.features.values() for column in feature.columns)}
-    names = [name for name in columns if name in needed]
-    kept = {name: dict(columns[name]) for name in names}
-    step = FunctionTransformer(prepare_rows, kw_args={"columns": kept, "features": config.features})
-    return step.fit(X[names])
+def _make_features_step(X: pd.DataFrame, columns: Columns, used: Sequence[str], config: Config) -> FunctionTransformer:
+    """Create the step that takes the raw columns: those that are used, and the sources of features."""
+    needed = {*used, *_feature_sources(config)}
+    raw = {name: dict(column) for name, column in columns.items() if name in needed}
+    step = FunctionTransformer(prepare_rows, kw_args={"columns": raw, "features": config.features})
+    return step.fit(X[list(raw)])
 
 
-def _cv_metrics(best: Result, baseline: float, scoring: str) -> dict[str, float]:
-    metrics = {f"cv_{scoring}_mean": best.mean, f"cv_{scoring}_std": best.std}
-    if not math.isnan(baseline):
-        metrics[f"cv_baseline_{scoring}_mean"] = baseline
-    return metrics
-
-
-def _tell_dates(columns: Columns, config: Config) -> None:
-    sources = {column for feature in config.featurize.features.values() for column in feature.columns}
+def _log_unused_dates(columns: Columns, config: Config) -> None:
+    sources = _feature_sources(config)
     dates = [name for name, column in columns.items() if column["kind"] == "date" and name not in sources]
     if dates:
-        logger.info("a date is no feature by itself, so these are not used: %s; declare a date_part", ", ".join(dates))
+        logger.info("dates are not features, so these columns are not used: %s; declare a date_part", ", ".join(dates))
+
+
+def _feature_sources(config: Config) -> set[str]:
+    return {column for feature in config.featurize.features.values() for column in feature.columns}

@@ -1,4 +1,4 @@
-"""Folds of the cross-validation, cut as the test set was."""
+"""Cross-validation folds, split in the same way as the test set."""
 
 import logging
 import warnings
@@ -15,11 +15,12 @@ from src.errors import DataError
 
 logger = logging.getLogger(__name__)
 
+# Positions of the rows to fit on, and of the rows to score.
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
 def sort_by_time(table: pd.DataFrame, config: Config) -> pd.DataFrame:
-    """Bring rows into the order of time where they were split by it; else leave them."""
+    """Sort rows by time if `data_split.split` is by time; otherwise return them unchanged."""
     split = config.data_split.split
     if split.kind != "time":
         return table
@@ -28,91 +29,88 @@ def sort_by_time(table: pd.DataFrame, config: Config) -> pd.DataFrame:
 
 
 def make_folds(table: pd.DataFrame, y: NDArray[Any], config: Config) -> list[Fold]:
-    """Cut the training rows as `data_split.split` cut off the test rows.
+    """Split the training rows into folds as `data_split.split` split off the test rows.
 
-    Stratified, at random, by group, or by time: then each fold is scored on rows that
-    are newer than all those it was fitted on, and rows as old as the first that is scored
-    are in neither part. A class with fewer rows than folds is absent
-    from some, which a warning tells; with a single row nothing could be both learnt and
-    scored.
+    If the split is by time, each fold is scored on rows that are newer than the rows it
+    was fitted on; rows of the first scored date are in neither part. A class with
+    fewer rows than folds is missing from some folds, which is logged as a warning.
 
     Args:
-        table: Featurized training rows; by time, in the order of time.
+        table: Featurized training rows, sorted by time if the split is by time.
         y: Target, shape (n_rows,).
         config: All settings.
 
     Returns:
-        Positions of the rows to fit on and of those to score, `train.cv` times.
+        `train.cv` folds.
 
     Raises:
         DataError: There are too few rows, dates, groups, or rows of a class.
     """
     split, cv, seed = config.data_split.split, config.train.cv, config.base.random_state
     if len(y) < 2 * cv:
-        raise DataError(f"{len(y)} training rows are too few for train.cv = {cv} folds; it takes {2 * cv}.")
+        raise DataError(f"{len(y)} training rows are too few for train.cv = {cv} folds; at least {2 * cv} are needed.")
     if config.base.task == "classification":
         check_class_counts(y, at_least=2, reason="cross-validation")
-        _warn_of_rare_classes(y, cv)
+        _warn_about_rare_classes(y, cv)
     groups: NDArray[np.intp] | None = None
     if split.kind == "time":
         _check_column(table, split.column)
-        return _folds_by_time(table[split.column], cv)
+        return _make_time_folds(table[split.column], cv)
     if split.kind == "group":
         _check_column(table, split.column)
-        # Rows without a group are a group.
+        # Rows without a group form a group.
         groups, names = pd.factorize(table[split.column], use_na_sentinel=False)
         if len(names) < cv:
             raise DataError(
-                f"column {split.column!r} has {len(names)} groups of training rows; train.cv = {cv} needs as many."
+                f"column {split.column!r} has {len(names)} groups of training rows, fewer than train.cv = {cv}; "
+                "lower train.cv or add groups."
             )
-        folds: Any = GroupKFold(cv, shuffle=True, random_state=seed)
+        splitter: Any = GroupKFold(cv, shuffle=True, random_state=seed)
     elif split.kind == "stratified":
-        y, folds = pd.factorize(y)[0], StratifiedKFold(cv, shuffle=True, random_state=seed)
+        y, splitter = pd.factorize(y)[0], StratifiedKFold(cv, shuffle=True, random_state=seed)
         if np.bincount(y).max() < cv:
-            raise DataError(f"every class has fewer rows than train.cv = {cv}; set it lower or bring more rows.")
+            raise DataError(f"every class has fewer rows than train.cv = {cv}; lower train.cv or add rows.")
     else:
-        folds = KFold(cv, shuffle=True, random_state=seed)
-    positions = np.zeros((len(y), 1))
+        splitter = KFold(cv, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # Told above, with the names of the classes.
+        # Already logged, with the names of the classes.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        return list(folds.split(positions, y, groups))
+        return list(splitter.split(np.zeros((len(y), 1)), y, groups))
 
 
-def thin_out(fold: Fold, share: float, y: NDArray[Any], config: Config) -> Fold:
-    """Keep a share of the rows to fit on, and all rows to score.
+def subsample_fold(fold: Fold, fraction: float, y: NDArray[Any], config: Config) -> Fold:
+    """Keep a fraction of the rows to fit on, and all rows to score.
 
-    By time the newest are kept, else a seeded choice; of each class at least two where
-    there are as many.
+    If the split is by time, the newest rows are kept, otherwise random rows. At least two
+    rows of each class are kept where the fold has them.
     """
     train, test = fold
-    n_kept = max(1, round(share * len(train)))
-    if n_kept >= len(train):
+    n_rows = max(1, round(fraction * len(train)))
+    if n_rows >= len(train):
         return fold
     if config.data_split.split.kind == "time":
-        return train[-n_kept:], test
+        return train[-n_rows:], test
     order = np.random.default_rng(config.base.random_state).permutation(len(train))
-    first = order[:n_kept]
+    is_chosen = np.arange(len(order)) < n_rows
     if config.base.task == "classification":
         labels = pd.Series(pd.factorize(y[train[order]])[0])
-        needed = labels.groupby(labels).cumcount() < 2
-        first = order[(needed | (np.arange(len(order)) < n_kept)).to_numpy()]
-    return train[np.sort(first)], test
+        is_chosen |= (labels.groupby(labels).cumcount() < 2).to_numpy()
+    return train[np.sort(order[is_chosen])], test
 
 
-def _folds_by_time(dates: "pd.Series[Any]", cv: int) -> list[Fold]:
-    """Cut between dates: rows of one day know too much of each other to be on both sides."""
-    times, cut = dates.to_numpy(), []
+def _make_time_folds(dates: "pd.Series[Any]", cv: int) -> list[Fold]:
+    # Rows of one date know too much of each other to be fitted on and scored.
+    times, folds = dates.to_numpy(), []
     for number, (train, test) in enumerate(TimeSeriesSplit(cv).split(times), 1):
         older = train[times[train] < times[test[0]]]
         if not len(older):
             raise DataError(
                 f"data_split.split.column = {dates.name!r}: fold {number} of train.cv = {cv} has no row to fit on that "
-                f"is older than {dates.iloc[test[0]]}, the first to score; set train.cv lower, bring rows of more "
+                f"is older than {dates.iloc[test[0]]}, the first date to score; lower train.cv, add rows of other "
                 "dates, or set train.search.kind to none."
             )
-        cut.append((older, test))
-    return cut
+        folds.append((older, test))
+    return folds
 
 
 def _check_column(table: pd.DataFrame, name: str) -> None:
@@ -120,7 +118,7 @@ def _check_column(table: pd.DataFrame, name: str) -> None:
         raise DataError(f"data_split.split.column = {name!r} is not among the training rows; run `dvc repro train`.")
 
 
-def _warn_of_rare_classes(y: NDArray[Any], cv: int) -> None:
+def _warn_about_rare_classes(y: NDArray[Any], cv: int) -> None:
     classes, counts = np.unique(y, return_counts=True)
     rare = [f"{label!r} ({count})" for label, count in zip(classes.tolist(), counts, strict=True) if count < cv]
     if rare:

@@ -1,36 +1,54 @@
-"""An unfitted model: what a candidate's settings make of it, and what its fit is given."""
+"""Models of one candidate: how to create them from the settings, and how to fit them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.utils.class_weight import compute_sample_weight
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from src.config.train import Preprocess, Task
 from src.data.columns import Columns
-from src.train.estimators import find_recipe, make_estimator, weigh_classes
+from src.train.estimators import balance_classes, find_estimator, make_estimator
 from src.train.preprocess import MAX_NATIVE_LEVELS, make_preprocess
 
-# Threads of boosting wait for each other busily: on few rows, beside other work, a fit of
-# 0.1 s took 2 s. Their number changes no result.
+# On few rows, threads spend their time waiting for each other: beside other processes, a
+# fit of 0.1 s took 2 s.
 MIN_THREADED_ROWS = 20_000
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What all candidates have in common.
+class Candidate:
+    """An estimator with one value for each parameter of its grid.
 
     Attributes:
-        task: What is predicted.
-        kinds: Names of the columns by kind.
-        columns: What each raw column is.
-        preprocess: The section `train.preprocess`.
-        balanced: Whether rare classes weigh more.
-        random_state: Seed of everything random.
+        estimator: Short name or dotted path.
+        params: Parameters to set.
+    """
+
+    estimator: str
+    params: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        params = ", ".join(f"{name} = {value!r}" for name, value in self.params.items())
+        return f"{self.estimator} with {params or 'its default parameters'}"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What the models of all candidates have in common.
+
+    Attributes:
+        task: Task of the models.
+        kinds: Column names by kind.
+        columns: Description of each raw column.
+        preprocess: Section `train.preprocess`.
+        balanced: Whether rare classes get a higher weight.
+        random_state: Seed of every random step.
     """
 
     task: Task
@@ -42,66 +60,64 @@ class Plan:
 
     @property
     def names(self) -> list[str]:
-        """Names of all columns that a model takes, after the features."""
+        """Names of all columns that a model takes, computed features included."""
         return [name for names in self.kinds.values() for name in names]
 
 
-def make_model(plan: Plan, name: str, params: Mapping[str, Any]) -> tuple[Pipeline, bool]:
-    """Make the unfitted `[preprocess, estimator]` of a candidate.
-
-    Args:
-        plan: What all candidates have in common.
-        name: Name or dotted path of the estimator.
-        params: Its parameters.
-
-    Returns:
-        The model, and whether its fit takes weights of rows.
+def make_model(candidate: Candidate, spec: ModelSpec) -> Pipeline:
+    """Create the unfitted pipeline `[preprocess, estimator]`.
 
     Raises:
-        ConfigError: The estimator cannot be used so.
+        ConfigError: The estimator cannot be used with these settings.
     """
-    recipe = find_recipe(name, plan.task)
-    estimator = make_estimator(recipe, plan.task, params, plan.random_state)
-    weighs_rows = plan.balanced and weigh_classes(name, estimator)
+    estimator_spec = find_estimator(candidate.estimator, spec.task)
+    estimator = make_estimator(estimator_spec, spec.task, candidate.params, spec.random_state)
+    if spec.balanced:
+        balance_classes(candidate.estimator, estimator)
     known, max_levels = estimator.get_params(), MAX_NATIVE_LEVELS
-    n_categories = len(plan.kinds["category"])
-    if recipe.profile == "native" and n_categories and "categorical_features" in known:
+    n_categories = len(spec.kinds["category"])
+    if estimator_spec.encoding == "native" and n_categories and "categorical_features" in known:
         estimator.set_params(categorical_features=list(range(n_categories)))
-        # A code must fit in a bin.
+        # Each level needs a bin of its own.
         max_levels = min(max_levels, known["max_bins"]) if isinstance(known["max_bins"], int) else max_levels
     preprocess = make_preprocess(
-        plan.kinds, plan.columns, plan.preprocess, recipe, plan.task, plan.random_state, max_levels
+        spec.kinds, spec.columns, spec.preprocess, estimator_spec, spec.task, spec.random_state, max_levels
     )
-    return Pipeline([("preprocess", preprocess), ("estimator", estimator)]), weighs_rows
+    return Pipeline([("preprocess", preprocess), ("estimator", estimator)])
 
 
-def fit_model_of(
-    plan: Plan, name: str, params: Mapping[str, Any], X: pd.DataFrame, y: NDArray[Any], n_jobs: int | None = None
+def fit_candidate(
+    candidate: Candidate, spec: ModelSpec, X: pd.DataFrame, y: NDArray[Any], n_jobs: int | None = None
 ) -> Pipeline:
-    """Make and fit `[preprocess, estimator]`.
+    """Create and fit the pipeline `[preprocess, estimator]`.
 
     Args:
-        plan: What all candidates have in common.
-        name: Name or dotted path of the estimator.
-        params: Its parameters.
+        candidate: Estimator and its parameters.
+        spec: What all candidates have in common.
         X: Featurized rows, shape (n_rows, n_columns).
         y: Target, shape (n_rows,).
-        n_jobs: Processes of this one fit, where it can use them without another result.
+        n_jobs: Processes of this fit, used where they cannot change the result.
     """
-    model, weighs_rows = make_model(plan, name, params)
-    recipe, estimator = find_recipe(name, plan.task), model["estimator"]
+    model = make_model(candidate, spec)
+    estimator_spec, estimator = find_estimator(candidate.estimator, spec.task), model["estimator"]
     fit_params: dict[str, Any] = {}
-    if weighs_rows:
+    if spec.balanced and "class_weight" not in estimator.get_params():
         fit_params["estimator__sample_weight"] = compute_sample_weight("balanced", y)
-    if recipe.path.startswith("lightgbm.") and plan.kinds["category"]:
-        fit_params["estimator__categorical_feature"] = list(range(len(plan.kinds["category"])))
-    if recipe.own_processes:
+    if estimator_spec.path.startswith("lightgbm.") and spec.kinds["category"]:
+        fit_params["estimator__categorical_feature"] = list(range(len(spec.kinds["category"])))
+    if estimator_spec.parallel_fit:
         estimator.set_params(n_jobs=n_jobs)
-    with threadpool_limits(1 if len(X) < MIN_THREADED_ROWS else None, user_api="openmp"):
+    with _threadpools(estimator_spec.path).limit(limits=1 if len(X) < MIN_THREADED_ROWS else None):
         model.fit(X, y, **fit_params)
-    # The file must not tell how many processes or threads wrote it.
-    if recipe.own_processes:
+    # The bytes of the model file must not depend on the number of processes or threads.
+    if estimator_spec.parallel_fit:
         estimator.set_params(n_jobs=None)
     if hasattr(estimator, "_bin_mapper"):
         estimator._bin_mapper.n_threads = 1
     return model
+
+
+@cache
+def _threadpools(path: str) -> ThreadpoolController:  # noqa: ARG001 - each package may load another library
+    # Finding the loaded libraries takes 8 ms, as long as a fit of few rows.
+    return ThreadpoolController()

@@ -1,7 +1,7 @@
-"""From columns of all kinds to the numbers that an estimator takes, learnt from the training rows only.
+"""Preprocessing: columns of all kinds become numbers, fitted on the training rows only.
 
-All numbers are float64. Forests and boosting copy them to 4 or 1 byte by themselves, and
-the others lose digits that they need to converge.
+All numbers are float64. Forests and histogram boosting convert to float32 or bytes
+themselves; the other estimators need the precision to converge.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import KFold, StratifiedKFold
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
     OneHotEncoder,
@@ -23,9 +23,9 @@ from sklearn.preprocessing import (
 
 from src.config.train import Preprocess, Task
 from src.data.columns import Columns
-from src.train.estimators import Recipe
+from src.train.estimators import EstimatorSpec
 
-# Histogram boosting bins numbers and categories into a byte, with one value for missing.
+# Histogram boosting stores each value in one byte, and reserves one code for missing values.
 MAX_NATIVE_LEVELS = 255
 N_TARGET_FOLDS = 5
 
@@ -34,75 +34,67 @@ def make_preprocess(
     kinds: Mapping[str, Sequence[str]],
     columns: Columns,
     settings: Preprocess,
-    recipe: Recipe,
+    estimator: EstimatorSpec,
     task: Task,
     random_state: int,
     max_levels: int = MAX_NATIVE_LEVELS,
 ) -> ColumnTransformer:
-    """Make the unfitted step between the features and the estimator.
+    """Create the unfitted step between the features and the estimator.
 
-    Nothing that it meets at prediction makes it fail: a level that was never seen counts
-    as a rare one, or as missing, and a missing value as the usual one, or as a level.
+    No value makes prediction fail: an unseen level counts as a rare level or as
+    missing, and a missing value is imputed or is a level of its own.
 
     Args:
-        kinds: Names of the columns by kind, as `features_by_kind` gives them.
-        columns: What each raw column is; of ordinals the order is needed.
-        settings: The section `train.preprocess`.
-        recipe: The estimator that it is for.
-        task: Decides on the target encoding.
+        kinds: Column names by kind, as returned by `features_by_kind`.
+        columns: Description of each raw column; supplies the order of ordinal levels.
+        settings: Section `train.preprocess`.
+        estimator: Estimator to prepare the columns for.
+        task: Selects the target encoding.
         random_state: Seed of the folds of the target encoding.
-        max_levels: Levels of a category for an estimator that takes codes.
+        max_levels: Levels per category where the estimator takes integer codes.
     """
+    # Unseen and missing levels become NaN.
+    codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
     orders = [list(columns[name]["order"]) for name in kinds["ordinal"]]
-    ranks = OrdinalEncoder(categories=orders) if orders else OrdinalEncoder()
-    # Levels that were never seen and missing ones become NaN.
-    ranks.set_params(handle_unknown="use_encoded_value", unknown_value=np.nan)
-    truths = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
+    ordinal = OrdinalEncoder(categories=orders or "auto", handle_unknown="use_encoded_value", unknown_value=np.nan)
     folds = StratifiedKFold if task == "classification" else KFold
-    # Cross-fitted: a row's own target is not in its code, else the estimator would trust it too much.
-    targets = TargetEncoder(
+    # Cross-fitted: if the code of a row depended on its own target, the estimator would overfit to it.
+    target_mean = TargetEncoder(
         target_type="auto" if task == "classification" else "continuous",
         cv=folds(N_TARGET_FOLDS, shuffle=True, random_state=random_state),
     )
-    if recipe.profile == "native":
+    steps: dict[str, Any]
+    if estimator.encoding == "native":
         steps = {
-            # First, so that the estimator knows their positions.
+            # First, so that their positions are known to the estimator.
             "category": OrdinalEncoder(
                 handle_unknown="use_encoded_value", unknown_value=np.nan, max_categories=max_levels
             ),
             "number": FunctionTransformer(np.asarray, kw_args={"dtype": np.float64}, feature_names_out="one-to-one"),
-            "ordinal": ranks,
-            "high_cardinality": targets,
-            "boolean": truths,
+            "ordinal": ordinal,
+            "high_cardinality": target_mean,
+            "boolean": codes,
         }
     else:
-        scaling = settings.scale if recipe.profile == "scaled" else "none"
-        one_hot = OneHotEncoder(
-            handle_unknown="infrequent_if_exist",
-            max_categories=settings.max_categories,
-            sparse_output=recipe.takes_sparse,
-        )
+        scaling = settings.scale if estimator.encoding == "scaled" else "none"
+        scaler = {"standard": [StandardScaler()], "robust": [RobustScaler()], "none": []}[scaling]
         steps = {
-            "category": one_hot,
-            "number": _chain(_imputer(settings.impute), _scaler(scaling)),
-            "ordinal": _chain(ranks, _imputer("most_frequent"), _scaler(scaling)),
-            "high_cardinality": _chain(targets, _scaler(scaling)),
-            "boolean": _chain(truths, _imputer("most_frequent")),
+            "category": OneHotEncoder(
+                handle_unknown="infrequent_if_exist",
+                max_categories=settings.max_categories,
+                sparse_output=estimator.accepts_sparse,
+            ),
+            "number": make_pipeline(_imputer(settings.impute), *scaler),
+            "ordinal": make_pipeline(ordinal, _imputer("most_frequent"), *scaler),
+            "high_cardinality": make_pipeline(target_mean, *scaler),
+            "boolean": make_pipeline(codes, _imputer("most_frequent")),
         }
     return ColumnTransformer(
         [(kind, step, list(kinds[kind])) for kind, step in steps.items() if kinds[kind]],
-        sparse_threshold=0.3 if recipe.takes_sparse else 0.0,
+        sparse_threshold=0.3 if estimator.accepts_sparse else 0.0,
     )
 
 
 def _imputer(strategy: str) -> SimpleImputer:
-    # A column without any value, in a fold say, becomes 0 rather than vanish.
+    # A column without any value, for example in a fold, becomes 0 instead of disappearing.
     return SimpleImputer(strategy=strategy, keep_empty_features=True)
-
-
-def _scaler(scaling: str) -> Any:
-    return {"standard": StandardScaler, "robust": RobustScaler, "none": lambda: None}[scaling]()
-
-
-def _chain(*steps: Any) -> Pipeline:
-    return make_pipeline(*(step for step in steps if step is not None))

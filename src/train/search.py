@@ -1,13 +1,23 @@
-"""The search: every candidate is scored on every fold, and the best is chosen.
+"""Cross-validated search for the best estimator and parameters.
 
-A loop of our own over scikit-learn's folds and scorers: its search classes show no
-progress, take one estimator only, and cannot stop when the time is over.
+The grids, folds, scorers and models are scikit-learn's; the loop over the fits is not, because
+`GridSearchCV` and its relatives lose what a user needs to know. Warnings raised in other
+processes are not returned. If no candidate has a score, the first one is refitted without
+an error. A search cannot stop when its time is over. Successive halving draws rows
+without regard to classes, dates or groups: if a draw misses a rare class, every score of
+the round is NaN and an arbitrary candidate wins.
 """
 
+import io
+import json
 import logging
 import math
+import sys
 import time
-from collections.abc import Iterator, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,156 +25,360 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import ParameterGrid, ParameterSampler, cross_val_score
+from tqdm import tqdm
 
 from src.config.schema import Config
+from src.config.train import RESULT_COLUMNS, Task, Train
 from src.errors import TrainError
-from src.train.candidates import Candidate
-from src.train.folds import Fold, thin_out
-from src.train.model import Plan
-from src.train.progress import Progress
-from src.train.scoring import FoldScore, score_fold
-from src.train.warned import tell_notes
+from src.train.estimators import Grid, find_estimator
+from src.train.folds import Fold, subsample_fold
+from src.train.model import Candidate, ModelSpec, fit_candidate
 
 logger = logging.getLogger(__name__)
 
-# On fewer rows a round of halving tells more about chance than about candidates.
+# On fewer rows, a round of halving measures chance.
 MIN_HALVING_ROWS = 100
+SECONDS_BETWEEN_LOG_LINES = 15.0
+MAX_WARNING_LINES = 5
+
+# Category and text of each warning.
+FitWarnings = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What the search found of a candidate.
+    """Scores of one candidate.
 
     Attributes:
-        candidate: The candidate.
-        values: Its score on each fold; empty without a search.
-        round: Round of halving that it reached, from 0.
-        n_rows: Rows that it was fitted on, in the first fold.
+        candidate: Estimator and its parameters.
+        scores: Score on each fold, NaN where there is none; empty without a search.
+        n_rows: Rows that were fitted on in the first fold.
     """
 
     candidate: Candidate
-    values: tuple[float, ...] = ()
-    round: int = 0
+    scores: tuple[float, ...] = ()
     n_rows: int = 0
 
     @property
     def mean(self) -> float:
-        """Mean score; NaN if a fold has none."""
-        return float(np.mean(self.values)) if self.values else math.nan
+        """Mean score; NaN if a fold has no score."""
+        return float(np.mean(self.scores)) if self.scores else math.nan
 
     @property
     def std(self) -> float:
         """Standard deviation of the score over the folds."""
-        return float(np.std(self.values)) if self.values else math.nan
+        return float(np.std(self.scores)) if self.scores else math.nan
 
 
-def search(
-    plan: Plan, candidates: Sequence[Candidate], X: pd.DataFrame, y: NDArray[Any], folds: list[Fold], config: Config
-) -> list[Result]:
-    """Score all candidates, or those that the time allows.
+def list_candidates(settings: Train, task: Task, random_state: int) -> list[Candidate]:
+    """List the candidates of a search; if several score best, the first of them is chosen.
 
     Args:
-        plan: What they have in common.
-        candidates: What is tried, the first of equals first.
+        settings: Section `train`.
+        task: Task that the estimators must support.
+        random_state: Seed of a random search.
+
+    Returns:
+        All combinations of all grids; for a random search, a sample of them without
+        replacement; without a search, the first value of each parameter.
+    """
+    grids = []
+    for name in settings.estimators:
+        grid: Grid = settings.param_grid.get(name, find_estimator(name, task).grid)
+        grids.append({"estimator": [name], **{f"estimator__{param}": values for param, values in grid.items()}})
+    points: Any = ParameterGrid(grids)
+    if settings.search.kind == "none":
+        points = [points[0]]
+    elif settings.search.kind == "random":
+        points = ParameterSampler(grids, min(settings.search.n_candidates, len(points)), random_state=random_state)
+    return [
+        Candidate(point.pop("estimator"), {name.removeprefix("estimator__"): point[name] for name in sorted(point)})
+        for point in points
+    ]
+
+
+def run_search(
+    spec: ModelSpec,
+    candidates: Sequence[Candidate],
+    X: pd.DataFrame,
+    y: NDArray[Any],
+    folds: list[Fold],
+    config: Config,
+) -> list[Result]:
+    """Score all candidates on all folds, or as many candidates as the time budget allows.
+
+    Args:
+        spec: What all candidates have in common.
+        candidates: Candidates in order of preference.
         X: Featurized training rows, shape (n_rows, n_columns).
         y: Target, shape (n_rows,).
         folds: Rows to fit on and rows to score.
         config: All settings.
 
     Returns:
-        A result for each candidate that was tried, in the order of the candidates.
+        One result per scored candidate, in the order of the candidates.
 
     Raises:
-        TrainError: A value of the grid is refused, or no candidate has a score.
+        TrainError: An estimator refuses the value of a parameter, or no candidate has a score.
     """
     settings = config.train.search
-    shares = [1.0]
+    factor, fractions = 1, [1.0]
     if settings.kind == "halving":
-        shares = _shares(len(candidates), len(folds[0][0]), settings.factor)
-    seconds = settings.seconds if settings.kind == "random" else None
+        factor, fractions = settings.factor, _list_fractions(len(candidates), len(folds[0][0]), settings.factor)
     results: dict[int, Result] = {}
-    told: list[tuple[Candidate, FoldScore]] = []
-    tried = list(range(len(candidates)))
-    for number, share in enumerate(shares):
-        thinned = [thin_out(fold, share, y, config) for fold in folds]
-        rows = len(thinned[0][0])
-        label = f"round {number + 1} of {len(shares)} on {rows} rows" if len(shares) > 1 else "search"
-        jobs = _jobs(plan, [candidates[position] for position in tried], X, y, thinned, config, seconds)
-        scores: list[FoldScore] = []
-        with Progress(len(tried) * len(folds), label) as progress:
-            for score in Parallel(config.train.n_jobs, return_as="generator")(jobs):
-                candidate = candidates[tried[len(scores) // len(folds)]]
-                if score.is_refused:
-                    raise TrainError(f"{candidate} cannot be fitted: {score.reason}.")
-                scores.append(score)
-                told.append((candidate, score))
-                progress.advance()
-        for position, start in zip(tried, range(0, len(scores), len(folds)), strict=False):
-            values = tuple(score.value for score in scores[start : start + len(folds)])
-            results[position] = Result(candidates[position], values, number, rows)
-        if len(results) < len(tried):
-            logger.info("stopped after %g s: tried %d of %d candidates", seconds, len(results), len(tried))
-        best = sorted(
-            (position for position in tried if position in results),
-            key=lambda position: _key(results[position]),
-            reverse=True,
-        )
-        tried = sorted(best[: math.ceil(len(best) / getattr(settings, "factor", 1))])
-    tell_notes((candidate.estimator, score.notes) for candidate, score in told)
+    fits: list[tuple[Candidate, _Fit]] = []
+    remaining = list(range(len(candidates)))
+    for number, fraction in enumerate(fractions, 1):
+        subsets = [subsample_fold(fold, fraction, y, config) for fold in folds]
+        n_rows = len(subsets[0][0])
+        label = f"round {number} of {len(fractions)} on {n_rows} rows" if len(fractions) > 1 else "search"
+        scored = _score([candidates[position] for position in remaining], spec, X, y, subsets, config, label)
+        for position, of_candidate in zip(remaining, scored, strict=False):
+            candidate = candidates[position]
+            results[position] = Result(candidate, tuple(fit.score for fit in of_candidate), n_rows)
+            fits += [(candidate, fit) for fit in of_candidate]
+        ranked = sorted(remaining[: len(scored)], key=lambda position: _sort_key(results[position]), reverse=True)
+        remaining = sorted(ranked[: math.ceil(len(ranked) / factor)])
+    log_fit_warnings((candidate.estimator, fit.warnings) for candidate, fit in fits)
     found = [results[position] for position in sorted(results)]
-    _tell_failures(found, told)
+    _report_failures(found, fits)
     return found
 
 
-def choose(results: Sequence[Result]) -> Result:
-    """Choose the best; of equals the first. One without a score is chosen only if none has one."""
-    # max() keeps the first of equals.
-    return max(results, key=_key)
+def choose_best(results: Sequence[Result]) -> Result:
+    """Return the result with the best mean score, the first of several equal ones."""
+    return max(results, key=_sort_key)
 
 
-def rank(results: Sequence[Result]) -> list[int | None]:
-    """Number results from the best, 1; equals share a number, and those without a score have none."""
-    keys = sorted(map(_key, results), reverse=True)
-    return [None if math.isnan(result.mean) else keys.index(_key(result)) + 1 for result in results]
+def rank_results(results: Sequence[Result]) -> list[int | None]:
+    """Rank results from 1, the best; equal results share a rank, and results without a score have none."""
+    keys = sorted(map(_sort_key, results), reverse=True)
+    return [None if math.isnan(result.mean) else keys.index(_sort_key(result)) + 1 for result in results]
 
 
-def _key(result: Result) -> tuple[int, float]:
-    # Behind all that have a score, however far it came: a score on fewer rows is better than none.
-    return (-1, 0.0) if math.isnan(result.mean) else (result.round, result.mean)
+def score_baseline(task: Task, y: NDArray[Any], folds: list[Fold], scoring: str) -> float:
+    """Return the mean score of a dummy estimator on the same folds; NaN where the score is undefined."""
+    # Which constant is best depends on the metric; the report uses the same rule.
+    constant = "median" if scoring.endswith("absolute_error") else "mean"
+    dummy = DummyClassifier(strategy="prior") if task == "classification" else DummyRegressor(strategy=constant)
+    with warnings.catch_warnings():
+        # A class that is never predicted has no precision, which is expected of a dummy.
+        warnings.simplefilter("ignore")
+        return float(np.mean(cross_val_score(dummy, np.zeros((len(y), 1)), y, cv=folds, scoring=scoring)))
 
 
-def _shares(n_candidates: int, n_rows: int, factor: int) -> list[float]:
-    """Share of the rows in each round of halving; the last has all, and so a score that counts."""
+@contextmanager
+def catch_fit_warnings() -> Iterator[FitWarnings]:
+    """Collect the warnings that are raised in the body of the `with` statement."""
+    collected: FitWarnings = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        # `make_folds` names the rare classes once, before the search.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        try:
+            yield collected
+        finally:
+            collected += [(item.category.__name__, " ".join(str(item.message).split())) for item in caught]
+
+
+def log_fit_warnings(fits: Iterable[tuple[str, FitWarnings]]) -> None:
+    """Log the warnings of many fits: one line for all that did not converge, and one per other text.
+
+    Args:
+        fits: Estimator and warnings of each fit.
+    """
+    n_fits, not_converged, others = 0, Counter[str](), Counter[tuple[str, str]]()
+    for estimator, fit_warnings in fits:
+        n_fits += 1
+        # One fit may raise several, for example one per class.
+        not_converged[estimator] += any(category == ConvergenceWarning.__name__ for category, _ in fit_warnings)
+        others.update({item for item in fit_warnings if item[0] != ConvergenceWarning.__name__})
+    if not_converged.total():
+        counts = ", ".join(f"{estimator} {count}" for estimator, count in sorted(not_converged.items()) if count)
+        logger.warning(
+            "%d of %d fits did not converge (%s): raise max_iter, or scale the numbers",
+            not_converged.total(), n_fits, counts,
+        )  # fmt: skip
+    for (category, text), count in others.most_common(MAX_WARNING_LINES):
+        logger.warning("%d of %d fits warned: %s: %.300s", count, n_fits, category, text)
+    if len(others) > MAX_WARNING_LINES:
+        logger.warning("%d further warnings are not shown", len(others) - MAX_WARNING_LINES)
+
+
+def format_error(error: BaseException) -> str:
+    """Format the error of a library as one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return f"{text:.300}".rstrip(".")
+
+
+def make_results_table(results: Sequence[Result], *, halving: bool) -> pd.DataFrame:
+    """Make a table with one row per candidate: `estimator`, its parameters, `mean`, `std` and `rank`.
+
+    It contains no times, so that equal searches write equal files.
+
+    Args:
+        results: Results in the order of the candidates.
+        halving: Whether candidates were fitted on different numbers of rows, which adds column `n_rows`.
+    """
+    rows: list[dict[str, Any]] = [
+        {
+            "estimator": result.candidate.estimator,
+            **_format_params(result.candidate),
+            "n_rows": result.n_rows,
+            "mean": result.mean,
+            "std": result.std,
+            "rank": rank,
+        }
+        for result, rank in zip(results, rank_results(results), strict=True)
+    ]
+    params = dict.fromkeys(name for row in rows for name in row if name not in RESULT_COLUMNS)
+    table = pd.DataFrame(rows, columns=["estimator", *params, *RESULT_COLUMNS[1:]]).astype({"rank": "Int64"})
+    return table if halving else table.drop(columns="n_rows")
+
+
+def list_candidate_records(results: Sequence[Result], scoring: str) -> list[dict[str, Any]]:
+    """List `estimator`, `params` and `metrics` of each candidate, the best candidate first."""
+    ranked = sorted(zip(rank_results(results), results, strict=True), key=lambda item: item[0] or math.inf)
+    return [
+        {
+            "estimator": result.candidate.estimator,
+            "params": _format_params(result.candidate),
+            "metrics": {}
+            if rank is None
+            else {f"cv_{scoring}_mean": result.mean, f"cv_{scoring}_std": result.std, "cv_rank": float(rank)},
+        }
+        for rank, result in ranked
+    ]
+
+
+class Progress(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
+    """Progress bar on a terminal; elsewhere, a log line every 15 seconds.
+
+    Args:
+        total: Number of fits.
+        label: What is counted.
+    """
+
+    # Without the thread that adapts how often to look at the clock.
+    monitor_interval = 0
+
+    def __init__(self, total: int, label: str) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        interval = 0.1 if self._is_terminal else SECONDS_BETWEEN_LOG_LINES
+        file = sys.stderr if self._is_terminal else io.StringIO()
+        super().__init__(
+            total=total,
+            desc=label,
+            unit="fit",
+            leave=False,
+            file=file,
+            miniters=1,
+            mininterval=interval,
+            delay=interval,
+        )
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Draw the bar, or log a line."""
+        if self._is_terminal:
+            super().display(msg, pos)
+        elif msg is None:
+            total = self.total or 0
+            seconds = self.format_dict["elapsed"] / self.n * (total - self.n)
+            logger.info("%s: %d of %d fits, about %.0f s left", self.desc, self.n, total, seconds)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Outcome of one fit: a score, or NaN and an error."""
+
+    score: float
+    warnings: FitWarnings
+    error: str = ""
+    # Whether the estimator refuses the value of a parameter, whatever the rows are.
+    is_refused: bool = False
+
+
+def _score(
+    candidates: Sequence[Candidate], spec: ModelSpec, X: pd.DataFrame, y: NDArray[Any], folds: list[Fold],
+    config: Config, label: str,
+) -> list[list[_Fit]]:  # fmt: skip
+    """Fit and score candidates on all folds, until the time budget is spent."""
+    search, started = config.train.search, time.monotonic()
+    seconds = search.seconds if search.kind == "random" else None
+
+    def list_jobs() -> Iterator[Any]:
+        for number, candidate in enumerate(candidates):
+            if number and seconds is not None and time.monotonic() - started > seconds:
+                return
+            for fold in folds:
+                yield delayed(_fit_and_score)(candidate, spec, X, y, fold, config.train.scoring)
+
+    scored: list[list[_Fit]] = []
+    with Progress(len(candidates) * len(folds), label) as progress:
+        for number, fit in enumerate(Parallel(config.train.n_jobs, return_as="generator")(list_jobs())):
+            if number % len(folds) == 0:
+                scored.append([])
+            if fit.is_refused:
+                raise TrainError(f"{candidates[len(scored) - 1]} cannot be fitted: {fit.error}.")
+            scored[-1].append(fit)
+            progress.update()
+    if len(scored) < len(candidates):
+        logger.info("stopped after %g s: scored %d of %d candidates", seconds, len(scored), len(candidates))
+    return scored
+
+
+def _fit_and_score(
+    candidate: Candidate, spec: ModelSpec, X: pd.DataFrame, y: NDArray[Any], fold: Fold, scoring: str
+) -> _Fit:
+    train, test = fold
+    with catch_fit_warnings() as caught:
+        try:
+            model = fit_candidate(candidate, spec, X.iloc[train], y[train])
+            score = float(get_scorer(scoring)(model, X.iloc[test], y[test]))
+        # Estimators may raise anything; the search continues with the other candidates.
+        except Exception as error:
+            # By name, because the class is in a private module of scikit-learn.
+            is_refused = type(error).__name__ == "InvalidParameterError"
+            return _Fit(math.nan, caught, format_error(error), is_refused)
+    if not math.isfinite(score):
+        return _Fit(math.nan, caught, f"{scoring} is {score} on a fold")
+    return _Fit(score, caught)
+
+
+def _sort_key(result: Result) -> tuple[int, float]:
+    # Later rounds of halving have more rows. A score on few rows is better than none on many.
+    return (-1, 0.0) if math.isnan(result.mean) else (result.n_rows, result.mean)
+
+
+def _list_fractions(n_candidates: int, n_rows: int, factor: int) -> list[float]:
+    """List the fraction of rows in each round of halving; the last round has all rows."""
     n_rounds = 1
     while factor**n_rounds <= n_candidates and n_rows / factor**n_rounds >= MIN_HALVING_ROWS:
         n_rounds += 1
     return [float(factor) ** -number for number in reversed(range(n_rounds))]
 
 
-def _jobs(
-    plan: Plan,
-    candidates: Sequence[Candidate],
-    X: pd.DataFrame,
-    y: NDArray[Any],
-    folds: Sequence[Fold],
-    config: Config,
-    seconds: float | None,
-) -> Iterator[Any]:
-    """Give the fits one by one until the time is over; no candidate is left half scored, the first never left out."""
-    started = time.monotonic()
-    for number, candidate in enumerate(candidates):
-        if number and seconds is not None and time.monotonic() - started > seconds:
-            return
-        for fold in folds:
-            yield delayed(score_fold)(plan, candidate, X, y, fold, config.train.scoring)
-
-
-def _tell_failures(results: Sequence[Result], told: Sequence[tuple[Candidate, FoldScore]]) -> None:
+def _report_failures(results: Sequence[Result], fits: Sequence[tuple[Candidate, _Fit]]) -> None:
     failed = sum(math.isnan(result.mean) for result in results)
     if not failed:
         return
-    candidate, reason = next((candidate, score.reason) for candidate, score in told if score.reason)
+    candidate, error = next((candidate, fit.error) for candidate, fit in fits if fit.error)
+    if len(results) == 1:
+        raise TrainError(f"{candidate} cannot be fitted: {error}.")
     if failed == len(results):
-        others = f", nor any other of {failed} candidates" if failed > 1 else ""
-        raise TrainError(f"{candidate} cannot be fitted{others}: {reason}.")
-    logger.warning("%d of %d candidates have no score, as %s: %s", failed, len(results), candidate, reason)
+        raise TrainError(f"none of {failed} candidates has a score; for {candidate}: {error}.")
+    logger.warning("%d of %d candidates have no score; for %s: %s", failed, len(results), candidate, error)
+
+
+def _format_params(candidate: Candidate) -> dict[str, str]:
+    """Format parameters as JSON, so that `null` differs from the text `None`."""
+    return {
+        f"{name}_" if name in RESULT_COLUMNS else name: value
+        if isinstance(value, str)
+        else json.dumps(value, default=str)
+        for name, value in sorted(candidate.params.items())
+    }

@@ -19,7 +19,6 @@ from src.report.metrics import metric_of
 from src.report.model_card import Facts, code, describe_preprocessing, list_limits, table, text, write_card
 from src.report.predictions import NumberPredictions, Predictions
 from src.train.fit import fit_model
-from src.train.results import tabulate
 from tests.config.conftest import VALID
 from tests.report.conftest import make_classes, make_numbers
 from tests.train.tables import COLUMNS, make_table
@@ -171,7 +170,7 @@ def test_estimator_behind_a_scaled_target_is_described(estimator: str) -> None:
     }[estimator]
     settings = make_train_config(estimator, "regression", search={"kind": "none"}, param_grid={estimator: grid})
     found = fit_model(make_table("regression"), COLUMNS, settings)
-    page = card(make_facts(model=found.model[1:], candidates=tabulate(found.results, halved=False)))
+    page = card(make_facts(model=found.model[1:], candidates=found.cv_results))
     assert row(page, "Estimator")[1] == f"`{name}`"
     assert row(page, "Target")[1] == "`target`, standard scaling"
     for param, (value,) in grid.items():

@@ -1,4 +1,4 @@
-"""A table with a column of every kind, and settings to learn from it."""
+"""A table with a column of every kind, and settings to train on it."""
 
 import copy
 import io
@@ -24,7 +24,7 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "note": {"kind": "ignore"},
 }
 USED = [name for name in COLUMNS if name not in ("day", "note")]
-# With one value for each parameter of the default grids that takes long.
+# Smaller grids for estimators that take long with their default ones.
 QUICK = {
     "extra_trees": {"n_estimators": [5]},
     "hist_gradient_boosting": {"max_iter": [5]},
@@ -60,7 +60,7 @@ def make_table(task: Task = "classification", n_rows: int = 90, seed: int = 0, g
 
 
 def strange_rows() -> pd.DataFrame:
-    """Give rows with what no training row had: everything missing, and levels that were never seen."""
+    """Make rows with only missing values, and rows with unseen levels."""
     rows = make_table(n_rows=12, seed=9).drop(columns="target")
     rows.loc[0, USED] = np.nan
     rows.loc[1:4, ["colour", "size", "postcode", "clinic"]] = "never seen"
@@ -68,7 +68,7 @@ def strange_rows() -> pd.DataFrame:
 
 
 def make_config(estimator: Any = "logreg", task: Task = "classification", **changes: Any) -> Config:
-    """Give settings for the table, with some of `train` changed; `split` and `features` go where they belong."""
+    """Make settings for the table; changes go to section `train`, except `split` and `features`."""
     settings = copy.deepcopy(VALID)
     settings["base"]["task"] = task
     settings["featurize"]["features"] = changes.pop("features", {})
@@ -83,8 +83,8 @@ def make_config(estimator: Any = "logreg", task: Task = "classification", **chan
     return Config.model_validate(settings)
 
 
-def dumped(model: Any) -> bytes:
-    """Give the bytes of a model's file."""
+def dump(model: Any) -> bytes:
+    """Return the bytes of a model file."""
     buffer = io.BytesIO()
     joblib.dump(model, buffer)
     return buffer.getvalue()

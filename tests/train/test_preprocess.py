@@ -7,28 +7,28 @@ from numpy.typing import NDArray
 
 from src.config.train import Preprocess, Task
 from src.data.columns import features_by_kind
-from src.train.estimators import Profile, Recipe
+from src.train.estimators import Encoding, EstimatorSpec
 from src.train.preprocess import make_preprocess
 from tests.train.tables import COLUMNS, make_table, strange_rows
 
-PROFILES: list[Profile] = ["scaled", "unscaled", "native"]
+ENCODINGS: list[Encoding] = ["scaled", "unscaled", "native"]
 ALL_KINDS = features_by_kind(COLUMNS, [])
 
 
 def prepare(
     rows: pd.DataFrame,
     kinds: dict[str, list[str]],
-    profile: Profile = "scaled",
+    encoding: Encoding = "scaled",
     fitted_on: pd.DataFrame | None = None,
     y: Any = None,
     task: Task = "classification",
     columns: Any = COLUMNS,
     **settings: Any,
 ) -> NDArray[np.float64]:
-    """Fit on the one table and transform the other; by default, fit and transform the same."""
+    """Fit on `fitted_on` and transform `rows`; by default, `fit_transform` the rows."""
     chosen = Preprocess.model_validate({"impute": "median", "scale": "standard", "max_categories": 4} | settings)
     every_kind = {kind: kinds.get(kind, []) for kind in ALL_KINDS}
-    step = make_preprocess(every_kind, columns, chosen, Recipe("x", profile), task, random_state=0)
+    step = make_preprocess(every_kind, columns, chosen, EstimatorSpec("x", encoding), task, random_state=0)
     fitted_on = rows if fitted_on is None else fitted_on
     y = np.arange(len(fitted_on)) % 2 if y is None else y
     if fitted_on is rows:
@@ -41,7 +41,7 @@ def text(*values: str | None) -> pd.Series:
 
 
 @pytest.mark.parametrize(("impute", "value"), [("mean", 4.0), ("median", 2.0), ("most_frequent", 1.0)])
-def test_missing_number_is_the_usual_one_of_the_training_rows(impute: str, value: float) -> None:
+def test_missing_number_is_imputed_from_the_training_rows(impute: str, value: float) -> None:
     train = pd.DataFrame({"a": [1.0, 1.0, 2.0, 5.0, 11.0]})
     (made,) = prepare(pd.DataFrame({"a": [np.nan]}), {"number": ["a"]}, fitted_on=train, impute=impute, scale="none")
     assert made == [value]
@@ -51,24 +51,24 @@ def test_missing_number_is_the_usual_one_of_the_training_rows(impute: str, value
     ("scale", "expected"),
     [("standard", [-1.0, 1.0]), ("robust", [-1.0, 1.0]), ("none", [10.0, 30.0])],
 )
-def test_numbers_are_brought_to_one_scale(scale: str, expected: list[float]) -> None:
+def test_numbers_are_scaled(scale: str, expected: list[float]) -> None:
     made = prepare(pd.DataFrame({"a": [10.0, 30.0]}), {"number": ["a"]}, scale=scale)
     np.testing.assert_allclose(made[:, 0], expected)
 
 
-def test_one_outlier_hardly_moves_the_robust_scale() -> None:
-    usual, spoilt = pd.DataFrame({"a": np.arange(9.0)}), pd.DataFrame({"a": [*np.arange(8.0), 1e6]})
-    before, after = (prepare(rows, {"number": ["a"]}, scale="robust")[:8, 0] for rows in (usual, spoilt))
+def test_robust_scale_ignores_an_outlier() -> None:
+    clean, with_outlier = pd.DataFrame({"a": np.arange(9.0)}), pd.DataFrame({"a": [*np.arange(8.0), 1e6]})
+    before, after = (prepare(rows, {"number": ["a"]}, scale="robust")[:8, 0] for rows in (clean, with_outlier))
     np.testing.assert_allclose(before, after, atol=0.5)
 
 
-@pytest.mark.parametrize("profile", ["unscaled", "native"])
-def test_trees_get_numbers_as_they_are(profile: Profile) -> None:
-    made = prepare(pd.DataFrame({"a": [10.0, 30.0]}), {"number": ["a"]}, profile)
+@pytest.mark.parametrize("encoding", ["unscaled", "native"])
+def test_trees_get_unscaled_numbers(encoding: Encoding) -> None:
+    made = prepare(pd.DataFrame({"a": [10.0, 30.0]}), {"number": ["a"]}, encoding)
     assert made[:, 0].tolist() == [10.0, 30.0]
 
 
-def test_native_estimator_gets_missing_values_as_they_are() -> None:
+def test_native_encoding_keeps_missing_values() -> None:
     rows = pd.DataFrame({"a": [1.0, np.nan], "b": text("x", None), "c": text("S", None), "d": [1.0, np.nan]})
     kinds = {"number": ["a"], "category": ["b"], "ordinal": ["c"], "boolean": ["d"]}
     made = prepare(rows, kinds, "native", columns={"c": {"order": ["S", "M"]}})
@@ -76,7 +76,7 @@ def test_native_estimator_gets_missing_values_as_they_are() -> None:
     assert not np.isnan(made[0]).any()
 
 
-def test_frequent_levels_have_a_column_each_and_rare_ones_share_one() -> None:
+def test_rare_levels_share_a_column() -> None:
     levels = text(*["a"] * 9, *["b"] * 8, *["c"] * 7, "d", "e", "f")
     made = prepare(pd.DataFrame({"x": levels}), {"category": ["x"]}, max_categories=4)
     assert made.shape[1] == 4
@@ -84,13 +84,13 @@ def test_frequent_levels_have_a_column_each_and_rare_ones_share_one() -> None:
     assert (made.sum(axis=1) == 1).all()
 
 
-def test_missing_category_is_a_level_of_its_own() -> None:
+def test_missing_category_is_a_level() -> None:
     made = prepare(pd.DataFrame({"x": text("a", "b", None, None)}), {"category": ["x"]})
     assert len({tuple(row) for row in made}) == 3
     assert made.shape[1] == 3
 
 
-def test_level_that_was_never_seen_counts_as_a_rare_one() -> None:
+def test_unseen_level_counts_as_a_rare_level() -> None:
     train = pd.DataFrame({"x": text(*["a"] * 9, *["b"] * 8, *["c"] * 7, "d", "e")})
     rare, unseen, missing = prepare(
         pd.DataFrame({"x": text("d", "never seen", None)}), {"category": ["x"]}, fitted_on=train
@@ -98,7 +98,7 @@ def test_level_that_was_never_seen_counts_as_a_rare_one() -> None:
     assert rare.tolist() == unseen.tolist() == missing.tolist()
 
 
-def test_level_that_was_never_seen_is_none_of_them_where_none_is_rare() -> None:
+def test_unseen_level_is_all_zeros_where_no_level_is_rare() -> None:
     train = pd.DataFrame({"x": text("a", "b", "a", "b")})
     made = prepare(pd.DataFrame({"x": text("never seen", None)}), {"category": ["x"]}, fitted_on=train)
     assert not made.any()
@@ -110,13 +110,13 @@ def test_native_categories_are_codes_that_fit_in_a_byte() -> None:
     assert sorted(set(made)) == list(range(255))
 
 
-def test_native_category_that_was_never_seen_is_missing() -> None:
+def test_unseen_native_category_is_missing() -> None:
     train = pd.DataFrame({"x": text("a", "b")})
     made = prepare(pd.DataFrame({"x": text("never seen", None, "b")}), {"category": ["x"]}, "native", fitted_on=train)
     np.testing.assert_array_equal(made[:, 0], [np.nan, np.nan, 1.0])
 
 
-def test_ordinal_keeps_the_declared_order() -> None:
+def test_ordinal_levels_keep_the_declared_order() -> None:
     rows = pd.DataFrame({"x": text("L", "S", "M", None, "huge")})
     columns = {"x": {"kind": "ordinal", "order": ["S", "M", "L"]}}
     made = prepare(rows, {"ordinal": ["x"]}, "unscaled", columns=columns)[:, 0]
@@ -124,43 +124,43 @@ def test_ordinal_keeps_the_declared_order() -> None:
     assert made[3] == made[4]
 
 
-def test_ordinals_may_have_different_orders() -> None:
+def test_ordinal_columns_may_have_different_orders() -> None:
     rows = pd.DataFrame({"x": text("L", "S"), "y": text("high", "low")})
     columns = {"x": {"order": ["S", "L"]}, "y": {"order": ["low", "mid", "high"]}}
     made = prepare(rows, {"ordinal": ["x", "y"]}, "unscaled", columns=columns)
     assert made.tolist() == [[1.0, 2.0], [0.0, 0.0]]
 
 
-def test_boolean_is_a_number_and_missing_ones_are_the_usual_one() -> None:
+def test_missing_boolean_is_the_most_frequent_value() -> None:
     rows = pd.DataFrame({"x": [1.0, 0.0, 1.0, np.nan]})
     assert prepare(rows, {"boolean": ["x"]})[:, 0].tolist() == [1.0, 0.0, 1.0, 1.0]
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_high_cardinality_becomes_what_is_usual_for_its_level(profile: Profile) -> None:
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_high_cardinality_level_becomes_its_target_mean(encoding: Encoding) -> None:
     rng = np.random.default_rng(0)
     levels = rng.integers(0, 50, 2000)
     rows = pd.DataFrame({"x": pd.Series(levels).map("p{:02}".format).astype("str")})
-    made = prepare(rows, {"high_cardinality": ["x"]}, profile, y=levels * 1.0, task="regression")
+    made = prepare(rows, {"high_cardinality": ["x"]}, encoding, y=levels * 1.0, task="regression")
     assert made.shape == (2000, 1)
     assert np.corrcoef(made[:, 0], levels)[0, 1] > 0.99
 
 
-def test_high_cardinality_has_a_column_for_each_of_many_classes() -> None:
+def test_high_cardinality_has_one_column_per_class() -> None:
     rows = pd.DataFrame({"x": text(*"aabbcc" * 20)})
     y = np.array(["u", "u", "v", "v", "w", "w"] * 20, dtype=object)
     assert prepare(rows, {"high_cardinality": ["x"]}, y=y).shape == (120, 3)
 
 
-def test_code_of_a_row_does_not_know_its_own_target() -> None:
-    # Each level is there once, so it tells nothing: whoever looks at the row itself knows all.
+def test_target_mean_of_a_row_excludes_its_own_target() -> None:
+    # Each level occurs once, so a code that correlates with the target has seen the row itself.
     rows = pd.DataFrame({"x": text(*(f"level {number}" for number in range(200)))})
     y = np.random.default_rng(0).normal(size=200)
     made = prepare(rows, {"high_cardinality": ["x"]}, "native", y=y, task="regression")[:, 0]
     assert abs(np.corrcoef(made, y)[0, 1]) < 0.3
 
 
-def test_level_of_high_cardinality_that_was_never_seen_is_the_mean() -> None:
+def test_unseen_high_cardinality_level_is_the_overall_mean() -> None:
     train = pd.DataFrame({"x": text(*"ab" * 10)})
     y = np.array([1.0, 3.0] * 10)
     unseen = pd.DataFrame({"x": text("never seen", None)})
@@ -168,31 +168,31 @@ def test_level_of_high_cardinality_that_was_never_seen_is_the_mean() -> None:
     np.testing.assert_allclose(made[:, 0], 2.0)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_column_without_any_value_is_kept(profile: Profile) -> None:
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_column_without_any_value_is_kept(encoding: Encoding) -> None:
     rows = make_table(n_rows=20)
     for name in ALL_KINDS["number"] + ALL_KINDS["boolean"]:
         rows[name] = np.nan
     for name in ALL_KINDS["category"] + ALL_KINDS["ordinal"] + ALL_KINDS["high_cardinality"]:
         rows[name] = text(*[None] * 20)
-    made = prepare(rows, ALL_KINDS, profile)
+    made = prepare(rows, ALL_KINDS, encoding)
     assert made.shape[0] == 20
-    assert profile == "native" or np.isfinite(made).all()
-    later = prepare(make_table(n_rows=5), ALL_KINDS, profile, fitted_on=rows)
+    assert encoding == "native" or np.isfinite(made).all()
+    later = prepare(make_table(n_rows=5), ALL_KINDS, encoding, fitted_on=rows)
     assert later.shape == (5, made.shape[1])
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_nothing_that_comes_at_prediction_makes_it_fail(profile: Profile) -> None:
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_unseen_and_missing_values_are_transformed(encoding: Encoding) -> None:
     train = make_table(gaps=False)
-    made = prepare(strange_rows(), ALL_KINDS, profile, fitted_on=train)
+    made = prepare(strange_rows(), ALL_KINDS, encoding, fitted_on=train)
     assert made.dtype == np.float64
-    assert profile == "native" or np.isfinite(made).all()
+    assert encoding == "native" or np.isfinite(made).all()
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_every_column_that_is_made_has_a_name_of_its_own(profile: Profile) -> None:
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_transformed_columns_have_unique_names(encoding: Encoding) -> None:
     settings = Preprocess(impute="median", scale="none", max_categories=4)
-    step = make_preprocess(ALL_KINDS, COLUMNS, settings, Recipe("x", profile), "classification", random_state=0)
+    step = make_preprocess(ALL_KINDS, COLUMNS, settings, EstimatorSpec("x", encoding), "classification", random_state=0)
     made = step.fit_transform(make_table(), make_table()["target"])
     assert len(set(step.get_feature_names_out())) == made.shape[1]

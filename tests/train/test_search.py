@@ -1,39 +1,50 @@
 import logging
 import math
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
 import pytest
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
 
-from src.train import progress, search
-from src.train.candidates import Candidate, list_candidates
+from src.errors import TrainError
+from src.train import search
 from src.train.fit import fit_model
-from src.train.results import record_candidates, tabulate
-from src.train.search import Result, choose, rank
-from src.train.warned import tell_notes
-from tests.train.tables import COLUMNS, make_config, make_table
+from src.train.model import Candidate
+from src.train.search import (
+    Progress,
+    Result,
+    choose_best,
+    list_candidate_records,
+    list_candidates,
+    log_fit_warnings,
+    make_results_table,
+    rank_results,
+)
+from tests.train.tables import COLUMNS as ALL_COLUMNS
+from tests.train.tables import make_config, make_table
 
+# Few columns, so that the fits take little time.
+COLUMNS = {name: ALL_COLUMNS[name] for name in ("height", "member")}
 GRID = {"knn": {"n_neighbors": [3, 5, 7, 9, 11, 13], "weights": ["uniform", "distance"]}}
 
 
 class Marking(DummyClassifier):  # type: ignore[misc] - scikit-learn ships no types
-    """Leaves a file named after its process at each fit."""
-
-    folder = ""
+    """Warns at each fit, and writes a file named after its process to folder `constant`."""
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "Marking":
-        Path(os.environ["MARKS"], str(os.getpid())).touch()
+        Path(self.constant, str(os.getpid())).touch()
+        warnings.warn("two\nlines", UserWarning, stacklevel=1)
         return super().fit(X, y, sample_weight)  # type: ignore[no-any-return] - as above
 
 
 class Interrupted(DummyClassifier):  # type: ignore[misc] - scikit-learn ships no types
-    """Ctrl-C is pressed while it is fitted."""
+    """Is interrupted by Ctrl-C while it is fitted."""
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "Interrupted":  # noqa: ARG002 - as every fit
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "Interrupted":  # noqa: ARG002 - signature of fit
         raise KeyboardInterrupt
 
 
@@ -46,156 +57,194 @@ class FitsFewRows(DummyClassifier):  # type: ignore[misc] - scikit-learn ships n
         return super().fit(X, y, sample_weight)  # type: ignore[no-any-return] - as above
 
 
-def candidates(estimator: Any, kind: str, **changes: Any) -> list[Candidate]:
-    search_settings = {"kind": kind, **changes.pop("search", {})}
-    config = make_config(estimator, search=search_settings, **{"param_grid": GRID, **changes})
-    return list_candidates(config.train, "classification", config.base.random_state)
+def candidates(estimator: Any, kind: str, **settings: Any) -> list[Candidate]:
+    config = make_config(estimator, search={"kind": kind, **settings}, param_grid=GRID)
+    return list_candidates(config.train, "classification", random_state=42)
 
 
-def result(*values: float, estimator: str = "knn", number: int = 0, **params: Any) -> Result:
-    return Result(Candidate(estimator, params), values, number, 60)
+def result(*scores: float, estimator: str = "knn", n_rows: int = 60, **params: Any) -> Result:
+    return Result(Candidate(estimator, params), scores, n_rows)
 
 
 def messages(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno == level]
 
 
-def test_grid_is_every_combination_of_every_estimator() -> None:
+def test_grid_search_tries_every_combination_of_every_estimator_in_order() -> None:
     found = candidates(["knn", "logreg"], "grid")
-    assert len(found) == 12 + 4
     assert [candidate.estimator for candidate in found] == ["knn"] * 12 + ["logreg"] * 4
+    assert [dict(candidate.params) for candidate in found[:3]] == [
+        {"n_neighbors": 3, "weights": "uniform"},
+        {"n_neighbors": 3, "weights": "distance"},
+        {"n_neighbors": 5, "weights": "uniform"},
+    ]
     assert len({str(candidate) for candidate in found}) == 16
 
 
-def test_random_search_draws_without_repetition_and_by_its_seed() -> None:
-    first, second = (candidates(["knn", "logreg"], "random", search={"n_candidates": 7}) for _ in range(2))
+def test_random_search_draws_without_replacement_and_depends_on_the_seed_only() -> None:
+    first, second = (candidates(["knn", "logreg"], "random", n_candidates=7) for _ in range(2))
     assert first == second
     assert len({str(candidate) for candidate in first}) == 7
     assert {candidate.estimator for candidate in first} == {"knn", "logreg"}
+    assert all(list(candidate.params) == sorted(candidate.params) for candidate in first)
 
 
-def test_random_search_of_more_than_there_is_tries_everything() -> None:
-    assert {str(found) for found in candidates("knn", "random", search={"n_candidates": 99})} == {
-        str(found) for found in candidates("knn", "grid")
-    }
+def test_random_search_of_more_candidates_than_exist_tries_all() -> None:
+    found = candidates("knn", "random", n_candidates=99)
+    assert {str(candidate) for candidate in found} == {str(candidate) for candidate in candidates("knn", "grid")}
 
 
-def test_search_that_has_no_time_tries_one_candidate_on_every_fold(caplog: pytest.LogCaptureFixture) -> None:
+def test_search_without_time_scores_one_candidate_on_every_fold(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     settings = {"kind": "random", "n_candidates": 12, "seconds": 1e-9}
     found = fit_model(make_table(), COLUMNS, make_config("knn", search=settings, param_grid=GRID))
-    (only,) = found.results
-    assert len(only.values) == 3
-    assert "stopped after 1e-09 s: tried 1 of 12 candidates" in messages(caplog, logging.INFO)
+    assert len(found.cv_results) == 1
+    assert math.isfinite(found.cv_metrics["cv_accuracy_mean"])
+    assert "stopped after 1e-09 s: scored 1 of 12 candidates" in messages(caplog, logging.INFO)
 
 
-def test_halving_scores_the_best_on_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_with_enough_time_scores_all_candidates(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    settings = {"kind": "random", "n_candidates": 3, "seconds": 1e9}
+    assert len(fit_model(make_table(), COLUMNS, make_config("knn", search=settings, param_grid=GRID)).cv_results) == 3
+    assert not any("stopped" in line for line in messages(caplog, logging.INFO))
+
+
+def test_halving_scores_the_best_candidates_on_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Rounds of 14, 40 and 120 rows.
+    monkeypatch.setattr(search, "MIN_HALVING_ROWS", 13)
+    config = make_config("knn", search={"kind": "halving", "factor": 3}, param_grid=GRID)
+    halving = fit_model(make_table(n_rows=180), COLUMNS, config)
+    table = halving.cv_results
+    assert table["n_rows"].value_counts().to_dict() == {13: 8, 40: 2, 120: 2}
+    # Those that reached a later round rank before the others, whatever their scores.
+    assert set(table.loc[table["n_rows"] == 120, "rank"]) <= {1, 2}
+    grid = fit_model(make_table(n_rows=180), COLUMNS, make_config("knn", param_grid=GRID)).cv_results
+    best = table["rank"] == 1
+    pd.testing.assert_frame_equal(
+        table.loc[best, ["n_neighbors", "weights", "mean", "std"]],
+        grid.loc[best, ["n_neighbors", "weights", "mean", "std"]],
+    )
+    assert halving.best_params["n_neighbors"] == int(table.loc[best, "n_neighbors"].iloc[0])
+
+
+@pytest.mark.parametrize(("min_rows", "n_rounds"), [(20, 2), (21, 1), (1, 3)])
+def test_halving_has_as_many_rounds_as_the_rows_allow(
+    min_rows: int, n_rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 60 rows to fit on and 12 candidates.
+    monkeypatch.setattr(search, "MIN_HALVING_ROWS", min_rows)
+    config = make_config("knn", search={"kind": "halving", "factor": 3}, param_grid=GRID)
+    assert fit_model(make_table(), COLUMNS, config).cv_results["n_rows"].nunique() == n_rounds
+
+
+def test_halving_whose_best_candidates_fail_on_more_rows_chooses_one_with_a_score(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(search, "MIN_HALVING_ROWS", 10)
-    config = make_config("knn", search={"kind": "halving", "factor": 3}, param_grid=GRID)
-    found = fit_model(make_table(n_rows=180), COLUMNS, config)
-    rounds = [candidate.round for candidate in found.results]
-    assert [rounds.count(number) for number in range(3)] == [8, 2, 2]
-    best = choose(found.results)
-    assert (best.round, best.n_rows) == (2, 120)
-    assert found.best_params == best.candidate.params
-    grid = fit_model(make_table(n_rows=180), COLUMNS, make_config("knn", param_grid=GRID))
-    assert best in [Result(same.candidate, same.values, 2, 120) for same in grid.results]
+    name = "tests.train.test_search.FitsFewRows"
+    grid = {name: {"strategy": ["most_frequent", "prior", "stratified"]}}
+    table = make_table().assign(target=["common"] * 80 + ["rare"] * 10)
+    config = make_config(name, search={"kind": "halving", "factor": 3}, param_grid=grid)
+    found = fit_model(table, COLUMNS, config)
+    assert found.cv_results["n_rows"].tolist() == [60, 20, 20]
+    assert found.cv_results["mean"].isna().tolist() == [True, False, False]
+    assert found.best_params == {"strategy": "prior"}
+    assert all(math.isfinite(value) for value in found.cv_metrics.values())
 
 
-def test_halving_of_few_rows_is_a_grid() -> None:
-    config = make_config("knn", search={"kind": "halving", "factor": 3}, param_grid=GRID)
-    assert {found.round for found in fit_model(make_table(), COLUMNS, config).results} == {0}
-
-
-def test_search_runs_in_processes_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MARKS", str(tmp_path))
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_warnings_of_all_processes_are_counted(n_jobs: int, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     name = "tests.train.test_search.Marking"
-    for n_jobs in (1, 2):
-        fit_model(make_table(), COLUMNS, make_config(name, n_jobs=n_jobs, param_grid={}))
-        pids = {path.name for path in tmp_path.iterdir()}
-        assert (pids == {str(os.getpid())}) == (n_jobs == 1)
+    fit_model(make_table(), COLUMNS, make_config(name, n_jobs=n_jobs, param_grid={name: {"constant": [str(tmp_path)]}}))
+    # With more than one process, only the refit runs in this one.
+    processes = {path.name for path in tmp_path.iterdir()}
+    assert (processes == {str(os.getpid())}) == (n_jobs == 1)
+    assert messages(caplog, logging.WARNING) == [
+        "3 of 3 fits warned: UserWarning: two lines",
+        "1 of 1 fits warned: UserWarning: two lines",
+    ]
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_interrupt_ends_the_search(n_jobs: int) -> None:
+    config = make_config("tests.train.test_search.Interrupted", n_jobs=n_jobs, param_grid={})
     with pytest.raises(KeyboardInterrupt):
-        fit_model(
-            make_table(),
-            COLUMNS,
-            make_config("tests.train.test_search.Interrupted", n_jobs=n_jobs, param_grid={}),
-        )
+        fit_model(make_table(), COLUMNS, config)
 
 
-def test_candidate_that_cannot_be_fitted_is_told_and_the_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
-    grid = {"knn": {"n_neighbors": [5, 1000]}}
-    found = fit_model(make_table(), COLUMNS, make_config("knn", param_grid=grid))
+def test_candidate_that_cannot_be_fitted_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    found = fit_model(make_table(), COLUMNS, make_config("knn", param_grid={"knn": {"n_neighbors": [1000, 5]}}))
     assert found.best_params == {"n_neighbors": 5}
-    assert rank(found.results) == [1, None]
+    assert found.cv_results["rank"].tolist() == [pd.NA, 1]
     (line,) = messages(caplog, logging.WARNING)
-    assert line.startswith("1 of 2 candidates have no score, as knn with n_neighbors = 1000: Expected n_neighbors <=")
+    assert line.startswith("1 of 2 candidates have no score; for knn with n_neighbors = 1000: Expected n_neighbors <=")
 
 
-def test_score_that_the_estimator_cannot_give_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_score_that_the_estimator_does_not_support_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     config = make_config(["svm", "logreg"], scoring="neg_log_loss", param_grid={"svm": {}, "logreg": {}})
-    found = fit_model(make_table(), COLUMNS, config)
-    assert found.estimator == "logreg"
+    assert fit_model(make_table(), COLUMNS, config).estimator == "logreg"
     (line,) = messages(caplog, logging.WARNING)
-    assert "as svm with its defaults" in line
+    assert "for svm with its default parameters: " in line
     assert "predict_proba" in line
 
 
+def test_score_that_is_not_a_number_is_reported() -> None:
+    # Each fold is scored on one class only, for which the area under the curve is undefined.
+    table = make_table(gaps=False).assign(clinic=["a", "b", "c"] * 30)
+    table["target"] = table["clinic"].map({"a": "x", "b": "y", "c": "z"})
+    config = make_config(
+        "logreg", scoring="roc_auc_ovr", split={"kind": "group", "column": "clinic"}, param_grid={"logreg": {}}
+    )
+    with pytest.raises(TrainError, match="logreg with its default parameters cannot be fitted: "):
+        fit_model(table, COLUMNS, config)
+
+
 def test_fits_that_do_not_converge_are_counted_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    grid = {"logreg": {"max_iter": [1], "C": [1.0, 10.0]}}
-    fit_model(make_table(), COLUMNS, make_config("logreg", param_grid=grid))
+    fit_model(make_table(), COLUMNS, make_config("logreg", param_grid={"logreg": {"max_iter": [1], "C": [1.0, 10.0]}}))
     assert messages(caplog, logging.WARNING) == [
         "6 of 6 fits did not converge (logreg 6): raise max_iter, or scale the numbers",
         "1 of 1 fits did not converge (logreg 1): raise max_iter, or scale the numbers",
     ]
 
 
-def test_equal_warnings_are_one_line_and_none_is_lost(caplog: pytest.LogCaptureFixture) -> None:
-    notes = [("UserWarning", f"text {number}") for number in range(7)]
-    tell_notes([("a", [*notes, (ConvergenceWarning.__name__, "x")]), ("b", [notes[0]])])
+def test_equal_warnings_are_one_line_and_the_rest_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    others = [("UserWarning", f"text {number}") for number in range(7)]
+    not_converged = (ConvergenceWarning.__name__, "x")
+    log_fit_warnings([("a", [*others, not_converged, not_converged]), ("b", [others[0]])])
     lines = messages(caplog, logging.WARNING)
     assert lines[:2] == [
         "1 of 2 fits did not converge (a 1): raise max_iter, or scale the numbers",
         "2 of 2 fits warned: UserWarning: text 0",
     ]
-    assert lines[-1] == "and of 2 further things"
+    assert lines[-1] == "2 further warnings are not shown"
     assert len(lines) == 7
 
 
-def test_ranks_begin_with_the_best_and_equals_share_one() -> None:
+def test_few_warnings_are_all_shown(caplog: pytest.LogCaptureFixture) -> None:
+    log_fit_warnings([("a", [("UserWarning", f"text {number}") for number in range(5)])])
+    assert len(messages(caplog, logging.WARNING)) == 5
+
+
+def test_equal_results_share_a_rank_and_the_first_is_chosen() -> None:
     found = [result(0.5), result(0.9, 0.7), result(math.nan, 0.9), result(0.8), result(0.1)]
-    assert rank(found) == [3, 1, None, 1, 4]
-    assert choose(found) is found[1]
+    assert rank_results(found) == [3, 1, None, 1, 4]
+    assert choose_best(found) is found[1]
 
 
-def test_candidate_of_a_later_round_ranks_before_one_that_was_left_behind() -> None:
-    assert rank([result(0.9, number=0), result(0.5, number=1)]) == [2, 1]
+def test_result_on_more_rows_ranks_before_a_better_one_on_fewer() -> None:
+    assert rank_results([result(0.9, n_rows=20), result(0.5, n_rows=60)]) == [2, 1]
 
 
-def test_candidate_without_a_score_is_never_before_one_that_has_one() -> None:
-    found = [result(0.5, number=0), result(math.nan, number=1), result(0.4, number=0)]
-    assert choose(found) is found[0]
-    assert rank(found) == [1, None, 2]
+def test_result_without_a_score_never_ranks_before_one_with_a_score() -> None:
+    found = [result(-0.5, n_rows=20), result(math.nan, n_rows=60), result(-0.7, n_rows=20)]
+    assert choose_best(found) is found[0]
+    assert rank_results(found) == [1, None, 2]
 
 
-def test_halving_whose_best_fail_on_more_rows_keeps_one_that_has_a_score(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "MIN_HALVING_ROWS", 10)
-    name = "tests.train.test_search.FitsFewRows"
-    settings = {"kind": "halving", "factor": 3}
-    grid = {name: {"strategy": ["most_frequent", "prior", "stratified"]}}
-    table = make_table().assign(target=["common"] * 80 + ["rare"] * 10)
-    found = fit_model(table, COLUMNS, make_config(name, search=settings, param_grid=grid))
-    assert [math.isnan(each.mean) for each in found.results] == [True, False, False]
-    assert found.best_params == choose(found.results).candidate.params == {"strategy": "prior"}
-    assert all(math.isfinite(value) for value in found.cv_metrics.values())
-
-
-def test_table_of_scores_has_a_column_for_each_parameter() -> None:
+def test_results_table_has_one_column_per_parameter() -> None:
     found = [result(0.5, 0.7, n_neighbors=3), result(0.9, 0.9, estimator="mlp", hidden_layer_sizes=[8, 4], p=None)]
-    table = tabulate(found, halved=False)
+    table = make_results_table(found, halving=False)
     assert list(table.columns) == ["estimator", "n_neighbors", "hidden_layer_sizes", "p", "mean", "std", "rank"]
     assert table.to_csv(index=False).splitlines()[1:] == [
         "knn,3,,,0.6,0.09999999999999998,2",
@@ -203,33 +252,53 @@ def test_table_of_scores_has_a_column_for_each_parameter() -> None:
     ]
 
 
-def test_table_without_a_search_has_one_candidate_and_no_scores() -> None:
-    assert tabulate([result(C=1.0)], halved=False).to_csv(index=False) == "estimator,C,mean,std,rank\nknn,1.0,,,\n"
+def test_results_table_without_a_search_has_no_scores() -> None:
+    assert make_results_table([result(C=1.0)], halving=False).to_csv(index=False) == (
+        "estimator,C,mean,std,rank\nknn,1.0,,,\n"
+    )
 
 
-def test_table_of_halving_tells_on_how_many_rows() -> None:
-    table = tabulate([result(0.5, n_rows=3)], halved=True)
-    # A parameter of that name gets another one.
-    assert list(table.columns) == ["estimator", "n_rows_", "n_rows", "mean", "std", "rank"]
+def test_results_table_of_halving_has_the_number_of_rows() -> None:
+    # A parameter of the same name is renamed.
+    table = make_results_table([result(0.5, n_rows=40)], halving=True).assign(x=1)
+    assert list(table.columns) == ["estimator", "n_rows", "mean", "std", "rank", "x"]
+    renamed = make_results_table([Result(Candidate("knn", {"n_rows": 3}), (0.5,), 40)], halving=True)
+    assert renamed.to_csv(index=False) == "estimator,n_rows_,n_rows,mean,std,rank\nknn,3,40,0.5,0.0,1\n"
 
 
-def test_mlflow_is_told_the_best_first() -> None:
-    told = record_candidates([result(0.5, C=1), result(math.nan, C=2), result(0.9, C=3)], "r2")
-    assert [record.params["C"] for record in told] == ["3", "1", "2"]
-    assert told[0].metrics == {"cv_r2_mean": 0.9, "cv_r2_std": 0.0, "cv_rank": 1.0}
-    assert told[2].metrics == {}
+def test_candidate_records_start_with_the_best_one() -> None:
+    records = list_candidate_records([result(0.5, C=1), result(math.nan, C=2), result(0.9, C=3)], "r2")
+    assert records == [
+        {"estimator": "knn", "params": {"C": "3"}, "metrics": {"cv_r2_mean": 0.9, "cv_r2_std": 0.0, "cv_rank": 1.0}},
+        {"estimator": "knn", "params": {"C": "1"}, "metrics": {"cv_r2_mean": 0.5, "cv_r2_std": 0.0, "cv_rank": 2.0}},
+        {"estimator": "knn", "params": {"C": "2"}, "metrics": {}},
+    ]
 
 
-def test_progress_tells_the_time_left_in_a_line_every_so_often(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_progress_is_logged_with_the_time_left(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.INFO)
-    clock = iter(np.arange(0.0, 1000.0, 10.0))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    with progress.Progress(4, "search") as counted:
+    now = 0.0
+    monkeypatch.setattr("tqdm.std.time", lambda: now)
+    with Progress(4, "search") as progress:
         for _ in range(4):
-            counted.advance()
+            now += 10
+            progress.update()
     assert messages(caplog, logging.INFO) == [
         "search: 2 of 4 fits, about 20 s left",
         "search: 4 of 4 fits, about 0 s left",
     ]
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_is_a_bar_on_a_terminal(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with Progress(2, "search") as progress:
+        progress.update(2)
+        progress.refresh()
+    assert "search: 100%" in capsys.readouterr().err
+    assert messages(caplog, logging.INFO) == []
