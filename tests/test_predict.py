@@ -121,8 +121,8 @@ def test_input_of_another_encoding_is_read_as_it_is_declared(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("how", "told"),
     [
-        (TableFile(), " is not all utf-8 ("),
-        (TableFile(encoding="utf-16"), " is not all utf-16 ("),
+        (TableFile(), " is not valid utf-8 ("),
+        (TableFile(encoding="utf-16"), " is not valid utf-16 ("),
         (TableFile(encoding="cp1252", separator=";"), " Is its separator another than data_load.source says?"),
     ],
 )
@@ -231,11 +231,14 @@ def test_further_columns_are_ignored_with_a_warning(
         ("n,code,flag,size\n1,7,yes,S\n", " lacks column day; the model needs n, code, flag, day, size."),
         (
             "n,code,flag,day,size\n1,7,yes,,S\nx,7,,,\n",
-            ": column 'n' holds 1 of 2 values that are no finite number, as ",
+            ": column 'n': 1 of 2 values are not finite numbers, for example ",
         ),
-        ("n,code,flag,day,size\ninf,7,yes,,S\n", "as 'inf' in row 1; mend it, or leave it empty if it is missing."),
-        ("n,code,flag,day,size\n1,7,perhaps,,S\n", ": column 'flag' holds 1 of 1 values that are no boolean, as 'perh"),
-        ("n,code,flag,day,size\n1,7,,2024-01-31,S\n", ": column 'day' holds 1 of 1 values that are no date, as '2024-"),
+        (
+            "n,code,flag,day,size\ninf,7,yes,,S\n",
+            "for example 'inf' in row 1; mend it, or leave it empty if it is missing.",
+        ),
+        ("n,code,flag,day,size\n1,7,perhaps,,S\n", ": column 'flag': 1 of 1 values are not booleans, for example 'p"),
+        ("n,code,flag,day,size\n1,7,,2024-01-31,S\n", ": column 'day': 1 of 1 values are not dates, for example '"),
         ("n,code,flag,day,size\n1,7,yes\n", " cannot be read as csv: CSV parse error: "),
         ("n,n,code,flag,day,size\n1,1,7,yes,,S\n", ": column n is there more than once; name each column once."),
         ("n,code,flag,day,size\n", " holds no rows."),
@@ -271,7 +274,7 @@ def test_file_that_is_no_parquet_is_named(model: Pipeline, tmp_path: Path) -> No
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_wrong_value_far_below_is_told_by_its_row(model: Pipeline, tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"rows{suffix}", RAW.assign(n=[*["1"] * 18, "x", "2"]))
-    with pytest.raises(DataError, match="as 'x' in row 19"):
+    with pytest.raises(DataError, match="for example 'x' in row 19"):
         predict_file(model, path, tmp_path / "predictions.csv", chunk_rows=7)
 
 

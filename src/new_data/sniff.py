@@ -7,8 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from src.data_load.csv_options import UNREADABLE
-from src.data_load.read_file import TEXT_SUFFIXES, opener_of
+from src.data_load.read_file import TEXT_SUFFIXES, UNREADABLE, opener_of
 from src.errors import DataError
 
 SAMPLE_LINES = 1000

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from src.config.data_load import FileSource, UrlSource
 from src.config.schema import Config
-from src.data_load.presence import check_exists
 from src.errors import DataError, TrackingError
 from src.tracking import names
 from src.tracking.journal import Journal, now
@@ -70,6 +69,9 @@ def _explain_failure(config: Config, exit_code: int) -> None:
     """Say what to do about a table that is missing, which DVC looks for before any stage begins."""
     source = config.data_load.source
     if exit_code and isinstance(source, FileSource | UrlSource):
+        # It imports pandas, and only a failed run needs it.
+        from src.data_load.sources import check_exists
+
         try:
             check_exists(source, config.data_load.external_path)
         except DataError as error:

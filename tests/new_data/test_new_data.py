@@ -219,7 +219,7 @@ def test_nothing_is_downloaded_without_a_yes(repo: Path, address: str) -> None:
     [
         (("--file", "gone.csv"), "DataError: gone.csv is missing."),
         (("--file", "../own.csv", "--target", "gone"), "DataError: TARGET = 'gone' is not in the table; it has a b, "),
-        (("--file", "params.yaml"), "DataError: params.yaml: what kind of table is it?"),
+        (("--file", "params.yaml"), "DataError: params.yaml: unknown file type"),
         (("--url", "https://user:secret@example.org/t.csv"), "DataError: URL must hold no credentials"),
         (("--url", "https://example.org/?sig=secret"), "DataError: URL must hold no credentials"),
         (("--url", "https://example.org/"), "DataError: https://example.org/ does not end in the name of a file."),
