@@ -17,11 +17,19 @@ from tqdm import tqdm
 from src.atomic import atomic_path
 from src.config.data_load import TableFile
 from src.data.columns import Columns
-from src.data.conform import convert_columns
 from src.data.files import open_parquet
+from src.data.kinds import convert_columns
 from src.data_load.arrow import to_table
-from src.data_load.csv_options import UNREADABLE, csv_options, wrong_encoding
-from src.data_load.read_file import COMPRESSIONS, PARQUET_SUFFIXES, TEXT_SUFFIXES, open_plain, opener_of
+from src.data_load.read_file import (
+    COMPRESSIONS,
+    PARQUET_SUFFIXES,
+    TEXT_SUFFIXES,
+    UNREADABLE,
+    csv_options,
+    open_plain,
+    opener_of,
+    wrong_encoding,
+)
 from src.errors import DataError
 from src.utils.command import command
 from src.versions.models import load_model, load_table_file

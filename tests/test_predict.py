@@ -122,8 +122,8 @@ def test_declared_encoding_is_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        (TableFile(), " is not all utf-8 ("),
-        (TableFile(encoding="utf-16"), " is not all utf-16 ("),
+        (TableFile(), " is not valid utf-8 ("),
+        (TableFile(encoding="utf-16"), " is not valid utf-16 ("),
         (TableFile(encoding="cp1252", separator=";"), " Check data_load.source.separator."),
     ],
 )
@@ -236,7 +236,7 @@ def test_extra_columns_are_ignored_with_a_warning(
         ("n,code,flag,size\n1,7,yes,S\n", ": missing column day; the model needs n, code, flag, day, size."),
         (
             "n,code,flag,day,size\n1,7,yes,,S\nx,7,,,\n",
-            ": column 'n' holds 1 of 2 values that are no finite number, as ",
+            ": column 'n': 1 of 2 values are not finite numbers, for example ",
         ),
         ("n,code,flag,day,size\ninf,7,yes,,S\n", "as 'inf' in row 1; correct it, or leave it empty if it is missing."),
         ("n,code,flag,day,size\n1,7,perhaps,,S\n", ": column 'flag' holds 1 of 1 values that are no boolean, as 'perh"),
@@ -276,7 +276,7 @@ def test_file_that_is_not_parquet_is_named(model: Pipeline, tmp_path: Path) -> N
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_wrong_value_in_a_late_chunk_is_named_by_its_row(model: Pipeline, tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"rows{suffix}", RAW.assign(n=[*["1"] * 18, "x", "2"]))
-    with pytest.raises(DataError, match="as 'x' in row 19"):
+    with pytest.raises(DataError, match="for example 'x' in row 19"):
         predict_file(model, path, tmp_path / "predictions.csv", chunk_rows=7)
 
 

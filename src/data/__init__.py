@@ -1,1 +1,1 @@
-"""Tables: where rows come from, what is computed from them, how they are stored."""
+"""Tables: the kinds of their columns, the target, and the files they are stored in."""

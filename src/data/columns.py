@@ -1,4 +1,4 @@
-"""What the columns of a table are: inferred once, written down, and held to from then on."""
+"""The columns of a table: declared in `params.yaml`, recorded in `schema.json`, grouped by kind."""
 
 import json
 import logging
@@ -14,19 +14,19 @@ from src.errors import MissingInputError
 
 logger = logging.getLogger(__name__)
 
-# For each column its kind and what else is known of it, as plain values: the fitted
-# model carries them to machines without this repository.
+# Kind and further properties of each column, as plain values: the fitted model carries
+# them to machines without this repository.
 Columns = Mapping[str, Mapping[str, Any]]
 FEATURE_KINDS = ("number", "category", "ordinal", "high_cardinality", "boolean")
 
 
 def features_by_kind(columns: Columns, features: Iterable[str], excluded: Iterable[str] = ()) -> dict[str, list[str]]:
-    """List by kind the columns that the preprocessing takes, computed features among the numbers.
+    """Group the columns that the preprocessing takes by kind.
 
     Args:
-        columns: What each raw column is.
-        features: Names of the computed features.
-        excluded: Raw columns that are no features, as the one that groups rows.
+        columns: Raw columns.
+        features: Names of computed features, which are numbers.
+        excluded: Raw columns that are not features, such as the groups of a split.
     """
     kinds: dict[str, list[str]] = {kind: [] for kind in FEATURE_KINDS}
     left_out = set(excluded)
@@ -38,7 +38,7 @@ def features_by_kind(columns: Columns, features: Iterable[str], excluded: Iterab
 
 
 def declared_columns(config: Config) -> dict[str, dict[str, Any]]:
-    """Give the declared columns as plain values; levels are text, as they are in the prepared rows."""
+    """Return the declared columns as plain values, with levels as text, as they are in the prepared rows."""
     source = config.data_load.source
     dates = () if isinstance(source, SklearnSource) else source.dates
     declared: dict[str, dict[str, Any]] = {name: {"kind": "date"} for name in dates}
@@ -51,20 +51,20 @@ def declared_columns(config: Config) -> dict[str, dict[str, Any]]:
 
 
 def read_as_text(known: Columns) -> list[str]:
-    """List the columns whose text a CSV must give as it is: `007` is not 7, and a format is for text."""
+    """List the columns that a CSV must not convert: `007` is not 7, and a date format applies to text."""
     return [name for name, column in known.items() if column.get("kind") in TEXT_KINDS or "format" in column]
 
 
 def recorded_columns(config: Config) -> dict[str, dict[str, Any]]:
-    """Give the kinds that an earlier version of the same table had; none if the source is another.
+    """Return the columns of an earlier version of the table, or none if the source has changed.
 
-    Nothing is known of a column whose declaration was taken out of `params.yaml` since then.
+    A column whose declaration was removed from `params.yaml` since then has no properties.
     """
     path = config.data_load.schema_path
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["source"] != _source(config):
-            logger.info("%s is of another source or target: inferring the kinds of all columns", path)
+            logger.info("%s is for another source or target: inferring the kinds of all columns", path)
             return {}
         was_declared = set(content["declared"])
         return {name: {} if name in was_declared else column for name, column in content["columns"].items()}
@@ -76,10 +76,10 @@ def recorded_columns(config: Config) -> dict[str, dict[str, Any]]:
 
 
 def read_columns(path: Path) -> dict[str, dict[str, Any]]:
-    """Read what stage `data_load` wrote of the columns.
+    """Read the columns that stage `data_load` wrote.
 
     Raises:
-        MissingInputError: The file is absent or damaged.
+        MissingInputError: The file is missing or damaged.
     """
     try:
         content: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["columns"]
@@ -91,7 +91,7 @@ def read_columns(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def write_columns(columns: Columns, config: Config) -> None:
-    """Write what the columns are, and of which source: a new version of it is held to them."""
+    """Write the columns and their source; a new version of the table is checked against them."""
     path = config.data_load.schema_path
     known = declared_columns(config)
     declared = [name for name in columns if name in known]
@@ -102,7 +102,7 @@ def write_columns(columns: Columns, config: Config) -> None:
 
 
 def _source(config: Config) -> dict[str, Any]:
-    """Tell one source from another: all settings but the revision, of which there are many to one table."""
+    """Identify the source by all its settings but the revision: revisions are versions of one table."""
     source: dict[str, Any] = config.data_load.source.model_dump(mode="json", exclude={"rev"}, exclude_defaults=True)
     if source["kind"] in ("file", "url"):
         source["external_path"] = config.data_load.external_path.as_posix()

@@ -1,4 +1,4 @@
-"""What the data checks found, written by `data_split` and shown on the model card."""
+"""Findings of the data checks: written by `data_split`, shown on the model card."""
 
 import json
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from src.errors import MissingInputError
 
 @dataclass(frozen=True)
 class Finding:
-    """Everything that was found of one kind.
+    """What one data check found.
 
     Attributes:
         kind: `leak`, `duplicates`, `constant`, `identifier` or `rare_class`.
-        message: What was found, in one line, with counts.
-        columns: Columns that it is about.
+        message: One line, with counts.
+        columns: The columns concerned.
     """
 
     kind: str
@@ -25,16 +25,16 @@ class Finding:
 
 
 def write_findings(findings: Sequence[Finding], path: Path) -> None:
-    """Write what was found, for the model card."""
+    """Write findings as JSON."""
     with atomic_path(path) as partial:
         partial.write_text(json.dumps([asdict(finding) for finding in findings], indent=2) + "\n", encoding="utf-8")
 
 
 def read_findings(path: Path) -> list[Finding]:
-    """Read what was found.
+    """Read findings.
 
     Raises:
-        MissingInputError: The file is absent or damaged.
+        MissingInputError: The file is missing or damaged.
     """
     try:
         return [Finding(**finding) for finding in json.loads(path.read_text(encoding="utf-8"))]

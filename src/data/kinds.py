@@ -1,15 +1,14 @@
-"""The kinds of columns, the one dtype of each, and how values become it.
+"""The kinds of columns, the dtype of each kind, and how raw values are converted to it.
 
-    number                                 float64: integers too, since an integer cannot be missing
-    boolean                                float64: 1.0 and 0.0, so that it can be missing
+    number                                 float64, integers included: an integer cannot be missing
+    boolean                                float64: 1.0, 0.0 or missing
     category, ordinal, high_cardinality    str, missing as NaN
-    date                                   datetime64[us], UTC without saying so
-    ignore                                 whatever was read
+    date                                   datetime64[us], in UTC, without a time zone
+    ignore                                 as it was read
 
-The same dtype from a CSV, from Parquet, from JSON and after a round trip: equal rows are
-equal bytes, and a model sees at prediction what it saw at training. Values are looked
-at one by one, never beside their neighbours: a row alone becomes what it became among
-others.
+A column gets the same dtype from CSV, Parquet or JSON, so equal rows are equal bytes, and the
+model sees at prediction what it saw at training. Each value is converted by itself, so a
+single row is converted as it is among others.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,55 +28,122 @@ from pandas.api.types import (
     is_timedelta64_dtype,
 )
 
+from src.errors import DataError
+
 TEXT = pd.StringDtype(na_value=np.nan)
 DATE = np.dtype("datetime64[us]")
 TEXT_KINDS = ("category", "ordinal", "high_cardinality")
 TRUE, FALSE = ("1", "1.0", "t", "true", "y", "yes"), ("0", "0.0", "f", "false", "n", "no")
-# What counts as missing where text is read as something else.
+# Text that means a missing value in a column of another kind.
 MISSING = ("", "nan")
+PLURALS = {"number": "finite numbers", "boolean": "booleans", "date": "dates"}
+N_EXAMPLES = 3
 
-# Of each row, whether its value is not of the kind; None if all are.
-Wrong = pd.Series | None
+# A boolean for each row: True where the value is not of the kind. None if all are valid.
+Invalid = pd.Series | None
 
 
-def convert(column: pd.Series, declared: Mapping[str, Any]) -> tuple[pd.Series, Wrong]:
-    """Bring a column to the dtype of its kind.
+def convert_columns(X: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]], offset: int = 0) -> pd.DataFrame:
+    """Convert raw rows to the dtypes of their kinds.
 
     Args:
-        column: As it was read; not changed, and given back as it is where the dtype is right.
-        declared: Its `kind`, and the `format` of a date if it is not ISO 8601.
+        X: Raw rows, shape (n_rows, n_columns); not modified.
+        columns: Kind of each column; other columns of X are not converted.
+        offset: Number of rows of the table before these, for row numbers in errors.
 
     Returns:
-        The column, and which values are not of that kind; these are missing in the column.
+        The same rows and columns. Unknown levels of an ordinal become missing.
+
+    Raises:
+        DataError: A column is missing or duplicated, or holds a value of another kind.
+    """
+    check_unique_names(X.columns)
+    needed = [name for name, declared in columns.items() if declared["kind"] != "ignore"]
+    if missing := [name for name in needed if name not in X.columns]:
+        names = ", ".join(map(repr, missing))
+        raise DataError(f"column {names} is missing from the rows; required columns: {', '.join(needed)}.")
+    changed = {}
+    for name in needed:
+        raw, declared = X[name], columns[name]
+        column, invalid = convert(raw, declared)
+        if invalid is not None:
+            raise DataError(f"column {name!r}: {describe_invalid(raw, invalid, declared['kind'], offset)}.")
+        if declared["kind"] == "ordinal" and not (known := column.isin(declared["order"])).all():
+            column = column.where(known)
+        if column is not raw:
+            changed[name] = column
+    if not changed:
+        return X.copy(deep=False)
+    return pd.DataFrame({name: changed.get(name, X[name]) for name in X.columns}, index=X.index, copy=False)
+
+
+def check_unique_names(names: "pd.Index[Any]", prefix: str = "") -> None:
+    """Refuse a table in which two columns have the same name.
+
+    Raises:
+        DataError: Lists the names; `prefix` says where.
+    """
+    if not names.is_unique:
+        duplicated = ", ".join(map(repr, names[names.duplicated()].unique()))
+        raise DataError(f"{prefix}column {duplicated} appears more than once; give each column its own name.")
+
+
+def describe_invalid(column: pd.Series, invalid: pd.Series, kind: str, offset: int = 0) -> str:
+    """Describe invalid values: `2 of 3 values are not dates, for example 'x' in row 1`."""
+    return describe_rows(column, invalid, f"not {PLURALS[kind]}", offset)
+
+
+def describe_rows(column: pd.Series, selected: pd.Series, what: str, offset: int = 0) -> str:
+    """Describe selected rows: `2 of 3 values are WHAT, for example 'x' in row 1`; rows count from 1."""
+    positions = np.flatnonzero(selected.to_numpy())
+    examples = []
+    for position in positions[:N_EXAMPLES]:
+        value = column.iloc[position]
+        plain = value.item() if isinstance(value, np.generic) else value
+        row = f"row {offset + position + 1}"
+        examples.append(row if what == "missing" else f"{plain!r:.60} in {row}")
+    example = ("in " if what == "missing" else "") + ", ".join(examples)
+    return f"{len(positions)} of {len(column)} values are {what}, for example {example}"
+
+
+def convert(column: pd.Series, declared: Mapping[str, Any]) -> tuple[pd.Series, Invalid]:
+    """Convert a column to the dtype of its kind.
+
+    Args:
+        column: Raw values; not modified, and returned as they are if the dtype is right.
+        declared: Its `kind`, and the `format` of a date that is not written as ISO 8601.
+
+    Returns:
+        The converted column, and which values are invalid; these are missing in the column.
     """
     kind = declared["kind"]
     if kind == "ignore":
         return column, None
     if kind == "date":
         return _to_date(column, declared.get("format"))
-    converters: dict[str, Callable[[pd.Series], tuple[pd.Series, Wrong]]] = {
+    converters: dict[str, Callable[[pd.Series], tuple[pd.Series, Invalid]]] = {
         "number": _to_number,
         "boolean": _to_boolean,
     }
-    return converters.get(kind, to_text)(column)
+    return converters[kind](column) if kind in converters else (to_text(column), None)
 
 
-def to_text(column: pd.Series) -> tuple[pd.Series, Wrong]:
-    """Write values as text; the number 1.0 is `1`, as in the file where nothing is missing."""
+def to_text(column: pd.Series) -> pd.Series:
+    """Convert values to text; the number 1.0 becomes `1`, as a file without missing values has it."""
     if column.dtype == TEXT:
-        return column, None
+        return column
     if isinstance(column.dtype, pd.StringDtype) or infer_dtype(column) == "string":
-        return column.astype(TEXT), None
+        return column.astype(TEXT)
     if is_object_dtype(column):
-        # Each by itself: to a hash table 1, 1.0 and True are one.
-        return column.map(text_of, na_action="ignore").astype(TEXT), None
+        # One by one: factorize treats 1, 1.0 and True as equal.
+        return column.map(text_of, na_action="ignore").astype(TEXT)
     codes, levels = pd.factorize(column)
     texts = pd.array([*map(text_of, levels), np.nan], dtype=TEXT)
-    return pd.Series(texts.take(codes), index=column.index, name=column.name), None
+    return pd.Series(texts.take(codes), index=column.index, name=column.name)
 
 
 def text_of(value: Any) -> str:
-    """Write one value as text.
+    """Convert one value to text.
 
     >>> text_of(1.0), text_of(0.5), text_of(True), text_of("x")
     ('1', '0.5', 'True', 'x')
@@ -88,11 +154,11 @@ def text_of(value: Any) -> str:
 
 
 def holds_text(column: pd.Series) -> bool:
-    """Tell whether values are text, or objects of any type."""
+    """Return whether the values are text, or objects of any type."""
     return is_object_dtype(column) or is_string_dtype(column) or isinstance(column.dtype, pd.CategoricalDtype)
 
 
-def _to_number(column: pd.Series) -> tuple[pd.Series, Wrong]:
+def _to_number(column: pd.Series) -> tuple[pd.Series, Invalid]:
     if is_complex_dtype(column) or is_datetime64_any_dtype(column) or is_timedelta64_dtype(column):
         return column, column.notna()
     if is_numeric_dtype(column):
@@ -100,17 +166,17 @@ def _to_number(column: pd.Series) -> tuple[pd.Series, Wrong]:
         if column.dtype != np.float64:
             values = column.to_numpy(dtype=np.float64, na_value=np.nan)
             number = pd.Series(values, index=column.index, name=column.name)
-        wrong = np.isinf(number)
+        invalid = np.isinf(number)
     elif (parsed := _parse_numbers(column)) is not None:
-        number, wrong = parsed, np.isinf(parsed)
+        number, invalid = parsed, np.isinf(parsed)
     else:
         number = pd.to_numeric(column.astype(object), errors="coerce").astype(np.float64)
-        wrong = (number.isna() & ~_is_missing(column)) | np.isinf(number)
-    return number, wrong if wrong.any() else None
+        invalid = (number.isna() & ~_is_missing(column)) | np.isinf(number)
+    return number, invalid if invalid.any() else None
 
 
 def _parse_numbers(column: pd.Series) -> pd.Series | None:
-    """Parse text that is all numbers, ten times as fast as what looks at each value; None if it is not."""
+    """Parse text if all of it is numbers; ten times as fast as pandas."""
     if column.dtype != TEXT:
         return None
     try:
@@ -120,31 +186,33 @@ def _parse_numbers(column: pd.Series) -> pd.Series | None:
     return pd.Series(numbers, index=column.index, name=column.name)
 
 
-def _to_boolean(column: pd.Series) -> tuple[pd.Series, Wrong]:
+def _to_boolean(column: pd.Series) -> tuple[pd.Series, Invalid]:
     if is_bool_dtype(column):
         return _to_number(column)
     if column.dtype == np.float64:
-        boolean, wrong = column, ~(column.isin([0.0, 1.0]) | column.isna())
+        boolean, invalid = column, ~(column.isin([0.0, 1.0]) | column.isna())
     else:
+        codes, levels = pd.factorize(to_text(column))
         known = {**dict.fromkeys(TRUE, 1.0), **dict.fromkeys(FALSE, 0.0)}
-        text, _ = to_text(column)
-        boolean = text.str.strip().str.lower().map(known).astype(np.float64)
-        wrong = boolean.isna() & ~_is_missing(column)
-    return boolean, wrong if wrong.any() else None
+        # The last one is for missing values, whose code is -1.
+        values = np.array([*(known.get(level.strip().lower(), np.nan) for level in levels), np.nan])
+        boolean = pd.Series(values[codes], index=column.index, name=column.name)
+        invalid = boolean.isna() & ~_is_missing(column)
+    return boolean, invalid if invalid.any() else None
 
 
-def _to_date(column: pd.Series, date_format: str | None) -> tuple[pd.Series, Wrong]:
+def _to_date(column: pd.Series, date_format: str | None) -> tuple[pd.Series, Invalid]:
     if column.dtype == DATE:
         return column, None
     if is_datetime64_any_dtype(column):
         return _without_zone(column), None
     if not holds_text(column) and date_format is None and column.notna().any():
         return column, column.notna()
-    text, _ = to_text(column)
-    # Never guessed from the rows: another row would be guessed otherwise.
-    date = _without_zone(pd.to_datetime(text, errors="coerce", format=date_format or "ISO8601", utc=True))
-    wrong = date.isna() & ~_is_missing(column)
-    return date, wrong if wrong.any() else None
+    # The format is never guessed from the rows: other rows would give another one.
+    parsed = pd.to_datetime(to_text(column), errors="coerce", format=date_format or "ISO8601", utc=True)
+    date = _without_zone(parsed)
+    invalid = date.isna() & ~_is_missing(column)
+    return date, invalid if invalid.any() else None
 
 
 def _without_zone(column: pd.Series) -> pd.Series:
@@ -156,5 +224,5 @@ def _without_zone(column: pd.Series) -> pd.Series:
 def _is_missing(column: pd.Series) -> pd.Series:
     missing = column.isna()
     if holds_text(column) and not missing.all():
-        missing |= to_text(column)[0].str.strip().str.lower().isin(MISSING)
+        missing |= to_text(column).str.strip().str.lower().isin(MISSING)
     return missing

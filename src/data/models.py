@@ -1,4 +1,4 @@
-"""Fitted models in and out, as joblib files."""
+"""Read and write fitted models as joblib files."""
 
 import logging
 from pathlib import Path
@@ -18,20 +18,20 @@ logger = logging.getLogger(__name__)
 def read_model(path: Path) -> "Pipeline":
     """Read the model that stage `train` wrote.
 
-    Reading a joblib file can run any code that its author put there: read only what
-    your own pipeline or DVC remote holds.
+    Loading a joblib file can run arbitrary code: read only files of your own pipeline
+    or DVC remote.
 
     Raises:
-        MissingInputError: The file is absent or is no joblib file.
+        MissingInputError: The file is missing or is not a joblib file.
     """
-    again = "stage train makes it: run `dvc repro train`"
+    hint = "stage train makes it: run `dvc repro train`"
     try:
         model: Pipeline = joblib.load(path)
     except FileNotFoundError:
-        raise MissingInputError(f"{path} is missing; {again}.") from None
-    # A damaged pickle raises almost anything.
+        raise MissingInputError(f"{path} is missing; {hint}.") from None
+    # A damaged pickle can raise almost any exception.
     except Exception as error:
-        raise MissingInputError(f"{path} cannot be read as a joblib file ({error!r:.200}); {again}.") from error
+        raise MissingInputError(f"{path} cannot be read as a joblib file ({error!r:.200}); {hint}.") from error
     return model
 
 

@@ -1,4 +1,4 @@
-"""From pyarrow's types to those of pandas, once and without a second copy."""
+"""Convert a table of pyarrow to pandas, without a second copy in memory."""
 
 import logging
 
@@ -6,54 +6,57 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from src.errors import DataError
+from src.data.kinds import check_unique_names
 
 logger = logging.getLogger(__name__)
 
-# Beyond it not each integer is a float.
+# Above, a float cannot hold every integer.
 EXACT = 2**53
 NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
 
 
 def to_table(rows: pa.Table, name: str) -> pd.DataFrame:
-    """Turn rows of pyarrow into a table of pandas; the rows are used up.
+    """Convert rows of pyarrow to a DataFrame; this uses up the rows.
 
-    Decimals become floats, or integers if whole and large, times of day text, a column of
-    no type one of missing numbers. Integers of which some are missing become floats, or
-    Int64 and UInt64 where a float could not hold them. A column without a name is called
+    Decimals become floats, or integers if they are whole and large; times of day become text;
+    a column without values becomes missing numbers. Integers with missing values become
+    floats, or Int64 and UInt64 if a float cannot hold them. A column without a name is called
     `column_<position>`.
 
     Args:
-        rows: As a file was read.
-        name: What the errors call that file.
+        rows: As read from a file.
+        name: Name of the file in error messages.
 
     Raises:
-        DataError: Two columns have one name.
+        DataError: Two columns have the same name.
     """
     names = [column or f"column_{position}" for position, column in enumerate(rows.column_names, 1)]
     if unnamed := sorted(set(names) - set(rows.column_names)):
-        logger.warning("%s: called the column without a name %s", name, ", ".join(unnamed))
-    twice = (
-        [column for column in dict.fromkeys(names) if names.count(column) > 1] if len(set(names)) < len(names) else []
-    )
-    if twice:
-        raise DataError(f"{name}: column {', '.join(map(repr, twice))} is there more than once; name each column once.")
+        logger.warning("%s: columns without a name are called %s", name, ", ".join(unnamed))
+    check_unique_names(pd.Index(names, dtype=object), f"{name}: ")
     rows = rows.rename_columns(names)
-    target = pa.schema([pa.field(name, _type_in_pandas(rows.column(at))) for at, name in enumerate(names)])
-    if target.types != rows.schema.types:
-        rows = rows.cast(target)
-    # Taken from the rows, or the floats would be made nevertheless.
+    schema = pa.schema([pa.field(name, _type_in_pandas(rows.column(at))) for at, name in enumerate(names)])
+    if schema.types != rows.schema.types:
+        rows = rows.cast(schema)
+    # Converted first and removed from the rows; otherwise pandas would make floats of them.
     large = {}
     for position in _large_with_missing(rows):
         large[names[position]] = rows.column(position).to_pandas(types_mapper=NULLABLE.get)
         rows = rows.set_column(position, names[position], pa.nulls(len(rows)))
-    # The index that pandas noted in a Parquet file is an ordinary column here: nothing is lost.
+    # Without the metadata of pandas, the index in a Parquet file is an ordinary column, and not lost.
     table: pd.DataFrame = rows.to_pandas(
         ignore_metadata=True, split_blocks=True, self_destruct=True, date_as_object=False
     )
     for column, integers in large.items():
         table[column] = integers
     return table
+
+
+def is_inexact(column: pd.Series) -> bool:
+    """Return whether the column holds integers that are too large for a float, such as account numbers."""
+    if column.dtype.kind not in "iu" or not len(column):
+        return False
+    return int(column.max()) > EXACT or int(column.min()) < -EXACT
 
 
 def _large_with_missing(rows: pa.Table) -> list[int]:
@@ -69,7 +72,7 @@ def _large_with_missing(rows: pa.Table) -> list[int]:
 def _type_in_pandas(column: pa.ChunkedArray) -> pa.DataType:
     kind = column.type
     if pa.types.is_decimal(kind):
-        return pa.int64() if kind.scale == 0 and _is_better_as_integer(column) else pa.float64()
+        return pa.int64() if kind.scale == 0 and _needs_integer(column) else pa.float64()
     if pa.types.is_null(kind):
         return pa.float64()
     if pa.types.is_time(kind):
@@ -77,18 +80,11 @@ def _type_in_pandas(column: pa.ChunkedArray) -> pa.DataType:
     return kind
 
 
-def _is_better_as_integer(column: pa.ChunkedArray) -> bool:
-    """Tell whether whole decimals may be too large for a float, and fit into 64 bits."""
+def _needs_integer(column: pa.ChunkedArray) -> bool:
+    """Return whether whole decimals may be too large for a float, but fit into 64 bits."""
     if column.type.precision <= 15 or column.null_count == len(column):
         return False
     if column.type.precision <= 18:
         return True
     extremes = pc.min_max(column).as_py()
     return bool(-(2**63) <= extremes["min"] <= extremes["max"] < 2**63)
-
-
-def is_inexact(column: pd.Series) -> bool:
-    """Tell whether integers are too large for a float, as the numbers of accounts."""
-    if column.dtype.kind not in "iu" or not len(column):
-        return False
-    return int(column.max()) > EXACT or int(column.min()) < -EXACT

@@ -1,51 +1,52 @@
-"""The kinds of columns that nobody declared."""
+"""Infer the kinds of columns that are not declared."""
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_complex_dtype, is_datetime64_any_dtype, is_numeric_dtype, is_scalar
 
 from src.data.columns import Columns
-from src.data.kinds import convert, holds_text
+from src.data.kinds import TEXT, convert, holds_text
 from src.data_load.arrow import is_inexact
 from src.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-# A category of more levels is of high cardinality.
+# A category with more levels is of high cardinality.
 MANY_LEVELS = 50
-# Text of which at least this share is numbers is a column of numbers with something else in it.
+# Text with at least this fraction of numbers is a column of numbers with other values in it.
 MOSTLY = 0.9
-MAX_FAULTS = 20
+MAX_PROBLEMS = 20
+# The first rows usually show that a column is text; 1 / 8 is enough even if each level appears twice.
+FIRST_ROWS = 1 / 8
 
 
 def infer_columns(X: pd.DataFrame, known: Columns) -> dict[str, dict[str, Any]]:
-    """Tell what each column is.
+    """Infer the kind of each column that is not known.
 
     Args:
         X: All columns but the target, as they were read, shape (n_rows, n_columns).
-        known: What is declared or recorded of columns, and stands.
+        known: Declared or recorded columns.
 
     Returns:
-        For each column of X what is known of it, else its inferred `kind`.
+        For each column of X its known properties, or its inferred `kind`.
 
     Raises:
-        DataError: Columns hold numbers and a few other texts; all of them are named.
+        DataError: Columns hold numbers and a few other values; lists all such columns.
     """
-    columns, faults = {}, []
+    columns, problems = {}, []
     for name in map(str, X.columns):
         try:
             columns[name] = dict(known.get(name) or {"kind": infer_kind(X[name], name)})
         except DataError as error:
-            faults.append(str(error))
-    if len(faults) > 1:
-        more = [f"and {len(faults) - MAX_FAULTS} more"] if len(faults) > MAX_FAULTS else []
-        lines = "".join(f"\n  {fault}" for fault in [*faults[:MAX_FAULTS], *more])
-        raise DataError(f"{len(faults)} columns are of two kinds:{lines}")
-    if faults:
-        raise DataError(faults[0])
+            problems.append(str(error))
+    if len(problems) > 1:
+        raise DataError(f"{len(problems)} columns hold numbers and other values:{list_problems(problems)}")
+    if problems:
+        raise DataError(problems[0])
     inferred = Counter(column["kind"] for name, column in columns.items() if not known.get(name))
     if inferred:
         logger.info("inferred kinds: %s", ", ".join(f"{count} {kind}" for kind, count in sorted(inferred.items())))
@@ -53,41 +54,59 @@ def infer_columns(X: pd.DataFrame, known: Columns) -> dict[str, dict[str, Any]]:
 
 
 def infer_kind(column: pd.Series, name: str) -> str:
-    """Tell what one column is, by its dtype, and text by the number of its levels."""
+    """Infer the kind of a column from its dtype, and that of text from its levels."""
     if column.isna().all():
-        logger.warning("column %r has no value at all: ignored", name)
+        logger.warning("column %r has no values: ignored", name)
         return "ignore"
     if is_bool_dtype(column):
         return "boolean"
     if is_inexact(column):
-        # Such numbers name something: as floats two of them could be one.
+        # Such numbers are identifiers; as floats, two of them could be equal.
         return "high_cardinality"
     if is_numeric_dtype(column) and not is_complex_dtype(column):
         return "number"
     if is_datetime64_any_dtype(column):
         return "date"
     if not holds_text(column):
-        logger.warning("column %r holds %s, which is no feature: ignored", name, column.dtype)
+        logger.warning("column %r has dtype %s, which cannot be a feature: ignored", name, column.dtype)
         return "ignore"
     return _kind_of_text(column, name)
 
 
+def list_problems(problems: Sequence[str]) -> str:
+    """Format problems as indented lines; of very many only the first."""
+    more = [f"and {len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
+    return "".join(f"\n  {problem}" for problem in [*problems[:MAX_PROBLEMS], *more])
+
+
 def _kind_of_text(column: pd.Series, name: str) -> str:
-    if not column.dropna().head(1000).map(is_scalar).all():
-        logger.warning("column %r holds lists or the like, which are no feature: ignored", name)
+    if column.dtype != TEXT and not column.dropna().head(1000).map(is_scalar).all():
+        logger.warning("column %r holds lists or other objects, which cannot be features: ignored", name)
         return "ignore"
-    levels = column.dropna().drop_duplicates()
+    # With this many levels that are not numbers, even all rows cannot bring the fraction of numbers to MOSTLY.
+    first = _levels(column.head(int(len(column) * FIRST_ROWS)))
+    if len(first) > MANY_LEVELS and _not_numbers(first).sum() > (1 - MOSTLY) * len(column):
+        return "high_cardinality"
+    levels = _levels(column)
     if {type(level) for level in levels.head(1000)} == {bool}:
         return "boolean"
-    _, wrong = convert(levels.reset_index(drop=True), {"kind": "number"})
-    n_wrong = 0 if wrong is None else int(wrong.sum())
-    if wrong is not None and n_wrong <= (1 - MOSTLY) * len(levels):
-        odd = levels[wrong.to_numpy()]
-        n_rows = int(column.isin(odd).sum())
-        examples = ", ".join(repr(value) for value in odd.head(3))
+    not_numbers = _not_numbers(levels)
+    if not_numbers.any() and not_numbers.sum() <= (1 - MOSTLY) * len(levels):
+        others = levels[not_numbers]
+        n_rows = int(column.isin(others).sum())
+        examples = ", ".join(repr(value) for value in others.head(3))
         raise DataError(
-            f"column {name!r} holds numbers and, in {n_rows} of {len(column)} rows, something else, as {examples}; "
-            f"add it to data_load.source.na_values if it means a missing value, "
+            f"column {name!r} holds numbers and, in {n_rows} of {len(column)} rows, other values, for example "
+            f"{examples}; add them to data_load.source.na_values if they mean a missing value, "
             f"or declare data_load.columns.{name}: {{kind: category}}."
         )
     return "category" if len(levels) <= MANY_LEVELS else "high_cardinality"
+
+
+def _levels(column: pd.Series) -> pd.Series:
+    return pd.Series(column.unique()).dropna().reset_index(drop=True)
+
+
+def _not_numbers(levels: pd.Series) -> "pd.Series[bool]":
+    _, invalid = convert(levels, {"kind": "number"})
+    return pd.Series(False, index=levels.index) if invalid is None else invalid

@@ -1,9 +1,10 @@
-"""A user's own file as a table: CSV, compressed or not, Parquet, or a folder of Parquet parts."""
+"""Read a user's own file: CSV, compressed or not, Parquet, or a folder of Parquet parts."""
 
 import bz2
 import gzip
 import lzma
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ import pyarrow.parquet as pq
 from src.config.data_load import TableFile
 from src.data.files import READ_BYTES, open_parquet
 from src.data_load.arrow import to_table
-from src.data_load.csv_options import UNREADABLE, csv_options, first_line, wrong_encoding
 from src.errors import DataError
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
@@ -27,22 +27,26 @@ COMPRESSIONS: dict[str, Callable[[Path], Any]] = {
     ".xz": lzma.open,
     ".zst": lambda path: pa.input_stream(str(path), compression="zstd"),
 }
+# What a damaged file raises; the errors of gzip and xz are not OSErrors.
+UNREADABLE = (pa.ArrowInvalid, EOFError, OSError, zlib.error, lzma.LZMAError)
+# A row cannot be longer than a block.
+BLOCK_BYTES = 8 * 2**20
 
 
 def read_file(path: Path, how: TableFile, as_text: Iterable[str] = (), name: str = "") -> pd.DataFrame:
     """Read a table.
 
     Args:
-        path: CSV, TSV, either compressed, Parquet, or a folder of Parquet parts.
-        how: How a CSV is written.
-        as_text: Columns that a CSV gives as text even if they look like numbers.
-        name: What the errors call the file, by default its path.
+        path: CSV or TSV, compressed or not, Parquet, or a folder of Parquet parts.
+        how: Format of a CSV.
+        as_text: Columns of a CSV to read as text even if they look like numbers.
+        name: Name of the file in error messages, by default its path.
 
     Returns:
-        Shape (n_rows, n_columns), columns named once each, in the types that the file tells.
+        Shape (n_rows, n_columns), with unique column names and the types found in the file.
 
     Raises:
-        DataError: It cannot be read as what it is named, or changed meanwhile.
+        DataError: The file cannot be read as what its name says, or changed during reading.
     """
     name = name or str(path)
     before = _state(path)
@@ -50,15 +54,73 @@ def read_file(path: Path, how: TableFile, as_text: Iterable[str] = (), name: str
         rows = _read(path, how, set(as_text), name)
     except FileNotFoundError:
         raise DataError(f"{name} is missing.") from None
-    except (UnicodeError, *UNREADABLE) as error:
-        if isinstance(error, UnicodeError):
-            raise DataError(wrong_encoding(name, how, str(error))) from None
-        raise DataError(f"{name} cannot be read as a table: {first_line(error)}.") from None
+    except UnicodeError as error:
+        raise DataError(wrong_encoding(name, how, str(error))) from None
+    except UNREADABLE as error:
+        raise DataError(f"{name} cannot be read as a table: {_first_line(error)}.") from None
     if _state(path) != before:
         raise DataError(f"{name} changed while it was read; run again when it is complete.")
     if not rows.num_rows:
-        raise DataError(f"{name} holds no rows{' below its header' if rows.num_columns else ''}.")
+        raise DataError(f"{name} has no rows{' below its header' if rows.num_columns else ''}.")
     return to_table(rows, name)
+
+
+def csv_options(
+    how: TableFile, kind: str, types: Mapping[str, pa.DataType], only: Iterable[str] = (), with_care: bool = False
+) -> dict[str, Any]:
+    """Return pyarrow's options for a CSV.
+
+    Args:
+        how: Format, as in the settings.
+        kind: Suffix of the file, without that of a compression.
+        types: Types of columns that must not be inferred.
+        only: Columns to read, by default all.
+        with_care: Whether quoted line ends may lie at the border of two blocks; slower, single-threaded.
+    """
+    default = "\t" if kind == ".tsv" else ","
+    return {
+        "read_options": pa_csv.ReadOptions(encoding=how.encoding, block_size=BLOCK_BYTES, use_threads=not with_care),
+        "parse_options": pa_csv.ParseOptions(
+            delimiter=default if how.separator == "auto" else how.separator, newlines_in_values=with_care
+        ),
+        "convert_options": pa_csv.ConvertOptions(
+            column_types=types,
+            include_columns=list(only),
+            null_values=how.missing,
+            strings_can_be_null=True,
+            decimal_point=how.decimal,
+        ),
+    }
+
+
+def wrong_encoding(name: str, how: TableFile, where: str) -> str:
+    """Return the message for bytes that do not match the encoding."""
+    return (
+        f"{name} is not valid {how.encoding} ({where}); set data_load.source.encoding to its encoding, such as cp1252 "
+        "or latin-1."
+    )
+
+
+def open_plain(path: Path) -> pa.NativeFile:
+    """Open an uncompressed file; pyarrow's threads take twice the time with a Python file."""
+    return pa.OSFile(str(path))
+
+
+def opener_of(path: Path) -> tuple[Callable[[Path], Any], str]:
+    """Return how to open a file, and its suffix without that of a compression: `.csv` for `a.csv.gz`."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    compression = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSIONS else ""
+    return COMPRESSIONS.get(compression, open_plain), suffixes[-1] if suffixes else ""
+
+
+def find_parts(folder: Path) -> list[Path]:
+    """List the Parquet files of a folder by name, without hidden ones."""
+    inside = ((path, path.relative_to(folder)) for path in folder.rglob("*"))
+    return sorted(
+        path
+        for path, relative in inside
+        if path.suffix in PARQUET_SUFFIXES and not any(part.startswith((".", "_")) for part in relative.parts)
+    )
 
 
 def _read(path: Path, how: TableFile, as_text: set[str], name: str) -> pa.Table:
@@ -68,92 +130,67 @@ def _read(path: Path, how: TableFile, as_text: set[str], name: str) -> pa.Table:
     if kind in PARQUET_SUFFIXES and opener is open_plain:
         with open_parquet(path) as file:
             return file.read()
-    if kind not in TEXT_SUFFIXES:
-        known = ", ".join((*TEXT_SUFFIXES, *PARQUET_SUFFIXES))
-        raise DataError(
-            f"{name}: what kind of table is it? Its name must end in {known}, a text also in {', '.join(COMPRESSIONS)}."
-        )
-    return _Text(path, how, kind, opener).read(as_text, name)
-
-
-def open_plain(path: Path) -> pa.NativeFile:
-    """Open a file that is not compressed; a Python file takes twice the time in the threads of pyarrow."""
-    return pa.OSFile(str(path))
-
-
-def opener_of(path: Path) -> tuple[Callable[[Path], Any], str]:
-    """Tell by its name how a file is opened, and what kind of table is in it: `.csv` of `a.csv.gz`."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    compression = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSIONS else ""
-    return COMPRESSIONS.get(compression, open_plain), suffixes[-1] if suffixes else ""
+    if kind in TEXT_SUFFIXES:
+        return _read_csv(path, how, as_text, name)
+    known = ", ".join((*TEXT_SUFFIXES, *PARQUET_SUFFIXES))
+    raise DataError(
+        f"{name}: unknown file type; the name must end in {known}, and a text may also end in "
+        f"{', '.join(COMPRESSIONS)}."
+    )
 
 
 def _read_parts(folder: Path, name: str) -> pa.Table:
     parts = find_parts(folder)
     if not parts:
-        raise DataError(f"{name} holds no Parquet files; name a file, or a folder of Parquet parts.")
+        raise DataError(f"{name} has no Parquet files; name a file, or a folder of Parquet parts.")
     schemas = [pq.read_schema(part) for part in parts]
     for part, schema in zip(parts, schemas, strict=True):
-        if odd := sorted(set(schema.names) ^ set(schemas[0].names)):
-            raise DataError(f"{part} and {parts[0]} do not both have column {', '.join(odd[:10])}; mend the parts.")
+        if different := sorted(set(schema.names) ^ set(schemas[0].names)):
+            columns = ", ".join(different[:10])
+            raise DataError(f"only one of {part} and {parts[0]} has column {columns}; give all parts the same columns.")
     try:
         schema = pa.unify_schemas(schemas, promote_options="permissive")
     except pa.ArrowTypeError as error:
-        raise DataError(f"{name}: its parts hold different types: {first_line(error)}.") from None
-    # As `open_parquet` does.
-    bit_by_bit = pa_dataset.ParquetFragmentScanOptions(
-        use_buffered_stream=True, buffer_size=READ_BYTES, pre_buffer=False
-    )
-    kind = pa_dataset.ParquetFileFormat(default_fragment_scan_options=bit_by_bit)
-    return pa_dataset.dataset([str(part) for part in parts], schema=schema, format=kind).to_table()
+        raise DataError(f"{name}: the types of its parts do not match: {_first_line(error)}.") from None
+    # Low memory, as in `open_parquet`.
+    options = pa_dataset.ParquetFragmentScanOptions(use_buffered_stream=True, buffer_size=READ_BYTES, pre_buffer=False)
+    parquet = pa_dataset.ParquetFileFormat(default_fragment_scan_options=options)
+    return pa_dataset.dataset([str(part) for part in parts], schema=schema, format=parquet).to_table()
 
 
-def find_parts(folder: Path) -> list[Path]:
-    """List the Parquet files of a folder in the order of their names, without hidden ones."""
-    inside = ((path, path.relative_to(folder)) for path in folder.rglob("*"))
-    return sorted(
-        path
-        for path, relative in inside
-        if path.suffix in PARQUET_SUFFIXES and not any(part.startswith((".", "_")) for part in relative.parts)
-    )
+def _read_csv(path: Path, how: TableFile, as_text: set[str], name: str) -> pa.Table:
+    types = dict.fromkeys(as_text, pa.string())
+    rows = _parse_fast(path, how, types, name)
+    # Decodes the header: raises UnicodeDecodeError.
+    rows.column_names  # noqa: B018
+    # "12:30" is neither a number nor a date: keep the text.
+    if times := [field.name for field in rows.schema if pa.types.is_time(field.type)]:
+        rows = _parse_fast(path, how, types | dict.fromkeys(times, pa.string()), name)
+    if binary := [field.name for field in rows.schema if pa.types.is_binary(field.type)]:
+        raise DataError(wrong_encoding(name, how, f"column {binary[0]!r}"))
+    return rows
 
 
-class _Text:
-    """A CSV, which tells neither its types nor its mistakes."""
+def _parse_fast(path: Path, how: TableFile, types: dict[str, pa.DataType], name: str) -> pa.Table:
+    try:
+        return _parse(path, how, types)
+    except pa.ArrowInvalid as error:
+        if "Empty CSV file" in str(error):
+            raise DataError(f"{name} is empty.") from None
+    # Either a quoted line end lay at the border of two blocks, or a row is wrong. With care, which
+    # takes half as much time again, one thread counts the rows, so the error says which.
+    return _parse(path, how, types, with_care=True)
 
-    def __init__(self, path: Path, how: TableFile, kind: str, opener: Callable[[Path], Any]) -> None:
-        self.path = path
-        self.how = how
-        self.kind = kind
-        self.open = opener
 
-    def read(self, as_text: set[str], name: str) -> pa.Table:
-        """Read all, with the types that the text allows."""
-        rows = self._parse_fast(dict.fromkeys(as_text, pa.string()), name)
-        # A name that is not of the encoding is found when it is read.
-        rows.column_names  # noqa: B018 - reading is the point
-        # "12:30" is no number and no date; the text is kept as it was.
-        retold = [field.name for field in rows.schema if pa.types.is_time(field.type)]
-        if retold:
-            rows = self._parse_fast(dict.fromkeys([*as_text, *retold], pa.string()), name)
-        binary = [field.name for field in rows.schema if pa.types.is_binary(field.type)]
-        if binary:
-            raise DataError(wrong_encoding(name, self.how, f"column {binary[0]!r}"))
-        return rows
+def _parse(path: Path, how: TableFile, types: dict[str, pa.DataType], with_care: bool = False) -> pa.Table:
+    opener, kind = opener_of(path)
+    with opener(path) as file:
+        return pa_csv.read_csv(file, **csv_options(how, kind, types, with_care=with_care))
 
-    def _parse_fast(self, types: dict[str, pa.DataType], name: str) -> pa.Table:
-        try:
-            return self._parse(types)
-        except pa.ArrowInvalid as error:
-            if "Empty CSV file" in str(error):
-                raise DataError(f"{name} is empty.") from None
-        # A quoted line end lay across blocks, for which to care takes half as much time again;
-        # or it is a mistake, and now that one thread counts the rows the error tells which.
-        return self._parse(types, with_care=True)
 
-    def _parse(self, types: dict[str, pa.DataType], with_care: bool = False) -> pa.Table:
-        with self.open(self.path) as file:
-            return pa_csv.read_csv(file, **csv_options(self.how, self.kind, types, with_care=with_care))
+def _first_line(error: Exception) -> str:
+    """Return the first line of a message; pyarrow goes on with the row."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")[:300]
 
 
 def _state(path: Path) -> list[tuple[int, int, int]]:

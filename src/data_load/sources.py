@@ -1,6 +1,7 @@
-"""Where rows come from: scikit-learn, the user's own file, or a version of one in a DVC repository."""
+"""Load the table of a source: scikit-learn, the user's own file, or a version of a file in a DVC repository."""
 
 import re
+import shlex
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,27 +9,54 @@ from typing import Any
 
 import pandas as pd
 
-from src.config.data_load import DataLoad, DvcSource, SklearnSource, UrlSource
-from src.data_load.presence import check_exists
+from src.config.data_load import DataLoad, DvcSource, FileSource, SklearnSource, UrlSource
+from src.config.schema import Config
+from src.data.columns import Columns, read_as_text
+from src.data.kinds import holds_text
+from src.data.target import prepare_target
+from src.data_load.infer import infer_columns
 from src.data_load.read_file import find_parts, read_file
 from src.errors import DataError
 
-# A file that DVC put there may be a link into its cache, which may be shared.
+# DVC may link a file into its cache, which may be shared.
 _IN_A_DVC_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}(\.dir)?$")
+
+
+def load_table(config: Config, known: Columns) -> tuple[pd.DataFrame, dict[str, dict[str, Any]], dict[str, str], int]:
+    """Load the table of the source, and infer the kinds of its columns.
+
+    Args:
+        config: All settings.
+        known: Declared or recorded columns.
+
+    Returns:
+        The table, shape (n_rows, n_columns); all columns but the target; tags that describe the
+        origin; the number of rows dropped because they had no target.
+
+    Raises:
+        DataError: The source cannot be read, the target does not suit the task, or a column
+            holds numbers and other values.
+    """
+    table, origin, n_dropped = _load(config, known)
+    columns = infer_columns(table.drop(columns=config.base.target_column), known)
+    # A rerun knows the kinds, and reads large integers that turned out to be identifiers as text, with leading zeros.
+    if not all(holds_text(table[name]) for name in set(read_as_text(columns)) - set(read_as_text(known))):
+        table, origin, n_dropped = _load(config, {**known, **columns})
+    return table, columns, origin, n_dropped
 
 
 def load_source(
     settings: DataLoad, target_column: str, as_text: Iterable[str] = ()
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Load the table that the settings name.
+    """Load the table of the source as it is.
 
     Args:
         settings: The section `data_load`.
-        target_column: Name that a table of scikit-learn gives its target.
-        as_text: Columns that a CSV gives as text even if they look like numbers.
+        target_column: Name for the target of a table of scikit-learn.
+        as_text: Columns of a CSV to read as text even if they look like numbers.
 
     Returns:
-        The table, shape (n_rows, n_columns), and what is to be known of its origin.
+        The table, shape (n_rows, n_columns), and tags that describe its origin.
 
     Raises:
         DataError: A file, repository or revision cannot be read.
@@ -46,6 +74,38 @@ def load_source(
     return read_file(path, source, as_text), origin
 
 
+def check_exists(source: FileSource | UrlSource, path: Path) -> None:
+    """Check that the user's table exists.
+
+    Raises:
+        DataError: Says which command restores or adds it.
+    """
+    if path.exists():
+        return
+    quoted, pointer = shlex.quote(str(path)), f"{path}.dvc"
+    if Path(pointer).exists():
+        known = shlex.quote(pointer)
+        raise DataError(f"{path} is missing; restore it: `dvc checkout {known}`, or `dvc pull {known}`.")
+    if isinstance(source, UrlSource):
+        raise DataError(f"{path} is missing; download it: `dvc import-url {shlex.quote(source.url)} {quoted}`.")
+    raise DataError(f"{path} is missing; put your table there and run `dvc add {quoted}`.")
+
+
+def check_inside_repository(path: Path) -> None:
+    """Refuse a file outside of the repository, also behind a link: other clones would not have it.
+
+    Raises:
+        DataError: Says where the file is.
+    """
+    root = Path.cwd().resolve()
+    for file in [path, *(find_parts(path) if path.is_dir() else [])]:
+        real = file.resolve()
+        if not real.is_relative_to(root) and not _IN_A_DVC_CACHE.search(real.as_posix()):
+            raise DataError(
+                f"{file} is outside of the repository, at {real}, so other clones would not have it; copy it to {path}."
+            )
+
+
 def clean_column_name(name: str) -> str:
     """Turn a title into an identifier.
 
@@ -58,22 +118,15 @@ def clean_column_name(name: str) -> str:
     return re.sub(r"\W+", "_", without_unit).strip("_").lower()
 
 
-def check_inside_repository(path: Path) -> None:
-    """Refuse what leads out of the repository, also by a link: no other clone would have it.
-
-    Raises:
-        DataError: Says where it leads.
-    """
-    root = Path.cwd().resolve()
-    for file in [path, *(find_parts(path) if path.is_dir() else [])]:
-        real = file.resolve()
-        if not real.is_relative_to(root) and not _IN_A_DVC_CACHE.search(real.as_posix()):
-            raise DataError(
-                f"{file} leads out of the repository, to {real}: no other clone would have it; copy it to {path}."
-            )
+def _load(config: Config, known: Columns) -> tuple[pd.DataFrame, dict[str, str], int]:
+    settings, target_column = config.data_load, config.base.target_column
+    table, origin = load_source(settings, target_column, read_as_text(known))
+    table, n_dropped = prepare_target(table, target_column, config.base.task, settings.missing_target)
+    return table, origin, n_dropped
 
 
 def _load_sklearn(name: str, target_column: str) -> pd.DataFrame:
+    # Importing scikit-learn takes 1 s.
     from sklearn import datasets
 
     bunch: Any = getattr(datasets, f"load_{name}")(as_frame=True)
@@ -87,7 +140,7 @@ def _load_sklearn(name: str, target_column: str) -> pd.DataFrame:
 
 
 def _load_dvc(source: DvcSource, as_text: Iterable[str]) -> tuple[pd.DataFrame, dict[str, str]]:
-    # DVC takes 0.3 s to import and only this kind of source needs it.
+    # Importing DVC takes 0.3 s.
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
     from scmrepo.exceptions import SCMError
@@ -101,15 +154,15 @@ def _load_dvc(source: DvcSource, as_text: Iterable[str]) -> tuple[pd.DataFrame, 
             files.get(source.path, str(copy), recursive=files.isdir(source.path))
             table = read_file(copy, source, as_text, name=source.path)
         except (DataError, DvcException, SCMError, OSError, ValueError) as error:
-            reason = "; ".join(_reasons(error)).rstrip(".")
+            reason = "; ".join(_messages(error)).rstrip(".")
             raise DataError(f"data_load.source: cannot read {where} ({reason}); check path, repo and rev.") from error
     return table, {"source.url": source.repo, "source.rev": source.rev, "source.commit": commit}
 
 
-def _reasons(error: BaseException | None) -> list[str]:
-    """Tell what went wrong, outermost first: DVC calls any fault of git an "SCM error" and keeps the rest inside."""
-    reasons = []
+def _messages(error: BaseException | None) -> list[str]:
+    """List the messages of an error and its causes: for problems with git, DVC says only "SCM error"."""
+    messages = []
     while error is not None:
-        reasons.append(" ".join(str(error).split()) or type(error).__name__)
+        messages.append(" ".join(str(error).split()) or type(error).__name__)
         error = error.__cause__
-    return list(dict.fromkeys(reasons))
+    return list(dict.fromkeys(messages))

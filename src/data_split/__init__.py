@@ -1,1 +1,1 @@
-"""Train and test rows, and checks for what would make a score misleading."""
+"""Train and test rows, and checks for what would make the score misleading."""

@@ -1,1 +1,1 @@
-"""Features computed row by row, at training and at prediction alike."""
+"""Features computed row by row."""

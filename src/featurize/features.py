@@ -1,4 +1,7 @@
-"""Row-wise features: the same code at training and at prediction."""
+"""Row-wise features, computed by the same code at training and at prediction.
+
+Models logged to MLflow carry this module and what it imports: import little.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,33 +11,31 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 
-from src.data.conform import convert_columns
-from src.data.kinds import convert, to_text
+from src.data.kinds import convert, convert_columns, to_text
 from src.errors import FeatureError
 
 Numbers = NDArray[np.floating[Any]]
-SECONDS_A_DAY = 86_400.0
+SECONDS_PER_DAY = 86_400.0
 
 
 def prepare_rows(
     X: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]], features: Mapping[str, Mapping[str, Any]]
 ) -> pd.DataFrame:
-    """Bring raw rows to the kinds of their columns, and append the declared features.
+    """Convert raw rows to the kinds of their columns, and append the declared features.
 
-    Plain mappings instead of config classes, because the fitted model carries
-    this function and its declarations to machines without this repository. Prepared
-    rows stay as they are, whatever the number of times they are prepared.
+    The arguments are plain mappings, not config classes, because the fitted model carries them to
+    machines without this repository. The function is idempotent: prepared rows do not change.
 
     Args:
-        X: Raw columns, shape (n_rows, n_columns); not changed.
-        columns: What each column is, as `read_columns` gives it; other columns of X pass untouched.
-        features: Declared features, as `add_features` takes them.
+        X: Raw rows, shape (n_rows, n_columns); not modified.
+        columns: Kind of each column, as from `read_columns`; other columns of X are not converted.
+        features: Declared features, as for `add_features`.
 
     Returns:
-        Shape (n_rows, n_columns + n_features); dtypes as `src.data.kinds` tells.
+        Shape (n_rows, n_columns + n_features), with the dtypes of `src.data.kinds`.
 
     Raises:
-        DataError: A column is absent, or holds what is not of its kind.
+        DataError: A column is missing, or holds a value of another kind.
         FeatureError: A feature cannot be computed.
     """
     return add_features(convert_columns(X, columns), features)
@@ -44,16 +45,16 @@ def add_features(X: pd.DataFrame, features: Mapping[str, Mapping[str, Any]]) -> 
     """Compute the declared features and append them.
 
     Args:
-        X: Raw columns, shape (n_rows, n_columns); not changed.
-        features: For each new column its one kind and what that is computed from, as
+        X: Rows of the right kinds, shape (n_rows, n_columns); not modified.
+        features: For each new column its formula and operands, such as
             `{"ratio": [numerator, denominator]}` or `{"date_part": {"column": "day", "part": "month"}}`.
 
     Returns:
-        Raw columns and then the features in the order declared, float64, shape (n_rows, n_columns + n_features).
+        The columns of X and then the features in the order declared, float64, shape (n_rows, n_columns + n_features).
 
     Raises:
         FeatureError: A column is missing or of another kind, a name is taken, or the
-            result is infinite or NaN though no value is missing.
+            result is infinite or NaN although no operand is missing.
 
     >>> add_features(pd.DataFrame({"a": [6.0], "b": [3.0]}), {"a_to_b": {"ratio": ["a", "b"]}})
          a    b  a_to_b
@@ -71,32 +72,32 @@ def add_features(X: pd.DataFrame, features: Mapping[str, Mapping[str, Any]]) -> 
 
 
 class _Rows:
-    """Columns of a table as a feature needs them, with errors that name the feature."""
+    """The operands of one feature, with errors that name the feature."""
 
     def __init__(self, X: pd.DataFrame, feature: str) -> None:
         self.X = X
         self.feature = feature
 
     def column(self, name: str) -> pd.Series:
-        """Give a column as it is."""
+        """Return a column as it is."""
         if name not in self.X.columns:
             known = ", ".join(map(str, self.X.columns[:20]))
             raise FeatureError(
                 f"feature {self.feature!r} needs column {name!r}, which is missing; the table has {known}; "
-                "drop or mend the feature in featurize.features of params.yaml."
+                "drop or fix the feature in featurize.features of params.yaml."
             )
         return self.X[name]
 
     def number(self, name: str) -> Numbers:
-        """Give a column of numbers or booleans."""
+        """Return a column of numbers or booleans."""
         column = self.column(name)
-        # A column that never had a value is of no dtype.
+        # The dtype of a column without values means nothing.
         if not is_numeric_dtype(column) and column.notna().any():
             raise FeatureError(f"feature {self.feature!r} needs numbers in column {name!r}, got {column.dtype}.")
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
     def date(self, name: str) -> pd.Series:
-        """Give a column of dates."""
+        """Return a column of dates."""
         column = self.column(name)
         if not is_datetime64_any_dtype(column) and column.notna().any():
             raise FeatureError(
@@ -106,7 +107,7 @@ class _Rows:
         return convert(column, {"kind": "date"})[0]
 
     def checked(self, values: Numbers, of: Sequence[Numbers], what: str) -> Numbers:
-        """Refuse what the computation itself made infinite or NaN; a missing value stays missing, to be imputed."""
+        """Refuse infinity and NaN unless an operand is missing: missing values stay missing, to be imputed."""
         failed = ~np.isfinite(values)
         for operand in of:
             failed &= ~np.isnan(operand)
@@ -127,7 +128,7 @@ def _ratio(rows: _Rows, of: Sequence[str]) -> Numbers:
 
 def _difference(rows: _Rows, of: Sequence[str]) -> Numbers:
     if any(is_datetime64_any_dtype(rows.column(name)) for name in of):
-        days: Numbers = (rows.date(of[0]) - rows.date(of[1])).dt.total_seconds().to_numpy() / SECONDS_A_DAY
+        days: Numbers = (rows.date(of[0]) - rows.date(of[1])).dt.total_seconds().to_numpy() / SECONDS_PER_DAY
         return days
     first, second = rows.number(of[0]), rows.number(of[1])
     with np.errstate(all="ignore"):
@@ -156,8 +157,7 @@ def _date_part(rows: _Rows, of: Mapping[str, str]) -> Numbers:
 
 
 def _text_length(rows: _Rows, of: str) -> Numbers:
-    text, _ = to_text(rows.column(of))
-    return np.asarray(text.str.len(), dtype=np.float64)
+    return np.asarray(to_text(rows.column(of)).str.len(), dtype=np.float64)
 
 
 def _bins(rows: _Rows, of: Mapping[str, Any]) -> Numbers:

@@ -10,8 +10,7 @@ from typing import Any
 
 from charset_normalizer import from_bytes
 
-from src.data_load.csv_options import UNREADABLE
-from src.data_load.read_file import TEXT_SUFFIXES, opener_of
+from src.data_load.read_file import TEXT_SUFFIXES, UNREADABLE, opener_of
 from src.errors import DataError
 
 SAMPLE_LINES = 1000

@@ -1,4 +1,4 @@
-"""Stage `data_split`: from the features to `train.parquet` and `test.parquet`, and the findings found in them."""
+"""Stage `data_split`: from the features to `train.parquet`, `test.parquet` and the findings of the data checks."""
 
 from src.config.schema import Config
 from src.data.columns import read_columns
@@ -12,9 +12,9 @@ from src.utils.mlflow_run_decorator import StageResult, mlflow_run
 
 @mlflow_run
 def data_split(config: Config) -> StageResult:
-    """Divide the rows into train and test, and look for what would spoil the model or its score."""
+    """Split the rows into train and test, and check them for what would make the score misleading."""
     settings, base = config.data_split, config.base
-    # Named by nobody here, the table goes as its parts come.
+    # Without a name for the table, its columns are freed as they are split.
     train, test = split_table(read_table(config.featurize.features_path, made_by="featurize"), base, settings)
     columns = read_columns(config.data_load.schema_path)
     findings = run_checks(train, test, columns, config)

@@ -120,7 +120,7 @@ def _explain_failure(config: Config, exit_code: int) -> None:
     """Explain what to do about a missing table, which DVC looks for before any stage begins."""
     source = config.data_load.source
     if exit_code and source.kind in ("file", "url"):
-        from src.data_load.presence import check_exists
+        from src.data_load.sources import check_exists
 
         try:
             check_exists(source, config.data_load.external_path)

@@ -43,7 +43,7 @@ TABLES = (
     "sklearn.datasets.data",
     "sklearn.datasets.descr",
 )
-SPLITTING = ("src.stages.data_split",)
+SPLITTING = ("src.stages.data_split", "sklearn.model_selection", "sklearn.tree")
 TRAINING = (
     "src.stages.train",
     "pandas.core.methods.to_dict",

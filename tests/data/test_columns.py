@@ -29,7 +29,7 @@ FILE: dict[str, Any] = {
 }
 
 
-def test_features_are_listed_by_kind_and_computed_ones_are_numbers() -> None:
+def test_features_are_grouped_by_kind_and_computed_ones_are_numbers() -> None:
     assert features_by_kind(COLUMNS, ["a_to_b"], excluded=["c"]) == {
         "number": ["a", "a_to_b"],
         "category": [],
@@ -39,7 +39,7 @@ def test_features_are_listed_by_kind_and_computed_ones_are_numbers() -> None:
     }
 
 
-def test_columns_come_back_as_they_were_written(load: Load) -> None:
+def test_columns_round_trip_through_the_file(load: Load) -> None:
     config = load(FILE)
     write_columns(COLUMNS, config)
     assert read_columns(config.data_load.schema_path) == COLUMNS
@@ -65,27 +65,25 @@ def test_equal_columns_are_equal_files(load: Load) -> None:
         {"base.target_column": "c"},
     ],
 )
-def test_kinds_of_another_source_are_not_recorded_for_this_one(load: Load, change: dict[str, Any]) -> None:
+def test_recorded_kinds_of_another_source_are_not_used(load: Load, change: dict[str, Any]) -> None:
     write_columns(COLUMNS, load(FILE))
     assert recorded_columns(load(FILE | change)) == {}
 
 
-def test_another_revision_is_a_new_version_of_the_same_table(load: Load) -> None:
+def test_another_revision_of_a_table_keeps_the_recorded_kinds(load: Load) -> None:
     source = {"kind": "dvc", "path": "t.csv", "repo": ".", "rev": "v1.0.0"}
     write_columns(COLUMNS, load({"data_load.source": source}))
     assert recorded_columns(load({"data_load.source": source | {"rev": "v2.0.0"}})) == COLUMNS
 
 
-def test_column_that_is_no_longer_declared_is_inferred_anew(load: Load) -> None:
+def test_column_that_is_no_longer_declared_is_inferred_again(load: Load) -> None:
     declared = FILE | {"data_load.columns": {"a": {"kind": "category"}}}
     write_columns(COLUMNS, load(declared))
     assert recorded_columns(load(FILE)) == COLUMNS | {"a": {}}
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", "\x00"])
-def test_damaged_file_is_warned_of_and_records_nothing(
-    load: Load, content: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_damaged_file_is_ignored_with_a_warning(load: Load, content: str, caplog: pytest.LogCaptureFixture) -> None:
     config = load(FILE)
     config.data_load.schema_path.parent.mkdir()
     config.data_load.schema_path.write_text(content)
@@ -97,7 +95,7 @@ def test_first_table_has_no_recorded_kinds(load: Load) -> None:
     assert recorded_columns(load(FILE)) == {}
 
 
-def test_levels_are_declared_as_the_text_that_the_rows_hold(load: Load) -> None:
+def test_declared_levels_become_text_like_those_of_the_rows(load: Load) -> None:
     columns = {
         "a": {"kind": "ordinal", "order": [1, 2.0, 2.5, "x"]},
         "b": {"kind": "category", "values": [1]},
@@ -109,7 +107,7 @@ def test_levels_are_declared_as_the_text_that_the_rows_hold(load: Load) -> None:
     assert declared["c"]["values"] == [1]
 
 
-def test_dates_of_the_source_are_declared_with_their_own_format_if_they_have_one(load: Load) -> None:
+def test_dates_of_the_source_are_declared_unless_they_have_a_format(load: Load) -> None:
     changes = {
         "data_load.source": {"kind": "file", "dates": ["day", "night"]},
         "data_load.columns": {"night": {"kind": "date", "format": "%d.%m.%Y"}},
@@ -121,13 +119,13 @@ def test_dates_of_the_source_are_declared_with_their_own_format_if_they_have_one
     }
 
 
-def test_levels_and_dates_of_a_format_are_read_as_text() -> None:
+def test_levels_and_dates_with_a_format_are_read_as_text() -> None:
     known = COLUMNS | {"f": {"kind": "date", "format": "%Y%m%d"}, "unknown": {}}
     assert read_as_text(known) == ["grüße", "c", "f"]
 
 
 @pytest.mark.parametrize("content", [None, "", "[1]", "{}"])
-def test_missing_or_damaged_columns_name_the_stage_that_makes_them(tmp_path: Path, content: str | None) -> None:
+def test_missing_or_damaged_file_names_the_stage_that_makes_it(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "schema.json"
     if content is not None:
         path.write_text(content)
@@ -135,7 +133,7 @@ def test_missing_or_damaged_columns_name_the_stage_that_makes_them(tmp_path: Pat
         read_columns(path)
 
 
-def test_file_tells_the_source_and_what_was_declared(load: Load) -> None:
+def test_file_holds_the_source_and_the_declared_columns(load: Load) -> None:
     config = load(FILE | {"data_load.columns": {"a": {"kind": "number"}}})
     write_columns({"a": {"kind": "number"}, "b": {"kind": "category"}}, config)
     assert json.loads(config.data_load.schema_path.read_text()) == {

@@ -11,7 +11,7 @@ from src.errors import MissingInputError
 TABLE = pd.DataFrame({"a": [1.0, None, 3.0], "n": [1, 2, 3], "text": ["x", None, "ü"], "flag": [True, False, True]})
 
 
-def test_table_comes_back_as_it_was_written(tmp_path: Path) -> None:
+def test_table_round_trips_through_parquet(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "table.parquet"
     write_table(TABLE, path)
     pd.testing.assert_frame_equal(read_table(path, made_by="featurize"), TABLE)
@@ -41,13 +41,13 @@ def test_failed_write_of_a_table_keeps_the_old_one_and_leaves_nothing(tmp_path: 
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_write_is_told_with_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_write_is_logged_with_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "src")
     write_table(TABLE, tmp_path / "table.parquet")
     assert caplog.messages == [f"wrote 3 rows × 4 columns to {tmp_path / 'table.parquet'}"]
 
 
-def test_missing_table_is_named_with_the_stage_that_makes_it(tmp_path: Path) -> None:
+def test_missing_table_names_the_stage_that_makes_it(tmp_path: Path) -> None:
     path = tmp_path / "features.parquet"
     with pytest.raises(MissingInputError) as caught:
         read_table(path, made_by="featurize")
@@ -55,7 +55,7 @@ def test_missing_table_is_named_with_the_stage_that_makes_it(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", b"PAR1" + b"\x00" * 64 + b"PAR1"])
-def test_file_that_is_not_parquet_is_named_with_the_stage_that_makes_it(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_not_parquet_names_the_stage_that_makes_it(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "train.parquet"
     path.write_bytes(content)
     with pytest.raises(MissingInputError) as caught:
@@ -66,7 +66,7 @@ def test_file_that_is_not_parquet_is_named_with_the_stage_that_makes_it(tmp_path
     assert "\n" not in message
 
 
-def test_half_a_table_is_refused(tmp_path: Path) -> None:
+def test_truncated_table_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     write_table(TABLE, path)
     path.write_bytes(path.read_bytes()[:-20])

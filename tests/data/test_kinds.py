@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.kinds import DATE, TEXT, convert, text_of
+from src.data.kinds import DATE, TEXT, convert, convert_columns, text_of
+from src.errors import DataError
 
 NAN = float("nan")
 DTYPES: dict[str, Any] = {
@@ -40,7 +41,7 @@ def values(column: pd.Series) -> list[Any]:
         (pd.Series([None, None], dtype=object), [None, None]),
     ],
 )
-def test_numbers_come_out_of_whatever_holds_them(raw: pd.Series, expected: list[float | None]) -> None:
+def test_values_are_converted_to_numbers(raw: pd.Series, expected: list[float | None]) -> None:
     column, wrong = convert(raw, {"kind": "number"})
     assert wrong is None
     assert values(column) == expected
@@ -57,7 +58,7 @@ def test_numbers_come_out_of_whatever_holds_them(raw: pd.Series, expected: list[
         (pd.Series(["yes", "No", " TRUE ", "f", "1", "0", "", None]), [1, 0, 1, 0, 1, 0, None, None]),
     ],
 )
-def test_booleans_come_out_of_whatever_holds_them(raw: pd.Series, expected: list[float | None]) -> None:
+def test_values_are_converted_to_booleans(raw: pd.Series, expected: list[float | None]) -> None:
     column, wrong = convert(raw, {"kind": "boolean"})
     assert wrong is None
     assert values(column) == expected
@@ -77,7 +78,7 @@ def test_booleans_come_out_of_whatever_holds_them(raw: pd.Series, expected: list
     ],
 )
 @pytest.mark.parametrize("kind", ["category", "ordinal", "high_cardinality"])
-def test_levels_are_text(raw: pd.Series, expected: list[str | None], kind: str) -> None:
+def test_levels_are_converted_to_text(raw: pd.Series, expected: list[str | None], kind: str) -> None:
     column, wrong = convert(raw, {"kind": kind})
     assert wrong is None
     assert values(column) == expected
@@ -99,15 +100,15 @@ NEW_YEAR = datetime(2024, 1, 1, 12, 30)  # noqa: DTZ001 - as a file has it
         (pd.Series([NEW_YEAR, None], dtype=object), None),
     ],
 )
-def test_dates_come_out_of_whatever_holds_them(raw: pd.Series, date_format: str | None) -> None:
+def test_values_are_converted_to_dates(raw: pd.Series, date_format: str | None) -> None:
     column, wrong = convert(raw, {"kind": "date"} | ({"format": date_format} if date_format else {}))
     assert wrong is None
     assert values(column)[0] == pd.Timestamp(NEW_YEAR)
     assert column.iloc[1:].isna().all()
 
 
-def test_date_is_never_guessed_from_its_neighbours() -> None:
-    # As 31 can be no month, a guess from the first row would read the second one so.
+def test_date_format_is_not_guessed_from_other_rows() -> None:
+    # 31 cannot be a month: a format guessed from the first row would fit the second one too.
     _, wrong = convert(pd.Series(["31/01/2024", "03/04/2024"]), {"kind": "date"})
     assert wrong is not None
     assert wrong.tolist() == [True, True]
@@ -129,13 +130,13 @@ def test_date_is_never_guessed_from_its_neighbours() -> None:
         ("date", pd.Series([1.5, NAN]), [True, False]),
     ],
 )
-def test_each_value_that_is_not_of_the_kind_is_marked(kind: str, raw: pd.Series, wrong: list[bool]) -> None:
+def test_invalid_values_are_marked(kind: str, raw: pd.Series, wrong: list[bool]) -> None:
     _, found = convert(raw, {"kind": kind})
     assert found is not None
     assert found.tolist() == wrong
 
 
-def test_ignored_column_stays_as_it_is() -> None:
+def test_ignored_column_is_not_converted() -> None:
     raw = pd.Series([[1], None, "x"], dtype=object)
     assert convert(raw, {"kind": "ignore"})[0] is raw
 
@@ -159,7 +160,7 @@ RAW_VALUES = st.one_of(
 @pytest.mark.parametrize("kind", DTYPES)
 @settings(max_examples=40, deadline=None)
 @given(raw=st.lists(RAW_VALUES, min_size=1, max_size=8))
-def test_any_values_get_the_dtype_of_the_kind_or_are_marked_and_twice_is_once(kind: str, raw: list[Any]) -> None:
+def test_any_values_are_converted_or_marked_and_conversion_is_idempotent(kind: str, raw: list[Any]) -> None:
     column, wrong = convert(pd.Series(raw, dtype=object), {"kind": kind})
     if wrong is not None:
         assert wrong.any()
@@ -173,15 +174,115 @@ def test_any_values_get_the_dtype_of_the_kind_or_are_marked_and_twice_is_once(ki
 @pytest.mark.parametrize("kind", DTYPES)
 @settings(max_examples=40, deadline=None)
 @given(raw=st.lists(RAW_VALUES, min_size=1, max_size=8))
-def test_row_alone_becomes_what_it_becomes_among_others(kind: str, raw: list[Any]) -> None:
+def test_single_row_is_converted_as_among_others(kind: str, raw: list[Any]) -> None:
     together, wrong = convert(pd.Series(raw, dtype=object), {"kind": kind})
     for position in range(len(raw)):
-        alone, wrong_alone = convert(pd.Series(raw[position : position + 1], dtype=object), {"kind": kind})
-        assert (wrong_alone is not None) == (wrong is not None and bool(wrong.iloc[position]))
-        if wrong_alone is None:
-            assert values(alone) == values(together.iloc[[position]])
+        single, single_wrong = convert(pd.Series(raw[position : position + 1], dtype=object), {"kind": kind})
+        assert (single_wrong is not None) == (wrong is not None and bool(wrong.iloc[position]))
+        if single_wrong is None:
+            assert values(single) == values(together.iloc[[position]])
 
 
 @pytest.mark.parametrize("make", [float, np.float64, np.float32, int, np.int64])
-def test_whole_number_is_text_without_a_point(make: Callable[[int], Any]) -> None:
+def test_whole_number_becomes_text_without_a_decimal_point(make: Callable[[int], Any]) -> None:
     assert text_of(make(7)) == "7"
+
+
+# --- convert_columns ---
+
+
+COLUMNS = {
+    "n": {"kind": "number"},
+    "c": {"kind": "category"},
+    "o": {"kind": "ordinal", "order": ["low", "high"]},
+    "b": {"kind": "boolean"},
+    "d": {"kind": "date"},
+    "i": {"kind": "ignore"},
+}
+ROWS = pd.DataFrame(
+    {
+        "n": ["1", ""],
+        "c": ["x", None],
+        "o": ["high", "middle"],
+        "b": ["yes", None],
+        "d": ["2024-01-31", None],
+        "i": [1, 2],
+        "other": [3, 4],
+    }
+)
+
+
+def test_columns_get_the_dtypes_of_their_kinds_and_others_are_not_converted() -> None:
+    rows = convert_columns(ROWS, COLUMNS)
+    assert [str(dtype) for dtype in rows.dtypes] == [
+        "float64", "str", "str", "float64", "datetime64[us]", "int64", "int64"
+    ]  # fmt: skip
+    assert list(rows.columns) == list(ROWS.columns)
+
+
+def test_missing_values_and_unknown_levels_of_an_ordinal_are_missing() -> None:
+    rows = convert_columns(ROWS, COLUMNS)
+    assert rows.iloc[1].isna().tolist() == [True, True, True, True, True, False, False]
+    assert rows.loc[0, "o"] == "high"
+
+
+def test_converting_twice_changes_nothing() -> None:
+    rows = convert_columns(ROWS, COLUMNS)
+    pd.testing.assert_frame_equal(convert_columns(rows, COLUMNS), rows)
+
+
+def test_input_is_not_modified_and_the_index_is_kept() -> None:
+    raw = ROWS.set_index(pd.Index([7, 3]))
+    before = raw.copy()
+    rows = convert_columns(raw, COLUMNS)
+    rows.loc[7, "n"] = -1.0
+    pd.testing.assert_frame_equal(raw, before)
+    assert rows.index.tolist() == [7, 3]
+
+
+def test_typed_rows_and_rows_of_text_are_converted_to_the_same() -> None:
+    typed = pd.DataFrame(
+        {
+            "n": [1.0, np.nan],
+            "c": pd.Categorical(["x", None]),
+            "o": ["high", None],
+            "b": pd.array([True, None], dtype="boolean"),
+            "d": pd.to_datetime(["2024-01-31", None]),
+        }
+    )
+    known = {name: column for name, column in COLUMNS.items() if name != "i"}
+    pd.testing.assert_frame_equal(convert_columns(typed, known), convert_columns(ROWS[list(known)], known))
+
+
+def test_missing_columns_are_named_with_those_required() -> None:
+    with pytest.raises(
+        DataError, match=r"^column 'c', 'd' is missing from the rows; required columns: n, c, o, b, d\.$"
+    ):
+        convert_columns(ROWS.drop(columns=["c", "d", "i"]), COLUMNS)
+
+
+def test_row_numbers_of_a_later_chunk_start_at_the_offset() -> None:
+    with pytest.raises(DataError, match="for example 'x' in row 12"):
+        convert_columns(pd.DataFrame({"n": ["1", "x"]}), {"n": {"kind": "number"}}, offset=10)
+
+
+def test_duplicated_column_is_named() -> None:
+    with pytest.raises(DataError, match=r"^column 'n' appears more than once; give each column its own name\.$"):
+        convert_columns(pd.concat([ROWS, ROWS[["n"]]], axis="columns"), COLUMNS)
+
+
+def test_invalid_values_are_counted_with_examples() -> None:
+    with pytest.raises(DataError) as caught:
+        convert_columns(pd.DataFrame({"n": ["1", "x", "2", "y", "z", "q"]}), {"n": {"kind": "number"}})
+    assert str(caught.value) == (
+        "column 'n': 4 of 6 values are not finite numbers, for example 'x' in row 2, 'y' in row 4, 'z' in row 5."
+    )
+
+
+def test_ten_thousand_columns_are_converted() -> None:
+    names = [f"x{position}" for position in range(10_000)]
+    rows = convert_columns(
+        pd.DataFrame(np.ones((2, 10_000), dtype=int), columns=names), {name: {"kind": "number"} for name in names}
+    )
+    assert rows.shape == (2, 10_000)
+    assert set(rows.dtypes) == {np.dtype("float64")}

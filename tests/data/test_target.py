@@ -12,29 +12,29 @@ from src.errors import DataError
 TABLE = pd.DataFrame({"a": [1.0, 2.0, 3.0], "target": ["x", "y", "x"], "b": [4.0, 5.0, 6.0]})
 
 
-def test_target_is_separated_from_the_features() -> None:
+def test_features_and_target_are_split() -> None:
     X, y = split_target(TABLE, "target", "classification")
     assert list(X.columns) == ["a", "b"]
     assert y.tolist() == ["x", "y", "x"]
     assert isinstance(y, np.ndarray)
 
 
-def test_table_is_not_changed() -> None:
+def test_table_is_not_modified() -> None:
     table = TABLE.copy()
     split_target(table, "target", "classification")
     pd.testing.assert_frame_equal(table, TABLE)
 
 
-def test_missing_target_is_named_with_the_columns_there_are() -> None:
+def test_unknown_target_column_is_named_with_the_known_columns() -> None:
     with pytest.raises(DataError) as caught:
         split_target(TABLE, "species", "classification")
-    assert str(caught.value) == "base.target_column = 'species' is not in the table; it has a, target, b."
+    assert str(caught.value) == "base.target_column = 'species' is not in the table; its columns are a, target, b."
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), pd.NA])
-def test_rows_without_a_target_are_counted(missing: object) -> None:
+def test_missing_values_of_the_target_are_counted(missing: object) -> None:
     table = TABLE.assign(target=pd.Series(["x", missing, missing], dtype=object))
-    with pytest.raises(DataError, match=r"^target 'target' lacks a value in 2 of 3 rows; drop these rows"):
+    with pytest.raises(DataError, match=r"^target 'target' is missing in 2 of 3 rows; drop these rows"):
         split_target(table, "target", "classification")
 
 
@@ -44,11 +44,11 @@ def test_single_class_is_named() -> None:
 
 
 def test_table_without_rows_is_refused() -> None:
-    with pytest.raises(DataError, match="holds no rows"):
+    with pytest.raises(DataError, match="has no rows"):
         split_target(TABLE.head(0), "target", "classification")
 
 
-def test_every_class_that_is_too_rare_is_named_with_its_rows() -> None:
+def test_rare_classes_are_named_with_their_rows() -> None:
     y = np.array(["a"] * 5 + ["b"] * 2 + ["c"] * 3 + ["d"], dtype=object)
     with pytest.raises(DataError) as caught:
         check_class_counts(y, at_least=3, reason="train.cv = 3")
@@ -59,14 +59,14 @@ def test_classes_with_just_enough_rows_pass() -> None:
     check_class_counts(np.array(["a", "a", "b", "b"], dtype=object), at_least=2, reason="a stratified split")
 
 
-def settle(
+def prepare(
     target: Sequence[Any] | pd.Series, task: Task = "classification", missing: Literal["drop", "error"] = "error"
 ) -> pd.DataFrame:
     return prepare_target(pd.DataFrame({"row": range(len(target)), "target": target}), "target", task, missing)[0]
 
 
 @pytest.mark.parametrize(
-    ("labels", "dtype", "settled"),
+    ("labels", "dtype", "expected"),
     [
         (["x", "y"], None, "str"),
         (["x", "y"], "category", "str"),
@@ -77,71 +77,71 @@ def settle(
         ([True, False], None, "bool"),
     ],
 )
-def test_labels_stay_what_they_are_and_whole_numbers_are_integers(labels: object, dtype: str, settled: str) -> None:
-    assert settle(pd.Series(labels, dtype=dtype))["target"].dtype == settled
+def test_labels_keep_their_type_and_whole_numbers_are_integers(labels: object, dtype: str, expected: str) -> None:
+    assert prepare(pd.Series(labels, dtype=dtype))["target"].dtype == expected
 
 
 @pytest.mark.parametrize("values", [pd.Series([1, 2]), pd.Series(["1", "2"]), pd.Series([1, 2], dtype="Int64")])
 def test_numbers_to_predict_are_floats(values: pd.Series) -> None:
-    assert settle(values, "regression")["target"].tolist() == [1.0, 2.0]
-    assert settle(values, "regression")["target"].dtype == "float64"
+    assert prepare(values, "regression")["target"].tolist() == [1.0, 2.0]
+    assert prepare(values, "regression")["target"].dtype == "float64"
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         (
             ["1", "x", "y"],
-            "holds 2 of 3 values that are no finite number, as 'x' in row 2, 'y' in row 3; mend them, or",
+            ": 2 of 3 values are not finite numbers, for example 'x' in row 2, 'y' in row 3; fix the values, or set",
         ),
-        ([1.0, np.inf, 2.0], "holds 1 of 3 values that are no finite number, as inf in row 2; mend them"),
-        ([True, False, True], "holds booleans; mend them, or set base.task to classification"),
-        ([pd.Timestamp("2024-01-01")] * 3, "holds 3 of 3 values that are no finite number"),
+        ([1.0, np.inf, 2.0], ": 1 of 3 values are not finite numbers, for example inf in row 2; fix"),
+        ([True, False, True], ": the values are booleans; fix the values, or set base.task to classification"),
+        ([pd.Timestamp("2024-01-01")] * 3, ": 3 of 3 values are not finite numbers"),
     ],
 )
-def test_target_of_a_regression_that_is_no_number_is_refused(values: list[object], told: str) -> None:
+def test_target_of_a_regression_must_be_finite_numbers(values: list[object], message: str) -> None:
     with pytest.raises(DataError) as caught:
-        settle(values, "regression")
-    assert str(caught.value).startswith(f"base.target_column = 'target' {told}")
+        prepare(values, "regression")
+    assert str(caught.value).startswith(f"base.target_column = 'target'{message}")
 
 
-def test_fractions_are_no_classes() -> None:
+def test_fractions_are_not_classes() -> None:
     with pytest.raises(
-        DataError, match=r"holds fractions, as 0\.5, which are no classes; set base\.task to regression"
+        DataError, match=r"holds fractions, such as 0\.5, which cannot be classes; set base\.task to regression"
     ):
-        settle([1.0, 0.5, 2.0])
+        prepare([1.0, 0.5, 2.0])
 
 
 def test_rows_without_a_target_are_dropped_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     table = pd.DataFrame({"row": range(4), "target": [1.0, None, 2.0, None]})
-    settled, n_dropped = prepare_target(table, "target", "classification", "drop")
-    assert settled.to_dict("list") == {"row": [0, 2], "target": [1, 2]}
+    prepared, n_dropped = prepare_target(table, "target", "classification", "drop")
+    assert prepared.to_dict("list") == {"row": [0, 2], "target": [1, 2]}
     assert n_dropped == 2
-    assert caplog.messages == ["dropped 2 of 4 rows, which lack target 'target'"]
+    assert caplog.messages == ["dropped 2 of 4 rows without target 'target'"]
 
 
-def test_rows_without_a_target_are_refused_with_the_setting_that_drops_them() -> None:
-    with pytest.raises(DataError, match=r"lacks a value in 1 of 2 rows; .*`data_load\.missing_target: drop`"):
-        settle(["x", None])
+def test_error_about_a_missing_target_names_the_setting_that_drops_rows() -> None:
+    with pytest.raises(DataError, match=r"is missing in 1 of 2 rows; .*`data_load\.missing_target: drop`"):
+        prepare(["x", None])
 
 
-def test_no_row_with_a_target_is_refused() -> None:
-    with pytest.raises(DataError, match="holds no rows"):
-        settle([None, None], missing="drop")
+def test_table_with_no_target_at_all_is_refused() -> None:
+    with pytest.raises(DataError, match="has no rows"):
+        prepare([None, None], missing="drop")
 
 
 @pytest.mark.parametrize("values", [[1.0, 1.0], [3, 3]])
 def test_regression_of_a_constant_is_refused(values: list[object]) -> None:
     with pytest.raises(DataError, match=r"holds only the value .*; a regression needs at least two values"):
-        settle(values, "regression")
+        prepare(values, "regression")
 
 
-def test_text_is_no_target_of_a_regression() -> None:
+def test_regression_refuses_text() -> None:
     with pytest.raises(DataError, match=r"a regression needs numbers; set base\.task to classification"):
         split_target(TABLE, "target", "regression")
 
 
-def test_hundreds_of_rare_classes_are_counted() -> None:
+def test_only_the_first_of_many_rare_classes_are_named() -> None:
     with pytest.raises(DataError, match=r"'009' \(1\) and 290 more: a stratified split needs"):
         check_class_counts(
             np.array([f"{position:03}" for position in range(300)]), at_least=2, reason="a stratified split"

@@ -33,47 +33,58 @@ LEVELS = [f"level {position}" for position in range(MANY_LEVELS + 1)]
         (["x", 1], object, "category"),
     ],
 )
-def test_kind_is_told_by_type_and_number_of_levels(values: list[Any], dtype: Any, kind: str) -> None:
+def test_kind_is_inferred_from_the_type_and_the_number_of_levels(values: list[Any], dtype: Any, kind: str) -> None:
     assert infer_kind(pd.Series(values, dtype=dtype), "a") == kind
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
-        (pd.Series([None, None], dtype=object), "has no value at all"),
-        (pd.Series([np.nan]), "has no value at all"),
+        (pd.Series([None, None], dtype=object), "has no values"),
+        (pd.Series([np.nan]), "has no values"),
         (pd.Series([[1], [2]], dtype=object), "holds lists"),
-        (pd.Series(pd.to_timedelta(["1 day"])), "holds timedelta64"),
-        (pd.Series([1 + 2j]), "holds complex128"),
+        (pd.Series(pd.to_timedelta(["1 day"])), "has dtype timedelta64"),
+        (pd.Series([1 + 2j]), "has dtype complex128"),
     ],
 )
-def test_column_that_is_no_feature_is_ignored_with_a_warning(
-    values: pd.Series, told: str, caplog: pytest.LogCaptureFixture
+def test_column_that_cannot_be_a_feature_is_ignored_with_a_warning(
+    values: pd.Series, message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert infer_kind(values, "a") == "ignore"
-    assert "column 'a' " + told in caplog.text
+    assert "column 'a' " + message in caplog.text
 
 
-def test_numbers_with_something_else_among_them_are_refused_with_counts_and_examples() -> None:
+def test_numbers_among_other_values_are_refused_with_counts_and_examples() -> None:
     column = pd.Series([str(position) for position in range(40)] + ["?", "?", "x"])
     with pytest.raises(DataError) as caught:
         infer_kind(column, "a")
     assert str(caught.value) == (
-        "column 'a' holds numbers and, in 3 of 43 rows, something else, as '?', 'x'; add it to "
-        "data_load.source.na_values if it means a missing value, or declare data_load.columns.a: {kind: category}."
+        "column 'a' holds numbers and, in 3 of 43 rows, other values, for example '?', 'x'; add them "
+        "to data_load.source.na_values if they mean a missing value, or declare data_load.columns.a: {kind: category}."
     )
 
 
-def test_all_columns_of_two_kinds_are_told_at_once() -> None:
+def test_mixed_column_is_found_though_its_first_rows_are_text() -> None:
+    column = pd.Series([f"x{position}" for position in range(90)] + [str(position) for position in range(910)])
+    with pytest.raises(DataError, match="in 90 of 1000 rows, other values, for example 'x0', 'x1', 'x2'"):
+        infer_kind(column, "a")
+
+
+def test_many_rows_of_text_and_some_numbers_are_of_high_cardinality() -> None:
+    column = pd.Series([f"x{position}" for position in range(111)] + [str(position) for position in range(889)])
+    assert infer_kind(column, "a") == "high_cardinality"
+
+
+def test_all_mixed_columns_are_reported_at_once() -> None:
     mixed = [*map(str, range(40)), "?"]
     with pytest.raises(DataError) as caught:
         infer_columns(pd.DataFrame({"a": mixed, "b": range(41), "c": mixed, "d": mixed}), {"d": {"kind": "category"}})
     first, *others = str(caught.value).splitlines()
-    assert first == "2 columns are of two kinds:"
+    assert first == "2 columns hold numbers and other values:"
     assert [line.split(" holds numbers and, in 1 of 41 rows")[0] for line in others] == ["  column 'a'", "  column 'c'"]
 
 
-def test_of_many_columns_of_two_kinds_the_first_are_told() -> None:
+def test_only_the_first_of_many_mixed_columns_are_listed() -> None:
     mixed = [*map(str, range(40)), "?"]
     with pytest.raises(DataError) as caught:
         infer_columns(pd.DataFrame({f"a{position}": mixed for position in range(25)}), {})
@@ -81,11 +92,11 @@ def test_of_many_columns_of_two_kinds_the_first_are_told() -> None:
     assert str(caught.value).endswith("\n  and 5 more")
 
 
-def test_text_that_is_a_number_here_and_there_is_a_category() -> None:
+def test_text_with_a_few_numbers_is_a_category() -> None:
     assert infer_kind(pd.Series(["A1", "7", "8", "B2"]), "a") == "category"
 
 
-def test_what_is_known_stands_and_the_rest_is_inferred_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+def test_known_columns_are_kept_and_the_others_are_inferred_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "src")
     X = pd.DataFrame({"a": [1, 2], "b": ["x", "y"], "c": [1, 2], "d": [1, 2]})
     known = {"a": {"kind": "ordinal", "order": ["1", "2"]}, "gone": {"kind": "number"}, "d": {}}

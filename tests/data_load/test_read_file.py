@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from src.config.data_load import TableFile
-from src.data_load import csv_options
 from src.data_load import read_file as module
 from src.data_load.read_file import read_file
 from src.errors import DataError
@@ -40,20 +39,20 @@ def refusal(path: Path, how: TableFile | None = None) -> str:
     return message.removeprefix(str(path))
 
 
-def test_csv_is_read_with_the_types_that_it_tells(tmp_path: Path) -> None:
+def test_types_of_a_csv_are_inferred(tmp_path: Path) -> None:
     table = read_file(write(tmp_path, CSV), TableFile())
     assert [str(dtype) for dtype in table.dtypes] == ["float64", "str", "datetime64[ms]"]
     assert table["a"].tolist()[:2] == [1.0, 2.5]
     assert table.iloc[2].isna().all()
 
 
-def test_the_text_none_is_a_category_unless_it_is_declared_missing(tmp_path: Path) -> None:
+def test_the_text_none_is_a_level_unless_it_is_declared_missing(tmp_path: Path) -> None:
     path = write(tmp_path, CSV)
     assert read_file(path, TableFile())["b"].tolist()[:2] == ["x", "None"]
     assert read_file(path, TableFile(na_values=["None"]))["b"].isna().tolist() == [False, True, True]
 
 
-def test_a_mark_of_missing_values_does_not_make_the_usual_ones_levels(tmp_path: Path) -> None:
+def test_na_values_add_to_the_default_ones(tmp_path: Path) -> None:
     path = write(tmp_path, "a\nx\n?\nNA\n")
     assert read_file(path, TableFile(na_values=["?"]))["a"].isna().tolist() == [False, True, True]
     how = TableFile(na_values=["?"], default_na_values=False)
@@ -106,59 +105,61 @@ def test_quoted_field_may_hold_separators_quotes_and_line_ends(tmp_path: Path) -
     assert read_file(path, TableFile())["a"].tolist() == ['x,"y"\nz']
 
 
-def test_quoted_line_end_may_lie_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_options, "BLOCK_BYTES", 64)
+def test_quoted_line_ends_may_cross_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK_BYTES", 64)
     path = write(tmp_path, "a,b\n" + '"one\ntwo\nthree",1\n' * 50)
     table = read_file(path, TableFile())
     assert table["a"].unique().tolist() == ["one\ntwo\nthree"]
     assert len(table) == 50
 
 
-def test_type_is_of_all_rows_and_not_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_options, "BLOCK_BYTES", 64)
+def test_type_is_inferred_from_all_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK_BYTES", 64)
     path = write(tmp_path, "a,b\n" + "1,1\n" * 200 + "x,1.5\n")
     assert [str(dtype) for dtype in read_file(path, TableFile()).dtypes] == ["str", "float64"]
 
 
-def test_columns_may_be_asked_for_as_text(tmp_path: Path) -> None:
+def test_columns_can_be_read_as_text(tmp_path: Path) -> None:
     path = write(tmp_path, "zip,n\n007,007\n")
     assert read_file(path, TableFile(), as_text=["zip", "gone"]).to_dict("list") == {"zip": ["007"], "n": [7]}
 
 
-def test_times_of_day_stay_the_text_that_they_were(tmp_path: Path) -> None:
+def test_times_of_day_stay_text(tmp_path: Path) -> None:
     assert read_file(write(tmp_path, "a,b\n09:30,1\n"), TableFile())["a"].tolist() == ["09:30"]
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("", " is empty."),
-        ("a,b\n", " holds no rows below its header."),
+        ("a,b\n", " has no rows below its header."),
         ("a,b\n1,2\n3\n", ": CSV parse error: Row #3: Expected 2 columns, got 1: 3."),
         ("a,b\n1,2\n3,4,5\n", "Row #3: Expected 2 columns, got 3: 3,4,5."),
         ('a,b\n"1,2\n', "Row #2: Expected 2 columns, got 1"),
-        ("a,b,a,b\n1,2,3,4\n", ": column 'a', 'b' is there more than once; name each column once."),
-        (b"a,b\ncaf\xe9,2\n", " is not all utf-8 (column 'a'); set data_load.source.encoding to what it is"),
-        (b"caf\xe9,b\n1,2\n", " is not all utf-8 ("),
+        ("a,b,a,b\n1,2,3,4\n", ": column 'a', 'b' appears more than once; give each column its own name."),
+        (b"a,b\ncaf\xe9,2\n", " is not valid utf-8 (column 'a'); set data_load.source.encoding to its encoding"),
+        (b"caf\xe9,b\n1,2\n", " is not valid utf-8 ("),
     ],
 )
-def test_what_is_no_table_is_refused_in_one_line(tmp_path: Path, content: str | bytes, told: str) -> None:
-    assert told in refusal(write(tmp_path, content))
+def test_invalid_table_is_refused_in_one_line(tmp_path: Path, content: str | bytes, message: str) -> None:
+    assert message in refusal(write(tmp_path, content))
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "ascii"])
 def test_wrong_encoding_is_refused(tmp_path: Path, encoding: str) -> None:
     path = write(tmp_path, "a,b\ncafé,2\n")
-    assert f" is not all {encoding} (" in refusal(path, TableFile(encoding=encoding))
+    assert f" is not valid {encoding} (" in refusal(path, TableFile(encoding=encoding))
 
 
 @pytest.mark.parametrize("name", ["t.xlsx", "t", "t.csv.zip", "t.parquet.gz"])
-def test_unknown_kind_of_file_lists_the_known(tmp_path: Path, name: str) -> None:
-    assert "must end in .csv, .tsv, .txt, .parquet, .pq, a text also in .gz" in refusal(write(tmp_path, "a,b\n", name))
+def test_unknown_file_type_lists_the_known_ones(tmp_path: Path, name: str) -> None:
+    assert "must end in .csv, .tsv, .txt, .parquet, .pq, and a text may also end in .gz" in refusal(
+        write(tmp_path, "a,b\n", name)
+    )
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv.gz", "t.csv.xz", "t.csv.bz2", "t.csv.zst"])
-def test_file_that_is_not_what_it_is_named_is_refused(tmp_path: Path, name: str) -> None:
+def test_file_that_does_not_match_its_suffix_is_refused(tmp_path: Path, name: str) -> None:
     assert " cannot be read as a table: " in refusal(write(tmp_path, "a,b\n1,2\n", name))
 
 
@@ -188,16 +189,16 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
     assert refusal(tmp_path / "gone.csv") == " is missing."
 
 
-def test_unnamed_columns_are_named_by_their_position(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_columns_without_a_name_are_named_by_position(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     table = read_file(write(tmp_path, ",a,\n1,2,3\n"), TableFile())
     assert table.to_dict("list") == {"column_1": [1], "a": [2], "column_3": [3]}
-    assert "called the column without a name column_1, column_3" in caplog.text
+    assert "columns without a name are called column_1, column_3" in caplog.text
 
 
 STRANGE = ["a b", "a[b]", "😀", "index", "__index_level_0__", "prediction", 'quo"te', "line\nend", "größe", "None"]
 
 
-def test_strange_names_are_names(tmp_path: Path) -> None:
+def test_any_column_names_are_kept(tmp_path: Path) -> None:
     table = pd.DataFrame([range(len(STRANGE))], columns=STRANGE)
     table.to_csv(tmp_path / "t.csv", index=False)
     table.to_parquet(tmp_path / "t.parquet", index=False)
@@ -207,9 +208,7 @@ def test_strange_names_are_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
 @pytest.mark.parametrize(("first", "dtype"), [(2**60, "Int64"), (-(2**60), "Int64"), (2**53, "Int64"), (5, "float64")])
-def test_integer_that_no_float_could_hold_stays_one_beside_a_missing_value(
-    tmp_path: Path, name: str, first: int, dtype: str
-) -> None:
+def test_large_integers_stay_exact_beside_missing_values(tmp_path: Path, name: str, first: int, dtype: str) -> None:
     integers = pa.array([first + 1, None, first - 1])
     rows = pa.table({"a": [1, 2, 3], "id": integers, "b": [4, 5, 6]})
     pq.write_table(rows, tmp_path / name) if name.endswith("parquet") else pa_csv.write_csv(rows, tmp_path / name)
@@ -256,7 +255,7 @@ def test_ten_thousand_columns_are_read(tmp_path: Path) -> None:
     assert list(table.columns) == names
 
 
-def test_parquet_comes_with_its_index_and_without_types_that_pandas_lacks(tmp_path: Path) -> None:
+def test_types_of_parquet_are_converted_to_those_of_pandas(tmp_path: Path) -> None:
     rows = pa.table(
         {
             "decimal": pa.array([1, None], pa.decimal128(5, 2)),
@@ -281,7 +280,7 @@ def test_parquet_comes_with_its_index_and_without_types_that_pandas_lacks(tmp_pa
     assert table["clock"][0] == "01:00:00.000"
 
 
-def test_index_that_pandas_wrote_is_a_column(tmp_path: Path) -> None:
+def test_index_written_by_pandas_is_a_column(tmp_path: Path) -> None:
     pd.DataFrame({"a": [1, 2]}, index=pd.Index(["x", "y"], name="row")).to_parquet(tmp_path / "t.parquet")
     assert read_file(tmp_path / "t.parquet", TableFile()).to_dict("list") == {"a": [1, 2], "row": ["x", "y"]}
 
@@ -294,7 +293,7 @@ def parts(tmp_path: Path, **tables: dict[str, list[Any]]) -> Path:
     return folder
 
 
-def test_parts_are_one_table_in_the_order_of_their_names(tmp_path: Path) -> None:
+def test_parts_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
     folder = parts(tmp_path, b={"a": [3.5], "b": ["z"]}, a={"a": [1, 2], "b": ["x", "y"]})
     (folder / "_SUCCESS").touch()
     (folder / ".part.crc").touch()
@@ -307,17 +306,17 @@ def test_parts_are_one_table_in_the_order_of_their_names(tmp_path: Path) -> None
 
 def test_folder_without_parts_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert refusal(tmp_path / "empty").startswith(" holds no Parquet files")
+    assert refusal(tmp_path / "empty").startswith(" has no Parquet files")
 
 
-def test_parts_with_other_columns_are_named(tmp_path: Path) -> None:
+def test_parts_with_different_columns_are_refused(tmp_path: Path) -> None:
     folder = parts(tmp_path, a={"a": [1], "b": [1]}, b={"a": [1], "c": [1]})
-    with pytest.raises(DataError, match=r"b\.parquet and .*a\.parquet do not both have column b, c"):
+    with pytest.raises(DataError, match=r"only one of .*b\.parquet and .*a\.parquet has column b, c; "):
         read_file(folder, TableFile())
 
 
-def test_parts_of_types_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
-    assert "its parts hold different types: " in refusal(parts(tmp_path, a={"a": [1]}, b={"a": ["x"]}))
+def test_parts_with_different_types_are_refused(tmp_path: Path) -> None:
+    assert "the types of its parts do not match: " in refusal(parts(tmp_path, a={"a": [1]}, b={"a": ["x"]}))
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet"])

@@ -114,11 +114,11 @@ def test_tables_of_scikit_learn_have_unique_identifiers_and_whole_columns(
     assert int(table.isna().sum().sum()) == 0
 
 
-def test_table_of_scikit_learn_takes_the_name_of_the_target() -> None:
+def test_target_of_a_table_of_scikit_learn_gets_the_configured_name() -> None:
     assert list(sklearn_table("iris", "species").columns)[-1] == "species"
 
 
-def test_target_may_not_replace_a_column_of_the_table() -> None:
+def test_target_must_not_replace_a_column_of_the_table() -> None:
     with pytest.raises(DataError, match="sepal_length"):
         sklearn_table("iris", "sepal_length")
 
@@ -142,17 +142,17 @@ def test_titles_become_identifiers(title: str, name: str) -> None:
     assert clean_column_name(title) == name
 
 
-def test_table_of_a_tag_is_loaded_though_the_file_has_changed_since(repo: Path) -> None:
+def test_table_is_loaded_as_of_a_tag(repo: Path) -> None:
     table, _ = load(dvc_source(repo), "species")
     pd.testing.assert_frame_equal(table, OLD)
 
 
-def test_table_of_a_branch_and_of_a_commit_is_loaded(repo: Path) -> None:
+def test_table_is_loaded_as_of_a_branch_or_commit(repo: Path) -> None:
     pd.testing.assert_frame_equal(load(dvc_source(repo, rev="main"), "species")[0], NEW)
     pd.testing.assert_frame_equal(load(dvc_source(repo, rev=commit_of(repo, "v1.0")), "species")[0], OLD)
 
 
-def test_origin_of_a_dvc_table_is_its_url_revision_and_commit(repo: Path) -> None:
+def test_origin_of_a_dvc_table_is_its_repository_revision_and_commit(repo: Path) -> None:
     _, origin = load(dvc_source(repo), "species")
     assert origin == {
         "source.url": str(repo),
@@ -161,12 +161,12 @@ def test_origin_of_a_dvc_table_is_its_url_revision_and_commit(repo: Path) -> Non
     }
 
 
-def test_branch_is_recorded_by_the_commit_it_was(repo: Path) -> None:
+def test_branch_is_recorded_by_its_commit(repo: Path) -> None:
     _, origin = load(dvc_source(repo, rev="main"), "species")
     assert origin["source.commit"] == commit_of(repo, "main") != commit_of(repo, "v1.0")
 
 
-def test_own_repository_is_a_source(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_source_can_be_this_repository(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(repo)
     table, origin = load(dvc_source("."), "species")
     pd.testing.assert_frame_equal(table, OLD)
@@ -185,10 +185,10 @@ def test_loading_changes_nothing_in_the_repository(repo: Path) -> None:
     [
         ("data/table.parquet", "v9.9", "v9.9"),
         ("data/gone.parquet", "v1.0", "No such file"),
-        (".dvc", "v1.0", "holds no Parquet files"),
+        (".dvc", "v1.0", "has no Parquet files"),
     ],
 )
-def test_wrong_revision_or_path_is_one_line_that_names_all_three(repo: Path, path: str, rev: str, reason: str) -> None:
+def test_wrong_revision_or_path_is_reported_in_one_line(repo: Path, path: str, rev: str, reason: str) -> None:
     with pytest.raises(DataError) as caught:
         load(dvc_source(repo, path, rev), "species")
     message = str(caught.value)
@@ -208,16 +208,16 @@ def test_wrong_repository_is_refused_with_the_reason(tmp_path: Path) -> None:
         load(dvc_source(tmp_path / "gone"), "species")
     message = str(caught.value)
     assert message.startswith(f"data_load.source: cannot read data/table.parquet of {tmp_path / 'gone'} at v1.0 (")
-    # DVC's own words for any fault of git are "SCM error"; what happened is in their cause.
+    # DVC itself says only "SCM error"; the reason is in the cause.
     assert "clone" in message
 
 
-def test_folder_that_is_no_repository_is_refused(tmp_path: Path) -> None:
+def test_folder_that_is_not_a_repository_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not a git repository"):
         load(dvc_source(tmp_path), "species")
 
 
-def test_table_of_numbers_to_predict_keeps_them() -> None:
+def test_numeric_target_of_a_table_of_scikit_learn_is_kept() -> None:
     table = sklearn_table("diabetes")
     assert table.shape == (442, 11)
     assert table["target"].tolist()[:3] == [151.0, 75.0, 141.0]
@@ -249,10 +249,10 @@ URL = UrlSource(kind="url", url="https://example.org/t.csv")
     ],
 )
 @pytest.mark.usefixtures("here")
-def test_own_file_is_loaded_and_its_origin_named(source: Source, origin: dict[str, str]) -> None:
-    table, told = load(source, path="data/external/t.csv")
+def test_file_is_loaded_with_its_origin(source: Source, origin: dict[str, str]) -> None:
+    table, found = load(source, path="data/external/t.csv")
     assert table.to_dict("list") == {"a": [1, 2], "species": ["x", "y"]}
-    assert told == origin
+    assert found == origin
 
 
 @pytest.mark.parametrize(
@@ -264,44 +264,46 @@ def test_own_file_is_loaded_and_its_origin_named(source: Source, origin: dict[st
     ],
 )
 @pytest.mark.usefixtures("here")
-def test_missing_file_tells_the_command_that_brings_it(source: Source, name: str, command: str) -> None:
+def test_error_about_a_missing_file_gives_the_command_that_adds_it(source: Source, name: str, command: str) -> None:
     with pytest.raises(DataError) as caught:
         load(source, path=f"data/external/{name}")
     assert str(caught.value).startswith(f"data/external/{name} is missing; ")
     assert command in str(caught.value)
 
 
-def test_missing_file_that_dvc_knows_is_brought_back_by_dvc(here: Path) -> None:
+def test_error_about_a_missing_file_of_dvc_gives_the_command_that_restores_it(here: Path) -> None:
     (here / "data/external/gone.csv.dvc").touch()
-    with pytest.raises(DataError, match=r"is missing; bring it back: `dvc checkout data/external/gone\.csv\.dvc`, or"):
+    with pytest.raises(DataError, match=r"is missing; restore it: `dvc checkout data/external/gone\.csv\.dvc`, or"):
         load(FILE, path="data/external/gone.csv")
 
 
-def test_link_out_of_the_repository_is_refused(here: Path) -> None:
+def test_link_to_a_file_outside_of_the_repository_is_refused(here: Path) -> None:
     outside = here.parent / "secret.csv"
     outside.write_text("a,species\n1,x\n")
     Path("data/external/link.csv").symlink_to(outside)
-    with pytest.raises(DataError, match=r"^data/external/link\.csv leads out of the repository, to .*secret\.csv: "):
+    with pytest.raises(
+        DataError, match=r"^data/external/link\.csv is outside of the repository, at .*secret\.csv, so "
+    ):
         load(FILE, path="data/external/link.csv")
 
 
-def test_folder_that_is_a_link_out_of_the_repository_is_refused(here: Path) -> None:
+def test_link_to_a_folder_outside_of_the_repository_is_refused(here: Path) -> None:
     (here.parent / "parts").mkdir()
     OLD.to_parquet(here.parent / "parts" / "1.parquet")
     Path("data/external/parts").symlink_to(here.parent / "parts")
-    with pytest.raises(DataError, match="leads out of the repository"):
+    with pytest.raises(DataError, match="is outside of the repository"):
         load(FILE, path="data/external/parts")
 
 
-def test_part_that_is_a_link_out_of_the_repository_is_refused(here: Path) -> None:
+def test_link_to_a_part_outside_of_the_repository_is_refused(here: Path) -> None:
     Path("data/external/parts").mkdir()
     OLD.to_parquet(here.parent / "1.parquet")
     Path("data/external/parts/1.parquet").symlink_to(here.parent / "1.parquet")
-    with pytest.raises(DataError, match=r"^data/external/parts/1\.parquet leads out of the repository"):
+    with pytest.raises(DataError, match=r"^data/external/parts/1\.parquet is outside of the repository"):
         load(FILE, path="data/external/parts")
 
 
-def test_link_into_a_shared_cache_of_dvc_is_followed(here: Path) -> None:
+def test_link_into_a_shared_dvc_cache_is_followed(here: Path) -> None:
     cached = here.parent / "cache" / "files" / "md5" / "0a" / ("b" * 30)
     cached.parent.mkdir(parents=True)
     Path("data/external/t.csv").rename(cached)

@@ -29,7 +29,7 @@ DECLARED: dict[str, dict[str, Any]] = {
 }
 
 
-def hold(
+def check(
     config: Config, table: pd.DataFrame, declared: dict[str, Any], recorded: dict[str, Any] | None = None
 ) -> pd.DataFrame:
     columns = infer_columns(table.drop(columns="target"), (recorded or {}) | declared)
@@ -41,53 +41,53 @@ def config(load: Load) -> Config:
     return load({})
 
 
-def test_all_faults_come_in_one_report_with_counts_and_example_rows(config: Config) -> None:
+def test_all_problems_are_reported_with_counts_and_examples(config: Config) -> None:
     with pytest.raises(DataError) as caught:
-        hold(config, TABLE, DECLARED)
-    headline, *faults = str(caught.value).splitlines()
+        check(config, TABLE, DECLARED)
+    headline, *problems = str(caught.value).splitlines()
     assert headline == (
-        "the table has 8 faults; mend the table, or declare the column in data_load.columns of params.yaml:"
+        "the table has 8 problems; fix the table, or declare the column in data_load.columns of params.yaml:"
     )
-    assert faults == [
-        "  column 'gone' is declared in data_load, and is not in the table",
-        "  column 'age': 1 of 4 values are below min = 0, as -1.0 in row 2",
-        "  column 'age': 1 of 4 values are above max = 120, as 200.0 in row 3",
-        "  column 'size': 1 of 4 values are missing, as row 4",
-        "  column 'size': 1 of 4 values are not in order = ['S', 'M', 'L'], as 'XXL' in row 3",
-        "  column 'smokes' holds 1 of 4 values that are no boolean, as 'perhaps' in row 3",
-        "  column 'day' holds 1 of 4 values that are no date, as '31.1.2024' in row 2 "
-        "(a date is ISO 8601, as 2024-01-31, or declared with its format, as %d.%m.%Y)",
-        "  column 'target': 1 of 4 values are none of values = ['a', 'b'], as 'c' in row 4",
+    assert problems == [
+        "  column 'gone' is declared in data_load, but is not in the table",
+        "  column 'age': 1 of 4 values are below min = 0, for example -1.0 in row 2",
+        "  column 'age': 1 of 4 values are above max = 120, for example 200.0 in row 3",
+        "  column 'size': 1 of 4 values are missing, for example in row 4",
+        "  column 'size': 1 of 4 values are not in order = ['S', 'M', 'L'], for example 'XXL' in row 3",
+        "  column 'smokes': 1 of 4 values are not booleans, for example 'perhaps' in row 3",
+        "  column 'day': 1 of 4 values are not dates, for example '31.1.2024' in row 2 "
+        "(write dates as ISO 8601, such as 2024-01-31, or declare their format, such as %d.%m.%Y)",
+        "  column 'target': 1 of 4 values are not in values = ['a', 'b'], for example 'c' in row 4",
     ]
 
 
-def test_table_that_is_as_declared_passes_in_the_dtypes_of_its_kinds(config: Config) -> None:
+def test_valid_table_gets_the_dtypes_of_its_kinds(config: Config) -> None:
     declared = {name: column for name, column in DECLARED.items() if name != "gone"}
     table = TABLE.iloc[[0]].reset_index(drop=True)
-    held = hold(config, table, declared)
-    assert [str(dtype) for dtype in held.dtypes] == ["float64", "str", "float64", "datetime64[us]", "str"]
-    assert list(held.columns) == list(TABLE.columns)
+    checked = check(config, table, declared)
+    assert [str(dtype) for dtype in checked.dtypes] == ["float64", "str", "float64", "datetime64[us]", "str"]
+    assert list(checked.columns) == list(TABLE.columns)
 
 
-def test_single_fault_is_one_line(config: Config) -> None:
+def test_single_problem_is_one_line(config: Config) -> None:
     with pytest.raises(DataError) as caught:
-        hold(config, TABLE, {"age": {"kind": "number", "max": 120}})
+        check(config, TABLE, {"age": {"kind": "number", "max": 120}})
     assert str(caught.value) == (
-        "column 'age': 1 of 4 values are above max = 120, as 200.0 in row 3; mend the table, or declare the column "
-        "in data_load.columns of params.yaml."
+        "column 'age': 1 of 4 values are above max = 120, for example 200.0 in row 3; fix the table, or declare the "
+        "column in data_load.columns of params.yaml."
     )
 
 
-def test_infinite_values_are_refused_though_nothing_is_declared(config: Config) -> None:
+def test_infinite_values_are_refused_without_a_declaration(config: Config) -> None:
     table = TABLE.assign(age=[1.0, np.inf, -np.inf, np.nan])
     with pytest.raises(
-        DataError, match=r"^column 'age' holds 2 of 4 values that are no finite number, as inf in row 2"
+        DataError, match=r"^column 'age': 2 of 4 values are not finite numbers, for example inf in row 2"
     ):
-        hold(config, table, {})
+        check(config, table, {})
 
 
 @pytest.mark.parametrize(
-    ("declared", "column", "n_faults"),
+    ("declared", "column", "n_invalid"),
     [
         ({"kind": "number", "values": [1, 2]}, [1, 2, 3, 3], 2),
         ({"kind": "boolean", "values": [True]}, [True, False, True, True], 1),
@@ -97,51 +97,51 @@ def test_infinite_values_are_refused_though_nothing_is_declared(config: Config) 
         ({"kind": "number", "missing": False, "min": 0}, [None, None, None, None], 4),
     ],
 )
-def test_values_are_compared_as_their_kind(
-    config: Config, declared: dict[str, Any], column: list[Any], n_faults: int
+def test_values_are_compared_by_their_kind(
+    config: Config, declared: dict[str, Any], column: list[Any], n_invalid: int
 ) -> None:
     if "order" not in declared and declared["kind"] == "category":
         declared = declared | {"values": [str(value) for value in declared["values"]]}
-    with pytest.raises(DataError, match=rf"^column 'x': {n_faults} of 4 values are "):
-        hold(config, pd.DataFrame({"x": column, "target": TABLE["target"]}), {"x": declared})
+    with pytest.raises(DataError, match=rf"^column 'x': {n_invalid} of 4 values are "):
+        check(config, pd.DataFrame({"x": column, "target": TABLE["target"]}), {"x": declared})
 
 
 RECORDED = {"age": {"kind": "number"}, "size": {"kind": "category"}}
 
 
-def test_new_version_of_the_table_is_held_to_the_recorded_kinds_and_columns(config: Config) -> None:
+def test_new_version_of_the_table_is_checked_against_the_recorded_columns(config: Config) -> None:
     new = pd.DataFrame({"age": ["30", "old"], "extra": [1, 2], "target": ["a", "b"]})
     with pytest.raises(DataError) as caught:
-        hold(config, new, {}, RECORDED)
-    headline, *faults = str(caught.value).splitlines()
+        check(config, new, {}, RECORDED)
+    headline, *problems = str(caught.value).splitlines()
     assert headline == (
-        "the table has 3 faults; mend the table, or declare the column in data_load.columns of params.yaml, or delete "
-        "data/schema.json, to which this table was held, and all kinds are inferred anew:"
+        "the table has 3 problems; fix the table, or declare the column in data_load.columns of params.yaml, or delete "
+        "data/schema.json, which records the earlier version, to infer all kinds again:"
     )
-    assert faults == [
-        "  column 'size' was in the table when the kinds were inferred, and is not now",
+    assert problems == [
+        "  column 'size' was in the table when the kinds were inferred, but is missing now",
         "  column 'extra' was not in the table when the kinds were inferred",
-        "  column 'age' holds 1 of 2 values that are no finite number, as 'old' in row 2",
+        "  column 'age': 1 of 2 values are not finite numbers, for example 'old' in row 2",
     ]
 
 
-def test_declaring_a_new_column_is_a_remedy(config: Config) -> None:
+def test_new_column_may_be_declared(config: Config) -> None:
     new = pd.DataFrame({"age": [30], "size": ["S"], "extra": [1], "target": ["a"]})
-    assert "extra" in hold(config, new, {"extra": {"kind": "number"}}, RECORDED)
+    assert "extra" in check(config, new, {"extra": {"kind": "number"}}, RECORDED)
 
 
-def test_number_that_became_text_is_read_as_the_category_that_it_was(config: Config) -> None:
+def test_new_version_keeps_the_recorded_kinds(config: Config) -> None:
     new = pd.DataFrame({"age": ["30", "40"], "size": [1, 2], "target": ["a", "b"]})
-    held = hold(config, new, {}, RECORDED)
-    assert held["age"].tolist() == [30.0, 40.0]
-    assert held["size"].tolist() == ["1", "2"]
+    checked = check(config, new, {}, RECORDED)
+    assert checked["age"].tolist() == [30.0, 40.0]
+    assert checked["size"].tolist() == ["1", "2"]
 
 
-def test_hundreds_of_faults_are_counted_and_the_first_told(config: Config) -> None:
+def test_only_the_first_of_many_problems_are_listed(config: Config) -> None:
     table = pd.DataFrame({f"x{position}": [np.inf] for position in range(300)} | {"target": ["a"]})
     with pytest.raises(DataError) as caught:
-        hold(config, table, {})
+        check(config, table, {})
     lines = str(caught.value).splitlines()
-    assert lines[0].startswith("the table has 300 faults; ")
+    assert lines[0].startswith("the table has 300 problems; ")
     assert lines[-1] == "  and 280 more"
     assert len(lines) == 22

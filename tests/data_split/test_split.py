@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from src.config.data_split import DataSplit
 from src.config.schema import Base
@@ -67,6 +68,25 @@ def test_same_seed_gives_the_same_rows() -> None:
     pd.testing.assert_frame_equal(first[1], second[1])
 
 
+@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("kind", ["stratified", "random", "group"])
+def test_drawn_rows_are_those_of_scikit_learn(kind: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n_rows, test_size = int(rng.integers(40, 400)), float(rng.uniform(0.15, 0.85))
+    # Classes of equal and of unequal size, since ties are drawn too.
+    labels = rng.choice(["a", "b", "c"], n_rows, p=[0.6, 0.3, 0.1]) if seed % 2 else np.array(["a", "b", "c"] * n_rows)
+    table = pd.DataFrame({"row": range(n_rows), "target": labels[:n_rows], "g": rng.integers(0, 17, n_rows)})
+    _, test = split(table, test_size, seed, kind=kind, **({"column": "g"} if kind == "group" else {}))
+    if kind == "group":
+        splitter = GroupShuffleSplit(1, test_size=test_size, random_state=seed)
+        # Groups are numbered as they appear.
+        ((_, expected),) = splitter.split(table, groups=pd.factorize(table["g"])[0])
+    else:
+        strata = table["target"] if kind == "stratified" else None
+        _, expected = train_test_split(table["row"], test_size=test_size, random_state=seed, stratify=strata)
+    assert rows(test) == sorted(expected)
+
+
 def test_other_seed_gives_other_rows() -> None:
     table = make_table(a=30, b=20)
     (_, first), (_, second) = (split(table, test_size=0.2, random_state=seed) for seed in (1, 2))
@@ -80,14 +100,14 @@ def test_class_of_a_single_row_is_named() -> None:
 
 
 @pytest.mark.parametrize("test_size", [0.01, 0.99, 0.999])
-def test_share_that_has_no_room_for_every_class_is_refused(test_size: float) -> None:
+def test_test_size_without_room_for_every_class_is_refused(test_size: float) -> None:
     with pytest.raises(DataError, match=rf"^data_split\.test_size = {test_size} leaves no row of some class on one"):
         split(make_table(a=40, b=40, c=20), test_size, random_state=0)
 
 
 @pytest.mark.parametrize("test_size", [0.05, 0.95])
-def test_share_that_leaves_out_a_rare_class_is_refused(test_size: float) -> None:
-    # Room for both classes, but 5 % of 6 rows are none: no metric of that class could be told.
+def test_test_size_that_leaves_out_a_rare_class_is_refused(test_size: float) -> None:
+    # Room for both classes, but 5 % of 6 rows are none.
     with pytest.raises(DataError, match=rf"data_split\.test_size = {test_size}"):
         split(make_table(a=994, rare=6), test_size, random_state=0)
 
@@ -135,28 +155,30 @@ def test_time_may_be_a_number() -> None:
     assert (set(train["day"]), set(test["day"])) == ({2020}, {2021})
 
 
-def test_rows_of_one_date_alone_cannot_be_divided() -> None:
-    with pytest.raises(DataError, match="reach back to the very oldest date"):
+def test_rows_of_a_single_date_cannot_be_split() -> None:
+    with pytest.raises(DataError, match="reach back to the oldest date"):
         split(DAYS.assign(day=pd.Timestamp("2024-01-01")), kind="time", column="day")
 
 
 @pytest.mark.parametrize("kind", ["time", "group"])
 def test_rows_without_a_date_or_group_are_counted(kind: str) -> None:
     table = DAYS.assign(day=DAYS["day"].where(DAYS["row"] > 2))
-    with pytest.raises(DataError, match=r"^data_split\.split\.column = 'day' lacks a value in 3 of 8 rows; mend or"):
+    with pytest.raises(DataError, match=r"^data_split\.split\.column = 'day' is missing in 3 of 8 rows; fix or"):
         split(table, kind=kind, column="day")
 
 
 @pytest.mark.parametrize("kind", ["time", "group"])
-def test_missing_column_of_a_split_is_named_with_those_there_are(kind: str) -> None:
+def test_missing_column_of_a_split_is_named_with_the_known_columns(kind: str) -> None:
     with pytest.raises(
-        DataError, match=r"data_split\.split\.column = 'gone' is not in the table; it has row, day, target"
+        DataError, match=r"data_split\.split\.column = 'gone' is not in the table; its columns are row, day, target"
     ):
         split(DAYS, kind=kind, column="gone")
 
 
-def test_text_is_no_time_and_the_declaration_is_told() -> None:
-    with pytest.raises(DataError, match=r"holds str, as 'a'; .*declare data_load\.columns\.word: \{kind: date\}"):
+def test_text_as_time_is_refused_with_the_declaration_to_add() -> None:
+    with pytest.raises(
+        DataError, match=r"has dtype str, with values such as 'a'; .*declare data_load\.columns\.word: \{kind: date\}"
+    ):
         split(DAYS.assign(word=["a"] * 8), kind="time", column="word")
 
 
@@ -177,12 +199,12 @@ def test_groups_are_drawn_by_the_seed() -> None:
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def test_single_group_cannot_be_divided() -> None:
-    with pytest.raises(DataError, match="'patient' has 1 groups, of which"):
+def test_single_group_cannot_be_split() -> None:
+    with pytest.raises(DataError, match=r"'patient' has 1 groups, and data_split\.test_size = 0\.2 leaves none"):
         split(make_groups(n_groups=1, size=10), kind="group", column="patient")
 
 
-def test_random_split_shares_out_every_row_once_whatever_the_task() -> None:
+def test_random_split_uses_every_row_once() -> None:
     for task in ("classification", "regression"):
         table = DAYS.assign(target=[0.5, 1.5] * 4) if task == "regression" else DAYS
         train, test = split(table, 0.25, kind="random", task=task)
@@ -190,19 +212,21 @@ def test_random_split_shares_out_every_row_once_whatever_the_task() -> None:
         assert len(test) == 2
 
 
-def test_class_that_no_training_row_has_is_refused() -> None:
+def test_class_without_training_rows_is_refused() -> None:
     table = DAYS.assign(target=np.where(DAYS["day"] < "2024-01-08", "old", "new"), row=range(8))
     table.loc[0, "target"] = "other"
-    with pytest.raises(DataError, match=r"^class 'new' is in no training row, so no model could know it"):
+    with pytest.raises(DataError, match=r"^class 'new' has no training rows, so no model can learn it"):
         split(table, 0.25, kind="time", column="day")
 
 
-def test_class_that_no_test_row_has_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_class_without_test_rows_is_logged_as_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     table = DAYS.assign(target=["a", "b", "rare", "b", "a", "b", "a", "b"])
     split(table, 0.25, kind="time", column="day")
-    assert "no test row is of class 'rare': no metric can be told of it" in caplog.text
+    assert "class 'rare' has no test rows: no metric covers it" in caplog.text
 
 
 def test_too_few_rows_for_a_random_split_are_refused() -> None:
-    with pytest.raises(DataError, match=r"^data_split\.test_size = 0\.99 leaves no row on one side"):
+    with pytest.raises(
+        DataError, match=r"^data_split\.test_size = 0\.99 leaves no row for training \(2 rows in total\)"
+    ):
         split(DAYS.head(2), 0.99, kind="random")

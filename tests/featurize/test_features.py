@@ -23,12 +23,12 @@ def test_features_follow_the_raw_columns_in_the_order_declared() -> None:
     assert list(add_features(X, features).columns) == ["b", "a", "text", "z", "y"]
 
 
-def test_raw_columns_and_index_stay_as_they_are() -> None:
+def test_raw_columns_and_index_are_kept() -> None:
     X = pd.DataFrame({"a": [6, 1], "b": [3.0, 4.0], "text": ["x", None]}, index=[7, 3])
     pd.testing.assert_frame_equal(add_features(X, RATIO)[["a", "b", "text"]], X)
 
 
-def test_input_is_not_changed() -> None:
+def test_input_is_not_modified() -> None:
     X = pd.DataFrame({"a": [6.0, np.nan], "b": [3.0, 4.0]})
     before = X.copy(deep=True)
     featurized = add_features(X, RATIO)
@@ -41,7 +41,7 @@ def test_no_features_give_the_table_itself() -> None:
     pd.testing.assert_frame_equal(add_features(X, {}), X)
 
 
-def test_rows_do_not_know_of_each_other() -> None:
+def test_each_row_is_computed_on_its_own() -> None:
     X = pd.DataFrame({"a": np.arange(1.0, 9.0), "b": np.arange(2.0, 10.0)})
     one_by_one = pd.concat([add_features(X.iloc[[row]], RATIO) for row in range(len(X))])
     pd.testing.assert_frame_equal(add_features(X, RATIO), one_by_one)
@@ -82,13 +82,13 @@ def test_division_by_zero_names_feature_column_and_number_of_rows(
 
 
 @pytest.mark.parametrize(("columns", "missing"), [(["gone", "b"], "gone"), (["a", "gone"], "gone")])
-def test_missing_column_is_named_with_the_columns_there_are(columns: list[str], missing: str) -> None:
+def test_missing_column_is_named_with_the_known_columns(columns: list[str], missing: str) -> None:
     X = pd.DataFrame({"a": [1.0], "b": [2.0]})
     with pytest.raises(FeatureError) as caught:
         add_features(X, {"x": {"ratio": columns}})
     assert str(caught.value) == (
         f"feature 'x' needs column {missing!r}, which is missing; the table has a, b; "
-        "drop or mend the feature in featurize.features of params.yaml."
+        "drop or fix the feature in featurize.features of params.yaml."
     )
 
 
@@ -96,7 +96,7 @@ def test_missing_column_is_named_with_the_columns_there_are(columns: list[str], 
     "values", [pd.Series(["1", "2"]), pd.Series(["1", 2], dtype=object), pd.Series(pd.Categorical([1, 2]))]
 )
 @pytest.mark.parametrize("position", [0, 1])
-def test_column_that_holds_no_numbers_is_named(values: pd.Series, position: int) -> None:
+def test_column_without_numbers_is_named(values: pd.Series, position: int) -> None:
     columns = ["text", "b"] if position == 0 else ["b", "text"]
     with pytest.raises(FeatureError, match=r"^feature 'x' needs numbers in column 'text', got \w+"):
         add_features(pd.DataFrame({"text": values, "b": [1.0, 2.0]}), {"x": {"ratio": columns}})
@@ -183,7 +183,7 @@ def test_column_of_another_kind_is_named(declaration: dict[str, Any], column: st
         ({"difference": ["a", "b"]}, "subtracting column 'b'"),
     ],
 )
-def test_result_that_is_no_finite_number_is_counted(declaration: dict[str, Any], what: str) -> None:
+def test_infinite_results_are_counted(declaration: dict[str, Any], what: str) -> None:
     table = pd.DataFrame({"a": [1.0, -1e308 if "log" not in declaration else 0.0, NAN], "b": [1.0, 1e308, 1.0]})
     with pytest.raises(FeatureError, match=rf"^feature 'x': {what} gives infinity or NaN in 1 of 3 rows; "):
         add_features(table, {"x": declaration})
@@ -193,7 +193,7 @@ def test_result_that_is_no_finite_number_is_counted(declaration: dict[str, Any],
     "declaration",
     [{"ratio": ["a", "b"]}, {"log": "a"}, {"date_part": {"column": "a", "part": "year"}}, {"text_length": "a"}],
 )
-def test_column_without_any_value_gives_a_feature_without_any(declaration: dict[str, Any]) -> None:
+def test_column_without_values_gives_a_feature_without_values(declaration: dict[str, Any]) -> None:
     table = pd.DataFrame({"a": pd.Series([None, None], dtype=object), "b": [1.0, 2.0]})
     assert add_features(table, {"x": declaration})["x"].isna().all()
 
@@ -214,26 +214,26 @@ FEATURES: dict[str, dict[str, Any]] = {
 }
 
 
-def test_rows_of_a_csv_are_prepared_as_typed_rows_are() -> None:
+def test_rows_of_text_are_prepared_like_typed_rows() -> None:
     text = pd.DataFrame({"n": ["1", ""], "day": ["31.01.2024", ""], "c": ["x", None]})
     typed = pd.DataFrame({"n": [1, NAN], "day": pd.to_datetime(["2024-01-31", None]), "c": ["x", None]})
     pd.testing.assert_frame_equal(prepare_rows(text, COLUMNS, FEATURES), prepare_rows(typed, COLUMNS, FEATURES))
     assert prepare_rows(text, COLUMNS, FEATURES)["month"].tolist()[0] == 1.0
 
 
-def test_prepared_rows_stay_as_they_are() -> None:
+def test_preparing_twice_changes_nothing() -> None:
     typed = pd.DataFrame({"n": [1, NAN], "day": pd.to_datetime(["2024-01-31", None]), "c": ["x", None]})
     prepared = prepare_rows(typed, COLUMNS, FEATURES)
     again = prepare_rows(prepared.drop(columns=list(FEATURES)), COLUMNS, FEATURES)
     pd.testing.assert_frame_equal(again, prepared)
 
 
-def test_row_that_is_not_of_the_kinds_is_named() -> None:
-    with pytest.raises(DataError, match=r"^column 'n' holds 1 of 1 values that are no finite number, as 'x' in row 1"):
+def test_row_with_a_value_of_another_kind_is_named() -> None:
+    with pytest.raises(DataError, match=r"^column 'n': 1 of 1 values are not finite numbers, for example 'x' in row 1"):
         prepare_rows(pd.DataFrame({"n": ["x"], "day": [None], "c": ["y"]}), COLUMNS, FEATURES)
 
 
-def test_rows_survive_parquet_to_the_byte(tmp_path: Path) -> None:
+def test_rows_round_trip_through_parquet_to_the_byte(tmp_path: Path) -> None:
     rows = pd.DataFrame({"n": [1, NAN], "day": pd.to_datetime(["2024-01-31", None]), "c": ["x", None]})
     prepared = prepare_rows(rows, COLUMNS, FEATURES)
     write_table(prepared, tmp_path / "1.parquet")

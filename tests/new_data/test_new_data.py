@@ -280,7 +280,7 @@ def test_nothing_is_downloaded_without_consent(repo: Path, address: str, new_dat
     [
         (("--file", "gone.csv"), "DataError: gone.csv is missing."),
         (("--file", "../own.csv", "--target", "gone"), "DataError: TARGET = 'gone' is not in the table; it has a b, "),
-        (("--file", "params.yaml"), "DataError: params.yaml: what kind of table is it?"),
+        (("--file", "params.yaml"), "DataError: params.yaml: unknown file type"),
         (("--url", "https://user:secret@example.org/t.csv"), "DataError: the URL must not contain credentials"),
         (("--url", "https://example.org/?sig=secret"), "DataError: the URL must not contain credentials"),
         (("--url", "https://example.org/"), "DataError: https://example.org/ does not end in the name of a file."),

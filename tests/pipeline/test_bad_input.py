@@ -67,7 +67,7 @@ def test_unknown_names_list_what_is_supported(fresh: Clone, key: str, value: obj
 @pytest.mark.parametrize(
     ("column", "rows", "expected"),
     [
-        ("gone", None, ("DataError: the rows lack column 'sepal_width'",)),
+        ("gone", None, ("DataError: column 'sepal_width' is missing from the rows",)),
         ("sepal_width", 3, ("FeatureError: ", "'sepal_length_to_sepal_width'", "'sepal_width'", "3 of 150 rows")),
     ],
 )

@@ -73,7 +73,7 @@ def test_kinds_are_inferred_and_the_rows_have_their_dtypes(own: Own) -> None:
     assert record.tags == {"source.path": "data/external/t.csv"}
 
 
-def test_the_stages_of_the_data_run_by_settings_alone(own: Own) -> None:
+def test_data_stages_run_with_settings_only(own: Own) -> None:
     features = {"year": {"date_part": {"column": "since", "part": "year"}}, "letters": {"text_length": "town"}}
     config = own(
         ROWS.assign(town=["Bonn", "Ulm", "Köln", "None"] * 10),
@@ -87,7 +87,7 @@ def test_the_stages_of_the_data_run_by_settings_alone(own: Own) -> None:
     assert not set(train["town"]) & set(test["town"])
 
 
-def test_a_rerun_gives_the_same_bytes(own: Own) -> None:
+def test_rerun_gives_the_same_bytes(own: Own) -> None:
     config = own(ROWS)
     outputs = []
     for _ in range(2):
@@ -97,7 +97,7 @@ def test_a_rerun_gives_the_same_bytes(own: Own) -> None:
     assert outputs[0] == outputs[1]
 
 
-def test_regression_runs_by_settings_alone(own: Own) -> None:
+def test_regression_runs_with_settings_only(own: Own) -> None:
     regression = {
         "base.task": "regression",
         "data_split.split": {"kind": "time", "column": "since"},
@@ -114,41 +114,46 @@ MIXED = "a,target\n" + "".join(f"{row},{'xy'[row % 2]}\n" for row in range(40)) 
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("", "data/external/t.csv is empty."),
-        ("a,target\n", "data/external/t.csv holds no rows below its header."),
+        ("a,target\n", "data/external/t.csv has no rows below its header."),
         (
             "a,target\n1,x\n2\n",
             "data/external/t.csv cannot be read as a table: CSV parse error: Row #3: Expected 2 col",
         ),
-        ("a,a,target\n1,2,x\n", "data/external/t.csv: column 'a' is there more than once; name each column once."),
+        (
+            "a,a,target\n1,2,x\n",
+            "data/external/t.csv: column 'a' appears more than once; give each column its own name.",
+        ),
         (
             b"a,target\n1,caf\xe9\n",
-            "data/external/t.csv is not all utf-8 (column 'target'); set data_load.source.encod",
+            "data/external/t.csv is not valid utf-8 (column 'target'); set data_load.source.encod",
         ),
         (
             MIXED,
-            "column 'a' holds numbers and, in 1 of 41 rows, something else, as '?'; add it to data_load.source.na_",
+            "column 'a' holds numbers and, in 1 of 41 rows, other values, for example '?'; add them to data_load.sou",
         ),
-        ("a,target\n1,x\n-inf,y\n", "column 'a' holds 1 of 2 values that are no finite number, as -inf in row 2; mend"),
+        ("a,target\n1,x\n-inf,y\n", "column 'a': 1 of 2 values are not finite numbers, for example -inf in row 2; fix"),
         (
             "a,target\n1,x\n2,\n",
-            "target 'target' lacks a value in 1 of 2 rows; drop these rows, as `data_load.missing_",
+            "target 'target' is missing in 1 of 2 rows; drop these rows, for example by `data_load.missing_",
         ),
         ("a,target\n1,x\n2,x\n", "target 'target' holds only the class 'x'; a classifier needs at least two classes."),
-        ("a,b\n1,x\n", "base.target_column = 'target' is not in the table; it has a, b."),
+        ("a,b\n1,x\n", "base.target_column = 'target' is not in the table; its columns are a, b."),
         (
             "a,target\n1,1.5\n2,2.5\n",
-            "base.target_column = 'target' holds fractions, as 1.5, which are no classes; set",
+            "base.target_column = 'target' holds fractions, such as 1.5, which cannot be classes; set",
         ),
     ],
 )
-def test_bad_table_is_one_clear_line_and_nothing_is_written(own: Own, content: str | bytes, told: str) -> None:
+def test_invalid_table_is_reported_in_one_line_and_nothing_is_written(
+    own: Own, content: str | bytes, message: str
+) -> None:
     config = own(content)
     with pytest.raises(DataError) as caught:
         data_load(config)
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
     assert {path for path in Path().rglob("*") if path.is_file()} == {Path("params.yaml"), PATH}
 
@@ -161,18 +166,16 @@ def test_target_of_a_regression_that_is_text_is_refused(own: Own) -> None:
         "train.scoring": "r2",
     }
     config = own("a,target\n1,x\n2,y\n", **regression)
-    with pytest.raises(
-        DataError, match=r"^base\.target_column = 'target' holds 2 of 2 values that are no finite number"
-    ):
+    with pytest.raises(DataError, match=r"^base\.target_column = 'target': 2 of 2 values are not finite numbers"):
         data_load(config)
 
 
-def test_mark_of_a_missing_number_is_a_setting(own: Own) -> None:
+def test_na_values_are_a_setting(own: Own) -> None:
     data_load(own(MIXED, **{"data_load.source": {"kind": "file", "na_values": ["?"]}}))
     assert dataset()["a"].isna().sum() == 1
 
 
-def test_large_numbers_with_zeros_in_front_are_the_same_names_in_each_run(own: Own) -> None:
+def test_large_numbers_with_leading_zeros_are_read_the_same_in_each_run(own: Own) -> None:
     accounts = [f"00{10**16 + row}" for row in range(40)]
     config = own(pd.DataFrame({"account": accounts, "n": range(40), "target": ["x", "y"] * 20}))
     data_load(config)
@@ -193,13 +196,13 @@ def test_rows_without_a_target_are_dropped_and_counted_by_a_setting(own: Own) ->
 def test_column_without_any_value_is_ignored_with_a_warning(own: Own, caplog: pytest.LogCaptureFixture) -> None:
     data_load(own("a,nothing,target\n1,,x\n2,,y\n"))
     assert kinds() == {"a": "number", "nothing": "ignore"}
-    assert "column 'nothing' has no value at all: ignored" in caplog.text
+    assert "column 'nothing' has no values: ignored" in caplog.text
 
 
 STRANGE = ["a b", "a[b]", "😀", "index", "__index_level_0__", "prediction", 'quo"te', "none", "1", ""]
 
 
-def test_strange_names_go_through_all_stages_of_the_data(own: Own) -> None:
+def test_any_column_names_pass_all_data_stages(own: Own) -> None:
     table = pd.DataFrame(np.arange(40.0 * len(STRANGE)).reshape(40, -1), columns=STRANGE).assign(target=["x", "y"] * 20)
     feature = {"[über] a b": {"ratio": ["__index_level_0__", "😀"]}}
     config = own(table, **{"featurize.features": feature})
@@ -217,7 +220,7 @@ def test_feature_with_the_name_of_a_column_is_refused(own: Own) -> None:
 
 
 @pytest.mark.slow
-def test_ten_thousand_columns_go_through_all_stages_of_the_data(own: Own) -> None:
+def test_ten_thousand_columns_pass_all_data_stages(own: Own) -> None:
     names = [f"x{position}" for position in range(10_000)]
     table = pd.DataFrame(np.random.default_rng(0).integers(0, 9, (20, 10_000)), columns=names)
     config = own(table.assign(target=["x", "y"] * 10))
@@ -226,7 +229,7 @@ def test_ten_thousand_columns_go_through_all_stages_of_the_data(own: Own) -> Non
     assert pd.read_parquet("data/train.parquet").shape == (16, 10_001)
 
 
-def test_new_version_of_the_table_is_held_to_the_recorded_kinds(own: Own) -> None:
+def test_new_version_of_the_table_is_checked_against_the_recorded_kinds(own: Own) -> None:
     data_load(own("zip,target\nA1,x\nB2,y\n"))
     data_load(own("zip,target\n007,x\n123,y\n"))
     assert kinds() == {"zip": "category"}
@@ -235,29 +238,30 @@ def test_new_version_of_the_table_is_held_to_the_recorded_kinds(own: Own) -> Non
     with pytest.raises(DataError) as caught:
         data_load(own("zip,extra,target\n007,1,x\n123,2,y\n"))
     assert str(caught.value) == (
-        "column 'extra' was not in the table when the kinds were inferred; mend the table, or declare the column in "
-        "data_load.columns of params.yaml, or delete data/schema.json, to which this table was held, and all kinds are "
-        "inferred anew."
+        "column 'extra' was not in the table when the kinds were inferred; fix the table, or declare the column in "
+        "data_load.columns of params.yaml, or delete data/schema.json, which records the earlier version, to infer all "
+        "kinds again."
     )
     assert Path("data/schema.json").read_bytes() == before
 
 
-def test_another_file_is_inferred_anew(own: Own) -> None:
+def test_columns_of_another_file_are_inferred_again(own: Own) -> None:
     data_load(own("a,target\nA1,x\nB2,y\n"))
     Path("data/external/other.csv").write_text("b,target\n1,x\n2,y\n")
     data_load(own("", **{"data_load.external_path": "data/external/other.csv"}))
     assert kinds() == {"b": "number"}
 
 
-def test_declared_columns_are_checked_and_all_faults_told(own: Own) -> None:
+def test_declared_columns_are_checked(own: Own) -> None:
     declared = {"age": {"kind": "number", "max": 40}, "town": {"kind": "category", "missing": False}}
     config = own(ROWS, **{"data_load.columns": declared})
     with pytest.raises(DataError) as caught:
         data_load(config)
-    _, *faults = str(caught.value).splitlines()
-    assert faults == [
-        "  column 'age': 10 of 40 values are above max = 40.0, as 41.0 in row 2, 41.0 in row 6, 41.0 in row 10",
-        "  column 'town': 10 of 40 values are missing, as row 2, row 6, row 10",
+    _, *problems = str(caught.value).splitlines()
+    assert problems == [
+        "  column 'age': 10 of 40 values are above max = 40.0, for example 41.0 in row 2, 41.0 in row 6, 41.0 in "
+        "row 10",
+        "  column 'town': 10 of 40 values are missing, for example in row 2, row 6, row 10",
     ]
     assert not Path("data/raw/dataset.parquet").exists()
 

@@ -164,6 +164,8 @@ def test_missing_model_names_the_stage_that_makes_it(config: Config) -> None:
 
 def test_table_without_the_target_stops_before_anything_is_written(config: Config, raw: pd.DataFrame) -> None:
     raw.rename(columns={"target": "label"}).to_parquet(config.data_load.dataset_path)
-    with pytest.raises(DataError, match=r"base\.target_column = 'target' is not in the table; it has a, b, label"):
+    with pytest.raises(
+        DataError, match=r"base\.target_column = 'target' is not in the table; its columns are a, b, label"
+    ):
         featurize(config)
     assert not config.featurize.features_path.exists()
