@@ -87,7 +87,7 @@ def list_candidates(settings: Train, task: Task, random_state: int) -> list[Cand
         replacement; without a search, the first value of each parameter.
     """
     grids = []
-    for name in settings.estimators:
+    for name in settings.estimator:
         grid: Grid = settings.param_grid.get(name, find_estimator(name, task).grid)
         grids.append({"estimator": [name], **{f"estimator__{param}": values for param, values in grid.items()}})
     points: Any = ParameterGrid(grids)

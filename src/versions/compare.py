@@ -7,7 +7,7 @@ from pathlib import Path
 
 from src.config.load import load_config
 from src.errors import TrackingError
-from src.tracking.links import make_page, ui_address
+from src.tracking.runs import ui_page
 from src.tracking.store import open_store
 from src.utils.command import command
 from src.versions.commands import find_commit, show_and_run
@@ -46,8 +46,8 @@ def _link(root: Path, experiment_name: str, commits: list[str]) -> str:
     if not all(parents):
         return "unknown: MLflow has no parent run of one of them; restore it and run `make sync`"
     run_ids = json.dumps([runs[0].info.run_id for runs in parents])
-    page = make_page("compare-runs", runs=run_ids, experiments=json.dumps([store.experiment_id]))
-    return f"{ui_address(store) or '<address that `make ui` prints>'}/{page}"
+    page = ui_page("compare-runs", runs=run_ids, experiments=json.dumps([store.experiment_id]))
+    return f"{store.ui_address or '<address that `make ui` prints>'}/{page}"
 
 
 @command

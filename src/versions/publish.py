@@ -18,8 +18,8 @@ from src.tracking import names
 from src.tracking.process import cpu_model
 from src.tracking.store import explain, open_store, store_uri
 from src.tracking.sync import sync
-from src.utils.alone import alone
 from src.utils.command import command
+from src.utils.exclusive import exclusive
 from src.versions.commands import SEMANTIC_VERSION, find_commit, git, list_tags, refuse_changes, show_and_run
 from src.versions.lineage import find_parents
 from src.versions.revision import WORKSPACE, Revision, find_damaged, open_revision, read_revision
@@ -42,7 +42,7 @@ def publish(root: Path, tag: str, message: str | None, experiment_name: str | No
     """
     if not SEMANTIC_VERSION.fullmatch(tag):
         raise VersionError(f"TAG = {tag!r} is no semantic version; name it as v1.0.0 or v1.0.0-rc.1.")
-    with alone(root, "publish"):
+    with exclusive(root, "publish"):
         check_publishable(root, tag)
         show_and_run(root, "dvc", "push", "--run-cache")
         revision, text = read_revision(root, "HEAD"), message or f"Version {tag}"

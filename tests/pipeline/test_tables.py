@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from src.data.models import read_model
-from src.tracking.session import numbers
 from src.tracking.logged_model import pinned_requirements
+from src.tracking.session import numbers
 from tests.pipeline.clone import Clone
 from tests.pipeline.conftest import build_once
 from tests.tables.tables import NAMES, ROOT, make_table, read_params

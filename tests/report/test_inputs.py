@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from src.train.candidates import Candidate
+from src.train.results import tabulate
 
 from src.errors import MissingInputError
 from src.report.inputs import list_params, read_candidates, read_cv_metrics, read_md5s
-from src.train.candidates import Candidate
-from src.train.results import tabulate
 from src.train.search import Result
 
 

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+from src.utils.alone import alone
 
 from src.errors import BusyError, VersionError
-from src.utils.alone import alone
 from src.versions.publish import publish, tag_parent
 from tests.versions.project import IDENTITY, Project, damage, md5_of
 from tests.versions.runs import EXPERIMENT, add_run, open_runs, parent_of, parent_tags
