@@ -3,7 +3,6 @@
 import atexit
 import ctypes
 import gc
-import importlib
 import os
 import runpy
 import shutil
@@ -147,9 +146,6 @@ class Fork:
         sys.modules.pop(job.module, None)
         if numpy := sys.modules.get("numpy"):
             numpy.random.seed()
-        # Until src.tracking reads PIPELINE_CLIENT_PID.
-        with suppress(ImportError, AttributeError):
-            importlib.import_module("src.tracking.process").stand_for(job.client_pid)
 
     def _end(self) -> None:
         try:
