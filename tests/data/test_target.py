@@ -125,6 +125,11 @@ def test_error_about_a_missing_target_names_the_setting_that_drops_rows() -> Non
         prepare(["x", None])
 
 
+def test_missing_large_labels_are_refused_like_others() -> None:
+    with pytest.raises(DataError, match="is missing in 1 of 2 rows"):
+        prepare(pd.Series([2**60, None], dtype="Int64"))
+
+
 def test_table_with_no_target_at_all_is_refused() -> None:
     with pytest.raises(DataError, match="has no rows"):
         prepare([None, None], missing="drop")

@@ -266,14 +266,17 @@ def test_varied_column_is_not_an_identifier(values: Any) -> None:
     assert "identifier" not in find(make_table().assign(x=values))
 
 
-def test_few_rows_are_too_few_to_call_a_column_an_identifier() -> None:
-    assert "identifier" not in find(make_table(20).assign(id=range(20)))
+@pytest.mark.parametrize(("n_rows", "is_found"), [(25, True), (24, False)])
+def test_identifier_needs_at_least_twenty_training_rows(n_rows: int, is_found: bool) -> None:
+    table = make_table(n_rows).assign(id=range(n_rows))[["id", "target"]]
+    assert ("identifier" in find(table)) == is_found
 
 
-def test_message_names_the_first_of_many_columns() -> None:
-    finding = find(make_table().assign(**{f"k{number}": 1 for number in range(15)}))["constant"]
-    assert "'k9' and 5 more: one value" in finding.message
-    assert len(finding.columns) == 15
+@pytest.mark.parametrize(("n_columns", "more"), [(10, ""), (15, " and 5 more")])
+def test_message_names_the_first_of_many_columns(n_columns: int, more: str) -> None:
+    finding = find(make_table().assign(**{f"k{number}": 1 for number in range(n_columns)}))["constant"]
+    assert f"'k9'{more}: one value" in finding.message
+    assert len(finding.columns) == n_columns
 
 
 # --- rare classes ---
