@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 
 from src.report.importance import measure_importance
@@ -70,6 +70,20 @@ def test_importance_of_ranks_needs_every_class(caplog: pytest.LogCaptureFixture)
     with caplog.at_level(logging.INFO):
         assert measure_importance(model, X[is_yes], y[is_yes], "roc_auc_ovr", 0).empty
     assert "not every class of the model has a test row" in caplog.text
+
+
+@pytest.mark.parametrize("scoring", ["neg_log_loss", "roc_auc_ovr"])
+def test_importance_of_probabilities_needs_them(scoring: str, caplog: pytest.LogCaptureFixture) -> None:
+    X, y = make(50)
+    with caplog.at_level(logging.INFO):
+        assert measure_importance(make_pipeline(RidgeClassifier()).fit(X, y), X, y, scoring, 0).empty
+    assert f"{scoring} needs probabilities" in caplog.text
+
+
+def test_five_rows_and_one_column_are_enough() -> None:
+    X, _ = make(5, n_noise=0)
+    y = X["signal"].to_numpy()
+    assert len(measure_importance(make_pipeline(LinearRegression()).fit(X, y), X, y, "r2", 0)) == 1
 
 
 def test_few_rows_have_no_importance(caplog: pytest.LogCaptureFixture) -> None:

@@ -202,6 +202,9 @@ def test_headline_has_its_interval_and_its_baseline() -> None:
     ]  # fmt: skip
     assert row(page, "`cv_f1_macro_mean`")[1] == "0.8800"
     assert "`test_f1_macro_ci95_low`" not in page
+    rules = [[cell[-1] for cell in row_of.strip("| ").split(" | ")] for row_of in page.splitlines() if "--:" in row_of]
+    # Numbers are aligned to the right.
+    assert rules == [["-", ":", ":", ":"], ["-", ":", ":", ":", ":"]]
 
 
 def test_each_class_has_its_row() -> None:
@@ -248,6 +251,8 @@ def test_weak_slices_are_listed_beside_all_rows(task: str, metric: str, weak: st
     page = card(facts, **(REGRESSION if task == "regression" else {}))
     assert "2 slices of at least 10 rows were checked; these are worse" in page
     assert row(page, "Slice")[2] == metric
+    (rule,) = [line for line in page.splitlines() if "--:" in line and line.count("|") == 4]
+    assert [cell[-1] for cell in rule.strip("| ").split(" | ")] == ["-", ":", ":"]
     assert row(page, r"`is\|land` = Dream") == [r"`is\|land` = Dream", "20", weak]
     assert row(page, "all test rows") == ["all test rows", "40", overall]
 
