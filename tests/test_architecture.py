@@ -148,7 +148,7 @@ def test_packages_themselves_import_nothing_but_the_way_to_a_warm_fork() -> None
     found = {name_of(path): imports_of(name_of(path)) for path in paths() if path.name == "__init__.py"}
     # `python -m src.stages.NAME` imports the package before anything heavy: only there a
     # command can hand itself over in time.
-    assert {name: imported for name, imported in found.items() if imported} == {"src.stages": {"src.warm.handover"}}
+    assert {name: imported for name, imported in found.items() if imported} == {"src.stages": {"src.warm.client"}}
 
 
 def test_importing_a_module_does_nothing(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _open(options.config, options.name)
     # A run of somebody else is not the parent of this one.
     environ = {name: value for name, value in os.environ.items() if name != names.MLFLOW_RUN_ID}
-    with warm_server() as server, prepared_dvc(["repro", *dvc_arguments], environ) as run_dvc:
+    with warm_server(["src.utils.parent"]) as server, prepared_dvc(["repro", *dvc_arguments], environ) as run_dvc:
         # Only now: both import, and this process would keep them waiting.
         from src.config.load import load_config
         from src.utils.alone import alone

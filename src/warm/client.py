@@ -1,102 +1,121 @@
-"""Run a command in a fork of the warm server, and end as it ends.
+"""Run a command in a fork of the warm server, and end as the fork ends.
 
-Imports little: a stage's command begins with it.
+Every command of a stage imports this module first, so it imports little.
 """
 
 import json
 import os
-import resource
 import select
 import signal
 import socket
 import stat
-import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from src.warm.processes import peer_of
-from src.warm.settings import process_settings, umask
+from src.warm import COLD, PIPELINE_WARM, SOCKET
 
-SOCKET = "socket"
-HELLO, GO, YES, NO = b"?", b"!", b"+", b"-"
-# No signal: the command knows how its fork has ended.
-HEARD = b"\0"
-LENGTH, STATUS = struct.Struct("!I"), struct.Struct("!i")
-# The server says hello between two imports, and yes when what the stage needs is there: 4 s, more on a busy machine.
-PATIENCE_SECONDS = 60.0
-# What others send to a process. The rest a process sends to itself.
-FORWARDED = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
-FORWARDED |= {signal.SIGCONT, signal.SIGTSTP, signal.SIGWINCH, signal.SIGALRM}
+# A client sends its request and then one byte a signal; the fork answers STARTED and its wait status.
+STARTED = b"+"
+# A byte that is no signal: the client has the status, and may close the connection.
+RECEIVED = b"\0"
+# The server first imports what the stage needs: 4 s, more on a busy machine.
+START_SECONDS = 60.0
 
 
-def run_warm(folder: str, module: str, arguments: list[str], *, forward: bool = False) -> int | None:
+def hand_over(finish_with: str = "") -> None:
+    """Run the command of this process in a warm fork, if possible, and exit as the fork did.
+
+    `PIPELINE_WARM` names the folder of the server. If it is not set, the stages of one DVC
+    process share a server, which the first of them starts. Returns if there is no server, if
+    this is not `python -m MODULE` without options of Python, or if the server refuses.
+
+    Args:
+        finish_with: Module that a server of this DVC process runs once, after DVC has ended.
+    """
+    folder = os.environ.get(PIPELINE_WARM)
+    # While runpy imports the parent packages of a module, sys.argv[0] is "-m".
+    if folder == COLD or sys.argv[:1] != ["-m"] or sys.orig_argv[1:2] != ["-m"] or sys.platform != "linux":
+        return
+    from src.warm.launch import server_of_dvc
+    from src.warm.processes import inherits_files
+
+    if inherits_files():
+        return
+    folder = folder or server_of_dvc(finish_with)
+    if folder != COLD:
+        status = run_warm(folder, sys.orig_argv[2], sys.orig_argv[3:], forward=True)
+        if status is not None:
+            _end_as(status)
+
+
+def run_warm(folder: str, module: str, arguments: Sequence[str], *, forward: bool = False) -> int | None:
     """Run `python -m MODULE ARGUMENTS` in a warm fork and wait for it.
 
-    If this process dies, or leaves by an exception, so does the fork.
+    The fork is killed if this process dies or leaves this function by an exception.
 
     Args:
         folder: Folder of the server.
         module: Name of the module.
         arguments: Arguments of the command.
-        forward: Whether signals that reach this process are for the fork, and not for this process.
+        forward: Whether to forward signals to the fork instead of handling them here.
 
     Returns:
-        The wait status of the fork, that of a kill if the server died with it, or None
-        if nothing was run.
+        The wait status of the fork (that of SIGKILL if the server died), or None if nothing was run.
     """
+    from src.warm.processes import process_settings
+
+    umask = os.umask(0)
+    os.umask(umask)
     request = {
         "settings": process_settings(),
         "executable": sys.executable,
         "module": module,
-        "arguments": arguments,
+        "arguments": list(arguments),
         "environ": dict(os.environ),
         "cwd": str(Path.cwd()),
-        "umask": umask(),
+        "umask": umask,
     }
     try:
         with _connect(folder) as connection:
-            connection.settimeout(PATIENCE_SECONDS)
-            if connection.recv(1) != HELLO:
-                return None
-            content = json.dumps(request).encode()
-            socket.send_fds(connection, [LENGTH.pack(len(content))], [0, 1, 2])
-            connection.sendall(content)
-            with _forwarding(connection) if forward else nullcontext(list[int]()) as heard:
+            socket.send_fds(connection, [json.dumps(request).encode()], [0, 1, 2])
+            connection.setblocking(False)
+            with _forwarding(connection) if forward else nullcontext(list[int]()) as signals:
                 status = None
-                # A server that will not serve resets the connection, if a signal is on its way.
-                with suppress(OSError):
-                    connection.sendall(GO)
-                    if _receive(connection, 1, PATIENCE_SECONDS) == YES:
-                        # From here on the command has begun: it is not to be run again.
-                        status = _receive_status(connection)
+                if _receive(connection, START_SECONDS) == STARTED:
+                    # From here on the command must not run a second time.
+                    status = int(_receive(connection) or signal.SIGKILL)
+                    with suppress(OSError):
+                        connection.send(RECEIVED)
             if status is None:
-                # Nobody else got them.
-                for number in heard:
+                for number in signals:
                     os.kill(os.getpid(), number)
             return status
     except OSError:
-        # No server, not ours, or it ended before it began.
+        # There is no server that this user may use, it ended first, or the request is too long.
         return None
 
 
 def _connect(folder: str) -> socket.socket:
-    """Connect to a server of this user in a folder that nobody else can enter.
+    """Connect to a server of this user, in a folder that no other user can enter.
 
     Raises:
         OSError: There is none.
     """
+    from src.warm.processes import peer_of
+
     directory = os.open(folder, os.O_PATH | os.O_DIRECTORY)
-    connection = socket.socket(socket.AF_UNIX)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         facts = os.fstat(directory)
         if facts.st_uid != os.getuid() or stat.S_IMODE(facts.st_mode) & 0o077:
             raise PermissionError(folder)
-        # The address of a socket has room for 107 characters; temporary folders may be longer.
+        connection.settimeout(START_SECONDS)
+        # The address of a socket is limited to 107 characters; the path of a folder is not.
         connection.connect(f"/proc/self/fd/{directory}/{SOCKET}")
         if peer_of(connection)[1] != os.getuid():
             raise PermissionError(folder)
@@ -108,90 +127,55 @@ def _connect(folder: str) -> socket.socket:
     return connection
 
 
-def receive_request(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """Receive what a client wants, and its stdin, stdout and stderr; for the server.
-
-    Raises:
-        OSError: The client is gone.
-        ValueError: It is not a request.
-    """
-    head, files, _, _ = socket.recv_fds(client, LENGTH.size, 3)
-    try:
-        left = LENGTH.unpack(head)[0] if len(head) == LENGTH.size else 0
-        parts = []
-        while left:
-            part = client.recv(left)
-            if not part:
-                raise ConnectionError("the client is gone")
-            parts.append(part)
-            left -= len(part)
-        request = json.loads(b"".join(parts))
-        if not isinstance(request, dict):
-            raise ValueError("not a request")
-    except (OSError, ValueError):
-        for file in files:
-            os.close(file)
-        raise
-    return request, files
-
-
 @contextmanager
 def _forwarding(connection: socket.socket) -> Iterator[list[int]]:
-    """Send the number of each signal to the server, as it comes.
+    """Send the number of each signal to the server, which sends the signal to the fork.
 
-    Python writes it by itself: a handler would wait for the call that this process waits in.
+    Python's wakeup file descriptor does it as the signal arrives, also in the middle of a call.
 
     Yields:
-        The numbers so far.
+        The signals received so far.
     """
-    heard: list[int] = []
+    received: list[int] = []
 
-    def note(number: int, _: FrameType | None) -> None:
-        heard.append(number)
+    def handle(number: int, _: FrameType | None) -> None:
+        received.append(number)
         if number == signal.SIGTSTP:
             os.kill(os.getpid(), signal.SIGSTOP)
 
-    wanted = [number for number in FORWARDED if signal.getsignal(number) != signal.SIG_IGN]
-    connection.setblocking(False)
+    # The signals that other processes send. A process sends the rest to itself.
+    numbers = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
+    numbers |= {signal.SIGCONT, signal.SIGTSTP, signal.SIGWINCH, signal.SIGALRM}
     signal.set_wakeup_fd(connection.fileno())
-    previous = {number: signal.signal(number, note) for number in wanted}
+    previous = {n: signal.signal(n, handle) for n in numbers if signal.getsignal(n) != signal.SIG_IGN}
     try:
-        yield heard
+        yield received
     finally:
         signal.set_wakeup_fd(-1)
         for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def _receive_status(connection: socket.socket) -> int:
-    with suppress(OSError):
-        status = _receive(connection, STATUS.size, None)
-        if len(status) == STATUS.size:
-            with suppress(OSError):
-                connection.sendall(HEARD)
-            return int(STATUS.unpack(status)[0])
-    return int(signal.SIGKILL)
-
-
-def _receive(connection: socket.socket, size: int, patience: float | None) -> bytes:
-    """Receive so many bytes, or fewer if the other end is gone or the patience is."""
-    end = None if patience is None else time.monotonic() + patience
-    received = b""
-    while len(received) < size and (end is None or time.monotonic() < end):
-        # Not for ever: a handler of Python waits for the call to return.
+def _receive(connection: socket.socket, seconds: float = float("inf")) -> bytes:
+    """Receive a message; nothing if the other end is gone or the time is over."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        # Wake up each second: Python runs a signal's handler only between two calls.
         if select.select([connection], [], [], 1)[0]:
-            part = connection.recv(size - len(received))
-            if not part:
-                break
-            received += part
-    return received
+            # A server that refuses while a signal is on its way resets the connection.
+            with suppress(ConnectionResetError):
+                return connection.recv(16)
+            break
+    return b""
 
 
-def end_as(status: int) -> NoReturn:
-    """End this process as another has ended: with its exit code, or by its signal."""
+def _end_as(status: int) -> NoReturn:
+    """End this process like one with this wait status: with its exit code, or by its signal."""
+    import resource
+
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
-        # One core is enough.
+        # The fork wrote a core file already.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if code != -signal.SIGKILL:
             signal.signal(-code, signal.SIG_DFL)

@@ -3,123 +3,168 @@
 import atexit
 import ctypes
 import gc
+import importlib
 import os
-import random
 import runpy
 import shutil
 import signal
 import socket
 import sys
 import tempfile
-import threading
-import types
-from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, NoReturn
 
-from src.warm.client import STATUS, YES
-from src.warm.jobs import Call, Job
-from src.warm.preload import Code, set_pools
+from src.warm import PIPELINE_CLIENT_PID
+from src.warm.client import STARTED
+from src.warm.imports import forget_changed_code, learn, resize_pools, stamp_code
 
 PR_SET_PDEATHSIG = 1
-# Loaded in the server already: a fork should not have to look for a library.
-_libc = ctypes.CDLL(None)
 
 
-def start_fork(call: Call, code: Code, *, forget: Callable[[], None]) -> Job:
-    """Run a command in a fork of this process, as a process of its own would, and end as it would.
+@dataclass
+class Job:
+    """A client, and its fork as soon as there is one.
 
-    Args:
-        call: The command, for which the fork stands. It hears by its connection that the fork
-            begins, and its exit code: the server may be busy importing.
-        code: The code of this project when the server imported it.
-        forget: Closes what only the server needs.
-
-    Raises:
-        OSError: There is no room for a process.
+    Attributes:
+        client: Connection to the client.
+        client_pid: Pid of the client.
+        request: What to run; `src.warm.client.run_warm` describes it.
+        files: Stdin, stdout and stderr of the client, until there is a fork.
+        pid: Pid of the fork.
+        ending: A file descriptor that is readable when the fork has ended.
+        learn_as: The module for which the fork records its imports.
     """
-    server = os.getpid()
-    # What comes meanwhile is for the command, and not for what is not yet that.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
-    try:
-        pid = os.fork()
-        if pid == 0:
-            # Whatever happens, it must not go on as a server.
-            try:
-                if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
-                    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                forget()
-                _become(call, code, server=server, mask=mask)
-            finally:
-                os._exit(1)
+
+    client: socket.socket
+    client_pid: int
+    request: dict[str, Any]
+    files: list[int]
+    pid: int = 0
+    ending: int = -1
+    learn_as: str = ""
+
+    @property
+    def module(self) -> str:
+        """Name of the module to run."""
+        return str(self.request["module"])
+
+    def close(self) -> None:
+        """Close all that this process holds open for it."""
+        self.client.close()
+        self.close_files()
+        if self.ending >= 0:
+            os.close(self.ending)
+
+    def close_files(self) -> None:
+        """Close the files of the client in this process."""
+        while self.files:
+            os.close(self.files.pop())
+
+    def signal_group(self, number: int) -> None:
+        """Send a signal to the fork and the processes that it started."""
+        # A fork that has just begun has no group yet.
+        for send in (os.killpg, os.kill):
+            with suppress(ProcessLookupError):
+                send(self.pid, number)
+
+
+class Fork:
+    """What a fork of this process does, from its first to its last step.
+
+    Create it before anything else registers an exit handler. Python runs exit handlers in
+    reverse order, after it has waited for threads, so this one runs last. It ends the process
+    without clearing the memory, which would cost half a second.
+    """
+
+    def __init__(self) -> None:
+        self._server = os.getpid()
+        self._libc = ctypes.CDLL(None)
+        self._signal_mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        # Before the imports: code that changes meanwhile is imported again.
+        self._stamps = stamp_code()
+        self._status = 1
+        atexit.register(self._end)
+
+    def become(self, job: Job) -> NoReturn:
+        """Run the command of a client as a process of its own would, and end as it would.
+
+        The fork itself reports its start and its status to the client, because the server may
+        be busy importing.
+        """
+        self._job = job
+        self._loaded = set(sys.modules)
+        self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != self._server:
+            os._exit(1)
+        # Ctrl-C reaches the client, which forwards it: the fork must not receive it twice.
+        os.setsid()
+        for number, file in enumerate(job.files):
+            os.dup2(file, number, inheritable=True)
+        job.close_files()
         try:
-            return Job(pid, os.pidfd_open(pid), call.client)
+            job.client.send(STARTED)
         except OSError:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            raise
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            # The client gave up, and may run the command itself.
+            os._exit(1)
+        # Otherwise the client's end would be noticed only when the fork's children have ended, too.
+        os.register_at_fork(after_in_child=job.client.close)
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._signal_mask)
+            self._take_over(job)
+            runpy.run_module(job.module, run_name="__main__", alter_sys=True)
+            self._status = 0
+        except SystemExit as end:
+            self._status = _exit_code(end)
+        except BaseException as error:
+            error.__traceback__ = _without_own_frames(error.__traceback__)
+            sys.excepthook(type(error), error, error.__traceback__)
+            if isinstance(error, KeyboardInterrupt):
+                self._status = -signal.SIGINT
+        sys.exit()
 
+    def _take_over(self, job: Job) -> None:
+        request = job.request
+        resize_pools()
+        os.chdir(request["cwd"])
+        os.umask(request["umask"])
+        os.environ.clear()
+        os.environ.update(request["environ"] | {PIPELINE_CLIENT_PID: str(job.client_pid)})
+        sys.path[0] = request["cwd"]
+        sys.argv = [job.module, *request["arguments"]]
+        sys.executable = request["executable"]
+        sys.orig_argv = [sys.executable, "-m", *sys.argv]
+        if sys.stdout is not None and not sys.stdout.write_through:  # type: ignore[union-attr]  # a TextIOWrapper
+            sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]  # as above
+        tempfile.tempdir = None
+        # Temporary folders that imports made belong to the server, which other forks share.
+        atexit.unregister(shutil.rmtree)
+        sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
+        gc.enable()
+        forget_changed_code(self._stamps)
+        # It runs as `__main__`; runpy warns about a second copy.
+        sys.modules.pop(job.module, None)
+        if numpy := sys.modules.get("numpy"):
+            numpy.random.seed()
+        # Until src.tracking reads PIPELINE_CLIENT_PID.
+        with suppress(ImportError, AttributeError):
+            importlib.import_module("src.tracking.process").stand_for(job.client_pid)
 
-def _become(call: Call, code: Code, *, server: int, mask: set[int | signal.Signals]) -> NoReturn:
-    connection = call.client
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != server:
-        os._exit(1)
-    # Ctrl-C reaches the client, which passes it on: once, also in a terminal.
-    os.setsid()
-    for number, file in enumerate(call.files):
-        os.dup2(file, number, inheritable=True)
-        os.close(file)
-    try:
-        connection.sendall(YES)
-    except OSError:
-        # The client is gone, and may run by itself.
-        os._exit(1)
-    # Else whoever waits for the end of this process would wait for those that it forks.
-    os.register_at_fork(after_in_child=connection.close)
-    status: int | None = 0
-    try:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        _take_over(call.request, call.pid, code)
-        runpy._run_module_as_main(call.request["module"])  # type: ignore[attr-defined]  # what `python -m` calls
-    except SystemExit as end:
-        status = _exit_code(end)
-    except BaseException as error:
-        status = _fail(error)
-    _end(status, connection)
-
-
-def _take_over(request: dict[str, Any], client: int, code: Code) -> None:
-    os.chdir(request["cwd"])
-    os.umask(request["umask"])
-    os.environ.clear()
-    os.environ.update(request["environ"])
-    module, arguments = request["module"], request["arguments"]
-    sys.path[0] = request["cwd"]
-    sys.argv = [module, *arguments]
-    sys.executable = request["executable"]
-    sys.orig_argv = [sys.executable, "-m", module, *arguments]
-    if sys.stdout is not None and not sys.stdout.write_through:  # type: ignore[union-attr]  # a TextIOWrapper
-        sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]  # as above
-    tempfile.tempdir = None
-    # It was made for the server, which other forks come from.
-    atexit.unregister(shutil.rmtree)
-    sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
-    gc.enable()
-    set_pools()
-    code.forget_if_changed()
-    sys.modules["__main__"] = main = types.ModuleType("__main__")
-    main.__annotations__ = {}
-    # It runs under the name __main__, as ever.
-    sys.modules.pop(module, None)
-    random.seed()
-    if numpy := sys.modules.get("numpy"):
-        numpy.random.seed()
-    from src.tracking.process import stand_for
-
-    stand_for(client)
+    def _end(self) -> None:
+        try:
+            for stream in filter(None, (sys.stdout, sys.stderr)):
+                stream.flush()
+        except OSError:
+            # Python itself reports it, and sets the exit code.
+            return
+        learn(self._job.learn_as, self._loaded)
+        if self._status < 0:
+            signal.signal(-self._status, signal.SIG_DFL)
+            os.kill(os.getpid(), -self._status)
+        with suppress(OSError):
+            self._job.client.send(str(self._status << 8).encode())
+        os._exit(self._status)
 
 
 def _exit_code(end: SystemExit) -> int:
@@ -131,33 +176,8 @@ def _exit_code(end: SystemExit) -> int:
     return 1
 
 
-def _fail(error: BaseException) -> int | None:
-    """Report as Python does what nobody caught; the traceback begins where that of `python -m` does."""
-    error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
-    sys.excepthook(type(error), error, error.__traceback__)
-    return None if isinstance(error, KeyboardInterrupt) else 1
-
-
-def _end(status: int | None, connection: socket.socket) -> NoReturn:
-    """Do what Python does at its end, but for tidying up memory, which takes it the half of a second.
-
-    Args:
-        status: The exit code; None to end as Python does after Ctrl-C.
-        connection: Hears the exit code.
-    """
-    try:
-        threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, and joblib hooks into it
-        atexit._run_exitfuncs()
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
-    except BaseException as error:
-        sys.excepthook(type(error), error, error.__traceback__)
-        status = 120 if status == 0 else status
-    if status is None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
-    status = 1 if status is None else status
-    with suppress(OSError):
-        connection.sendall(STATUS.pack(status << 8))
-    os._exit(status)
+def _without_own_frames(traceback: TracebackType | None) -> TracebackType | None:
+    own = (__file__, runpy.run_module.__code__.co_filename)
+    while traceback and traceback.tb_frame.f_code.co_filename in own:
+        traceback = traceback.tb_next
+    return traceback

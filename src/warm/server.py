@@ -1,6 +1,6 @@
-"""The warm server: it imports, waits, and forks. One thread, no pool, no store, no file of the user open."""
+"""The warm server: it imports, waits and forks. It has one thread, and no file of the user open."""
 
-import contextlib
+import json
 import os
 import select
 import shutil
@@ -8,185 +8,235 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
-from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
-from src.warm.client import GO, HEARD, HELLO, NO, STATUS, receive_request
-from src.warm.fork import start_fork
-from src.warm.jobs import Call, Job
-from src.warm.preload import Code, is_threaded, is_tracked, load, needed_by, preloading, steps
-from src.warm.processes import ancestors, peer_of
-from src.warm.settings import process_settings
+from src.warm.client import RECEIVED
+from src.warm.fork import Fork, Job
+from src.warm.imports import LATER, load, plan_imports, preloading, read_learned
+from src.warm.processes import ancestors, is_threaded, peer_of, process_settings
 
-# A client that has been greeted has its request at hand.
+# A client sends its request as soon as it is connected.
 REQUEST_SECONDS = 5.0
+REQUEST_SIZE = 1 << 20
+FINISH_SECONDS = 60
 
 
 class Server:
-    """Serve forks to the processes below one process, until that ends and what outlives it.
+    """Serve forks to the descendants of one process, until that process ends.
 
     Args:
-        listener: Where clients connect.
-        owner: The process.
-        outlives: Whether a fork goes on to its end when the owner is gone.
+        listener: Socket to which clients connect.
+        owner: Pid of the process.
+        preload: Modules to import after those of the stages, and functions `module:function` to call.
+        outlives: Whether forks go on when the owner has ended; the server then ends with the last.
+        finish_with: Module to run once at the end, if any stage was run.
     """
 
-    def __init__(self, listener: socket.socket, owner: int, *, outlives: bool) -> None:
+    def __init__(
+        self, listener: socket.socket, owner: int, preload: Sequence[str] = (), *, outlives: bool, finish_with: str
+    ) -> None:
+        # DVC deletes the folder of an experiment while this process still imports from it.
+        sys.dont_write_bytecode = outlives or sys.dont_write_bytecode
         self._listener = listener
         self._owner = owner
         self._outlives = outlives
+        self._finish_with = finish_with
         self._ending = os.pidfd_open(owner)
         self._is_over = False
-        # Before anything is imported: what changes meanwhile is imported anew.
-        self._code = Code()
-        self._settings = process_settings()
-        self._calls: list[Call] = []
+        # As a client's settings arrive: JSON has no tuples.
+        self._settings = json.loads(json.dumps(process_settings()))
         self._jobs: list[Job] = []
-        self._with_tracking = is_tracked(Path("params.yaml"))
-        # What is still to be imported.
-        self._left = steps(with_tracking=self._with_tracking)
+        self._served: list[Job] = []
+        # What is still to be imported, by the module that needs it.
+        self._missing = plan_imports(preload, finish_with)
 
-    def serve(self) -> None:
-        """Import, and serve meanwhile and then."""
-        while self._left and not self._is_over:
-            if not self._step(0):
-                name = next((name for call in self._calls for name in self._wanted_by(call)), self._left[0])
-                self._left.remove(name)
-                with preloading():
-                    load(name)
-        while not self._is_over or (self._outlives and self._jobs):
-            self._step(None)
+    def serve(self) -> Job | None:
+        """Import modules and start forks until the owner ends.
+
+        Returns:
+            In the server None, at its end. In a fork, what to run.
+        """
+        while True:
+            if self._is_over and not (self._outlives and self._jobs) and not self._finish():
+                return None
+            for job in [job for job in self._jobs if not job.pid and job.module not in self._missing]:
+                if self._start_fork(job):
+                    return job
+            if not self._wait(0 if self._missing else None):
+                self._import_next()
 
     def end(self) -> None:
-        """Take along what the forks have started; they themselves die with this process."""
+        """Kill what the forks started; the forks themselves die with this process."""
         for job in self._jobs:
-            with contextlib.suppress(ProcessLookupError):
-                job.signal(signal.SIGKILL)
+            if job.pid:
+                job.signal_group(signal.SIGKILL)
 
-    def _step(self, milliseconds: int | None) -> bool:
-        """Wait for one thing to happen, and do what it asks for; gives False if nothing did."""
-        self._answer_calls()
-        waiting: dict[int, Callable[[], None]] = {}
+    def _import_next(self) -> None:
+        # Clients wait for it: each fork would need longer to import it itself.
+        wanted = [job.module for job in self._jobs if not job.pid]
+        module = next(module for module in [*wanted, *self._missing] if module in self._missing)
+        names = self._missing[module] = [name for name in self._missing[module] if name not in sys.modules]
+        if names:
+            with preloading():
+                load(names.pop(0))
+        else:
+            del self._missing[module]
+
+    def _wait(self, milliseconds: int | None) -> bool:
+        """Wait for one event and handle it; return False if there was none."""
+        handlers: dict[int, Callable[[], None]] = {}
         if not self._is_over:
-            waiting |= {self._ending: self._stop, self._listener.fileno(): self._accept}
+            handlers |= {self._ending: self._stop, self._listener.fileno(): self._accept}
         for job in self._jobs:
-            waiting[job.ending] = partial(self._finish, job)
-            waiting[job.client.fileno()] = partial(self._hear, job)
+            if job.pid:
+                handlers |= {job.ending: partial(self._reap, job), job.client.fileno(): partial(self._hear, job)}
         poller = select.poll()
-        for number in waiting:
+        for number in handlers:
             poller.register(number, select.POLLIN)
-        for number, _ in poller.poll(milliseconds)[:1]:
-            waiting[number]()
-            return not self._is_over
-        return False
+        events = poller.poll(milliseconds)
+        for number, _ in events[:1]:
+            handlers[number]()
+        return bool(events)
 
     def _stop(self) -> None:
         self._is_over = True
+        self._missing.clear()
+        for job in [job for job in self._jobs if not job.pid]:
+            self._drop(job)
+
+    def _drop(self, job: Job) -> None:
+        self._jobs.remove(job)
+        job.close()
+
+    def _finish(self) -> bool:
+        """Run the last module as if the last stage's client had asked for it; return whether there is one."""
+        if not self._finish_with or not self._served:
+            return False
+        last = self._served[-1].request
+        cwd = last["environ"].get("DVC_ROOT") or last["cwd"]
+        request = last | {"module": self._finish_with, "arguments": [], "cwd": cwd}
+        self._finish_with = ""
+        client, self._own_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._jobs.append(Job(client, os.getpid(), request, [os.dup(number) for number in range(3)]))
+        signal.signal(signal.SIGALRM, lambda *_: sys.exit())
+        signal.alarm(FINISH_SECONDS)
+        return True
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError, ValueError, KeyError), contextlib.ExitStack() as stack:
-            # The client may be gone, or none of ours: it goes on by itself.
+        with suppress(OSError, ValueError, LookupError, TypeError), ExitStack() as stack:
             client = stack.enter_context(self._listener.accept()[0])
             pid, user = peer_of(client)
-            # A thread that some library has started would be missing in the fork.
+            # A fork would lack the threads of a server that has any.
             if user != os.getuid() or self._owner not in ancestors(pid) or is_threaded():
                 return
             client.settimeout(REQUEST_SECONDS)
-            client.sendall(HELLO)
-            call = Call(client, pid, *receive_request(client))
-            stack.callback(call.close)
-            if call.request["settings"] == self._settings and len(call.files) == 3 and client.recv(1) == GO:
+            content, files, _, _ = socket.recv_fds(client, REQUEST_SIZE, 3)
+            job = Job(client, pid, {}, files)
+            stack.callback(job.close_files)
+            job.request = json.loads(content)
+            if job.request["settings"] == self._settings and len(files) == 3:
                 client.settimeout(None)
-                self._calls.append(call)
+                self._jobs.append(job)
                 stack.pop_all()
-            else:
-                client.sendall(NO)
 
-    def _answer_calls(self) -> None:
-        """Fork for each stage whose modules are imported: a fork that did it by itself would take longer."""
-        for call in self._calls[:]:
-            if not self._wanted_by(call):
-                self._calls.remove(call)
-                try:
-                    self._jobs.append(self._fork(call))
-                except OSError:
-                    call.client.close()
-                finally:
-                    call.close()
+    def _start_fork(self, job: Job) -> bool:
+        """Start a fork; return whether this is the fork."""
+        if is_threaded() or select.select([job.client], [], [], 0)[0]:
+            # A client that is gone, or that received a signal, does itself what there is to do.
+            self._drop(job)
+            return False
+        is_first = all(job.module != served.module for served in self._served)
+        job.learn_as = job.module if is_first else LATER
+        # Signals that arrive before the command starts are for the command.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
+        try:
+            job.pid = os.fork()
+            if not job.pid:
+                self._forget_all_but(job)
+                return True
+            job.ending = os.pidfd_open(job.pid)
+            job.close_files()
+            self._served.append(job)
+        except OSError:
+            # There is no space for a process or a file descriptor.
+            if job.pid:
+                os.kill(job.pid, signal.SIGKILL)
+                os.waitpid(job.pid, 0)
+            self._drop(job)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        return False
 
-    def _wanted_by(self, call: Call) -> list[str]:
-        """List what a stage still waits for."""
-        needed = needed_by(call.request["module"], with_tracking=self._with_tracking)
-        return [name for name in self._left if name in needed]
-
-    def _fork(self, call: Call) -> Job:
-        if is_threaded() or select.select([call.client], [], [], 0)[0]:
-            # A signal came meanwhile, or the client is gone: it does with it what it would do.
-            raise ConnectionError("not to be served")
-        return start_fork(call, self._code, forget=self._forget)
-
-    def _forget(self) -> None:
-        """Close what a fork has no business with."""
-        for job in self._jobs:
-            os.close(job.ending)
-            job.client.close()
-        for call in self._calls:
-            call.client.close()
-            call.close()
+    def _forget_all_but(self, job: Job) -> None:
+        """Close and reset in a fork what belongs to the server."""
+        for number in (signal.SIGTERM, signal.SIGALRM):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
+        for other in self._jobs:
+            if other is not job:
+                other.close()
         self._listener.close()
+        os.close(self._ending)
 
     def _hear(self, job: Job) -> None:
-        """Pass on a signal; a client that is gone takes its fork with it."""
+        """Pass on a signal; kill the fork of a client that is gone."""
         try:
-            heard = job.client.recv(1)
+            received = job.client.recv(1)
         except OSError:
-            heard = b""
-        if not heard:
-            job.signal(signal.SIGKILL)
-            self._finish(job)
-        elif heard == HEARD:
-            # What it has left running goes on, as it would without a server.
-            self._finish(job)
-        elif heard[0] in (signal.SIGTSTP, signal.SIGCONT):
-            # In a session of their own no terminal stops them.
-            job.signal(signal.SIGSTOP if heard[0] == signal.SIGTSTP else signal.SIGCONT)
+            received = b""
+        if not received:
+            job.signal_group(signal.SIGKILL)
+            self._reap(job)
+        elif received == RECEIVED:
+            # Processes that the fork left running go on, as they would without a server.
+            self._reap(job)
+        elif received[0] in (signal.SIGTSTP, signal.SIGCONT):
+            # No terminal stops a session of its own.
+            job.signal_group(signal.SIGSTOP if received[0] == signal.SIGTSTP else signal.SIGCONT)
         else:
-            os.kill(job.pid, heard[0])
+            os.kill(job.pid, received[0])
 
-    def _finish(self, job: Job) -> None:
-        self._jobs.remove(job)
+    def _reap(self, job: Job) -> None:
         _, status = os.waitpid(job.pid, 0)
-        with contextlib.suppress(OSError):
-            job.client.sendall(STATUS.pack(status))
-        os.close(job.ending)
-        job.client.close()
+        with suppress(OSError):
+            job.client.send(str(status).encode())
+        self._drop(job)
+        if not self._is_over:
+            # The other stages may need it, too.
+            self._missing.setdefault(LATER, []).extend(read_learned().get(job.learn_as, []))
 
 
-def main(arguments: list[str]) -> NoReturn:
-    """Serve; the arguments are the listening socket, the owner, the folder to delete at the end, and switches."""
-    listener, owner, folder, *switches = arguments
-    if "outlives" in switches:
-        # DVC deletes the folder of an experiment while this process still imports from it.
-        sys.dont_write_bytecode = True
-    # What a library makes when it is imported, as matplotlib does without a home, goes with this process.
+def main(listener: int, folder: str, **options: Any) -> None:
+    """Serve, delete the folder and exit.
+
+    Args:
+        listener: File descriptor of the listening socket.
+        folder: Folder of the server.
+        options: The other arguments of `Server`.
+    """
+    pid, code, server = os.getpid(), 1, None
+    # What a library creates on import, like matplotlib without a home folder, is deleted at the end.
     tempfile.tempdir = folder
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    code, server = 1, None
+    fork = Fork()
     try:
-        server = Server(socket.socket(fileno=int(listener)), int(owner), outlives="outlives" in switches)
-        server.serve()
+        server = Server(socket.socket(fileno=listener), **options)
+        job = server.serve()
         code = 0
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        if server:
-            server.end()
-        shutil.rmtree(folder, ignore_errors=True)
-        # Whatever the imports have registered is for the forks; they end with this process.
-        os._exit(code)
+        if os.getpid() == pid:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            if server:
+                server.end()
+            shutil.rmtree(folder, ignore_errors=True)
+            # Exit handlers that the imports registered are for the forks.
+            os._exit(code)
+    if job:
+        fork.become(job)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(**json.loads(sys.argv[1]))

@@ -1,5 +1,6 @@
-"""A warm stage does what a cold one does: each of these runs both ways."""
+"""A warm stage does what a cold one does: most of these run both ways."""
 
+import ast
 import os
 import signal
 import subprocess
@@ -15,63 +16,65 @@ SAME = {
     "exit code 0": "pass",
     "exit code of its own": "raise SystemExit(7)",
     "exit code beyond a byte": "raise SystemExit(300)",
-    "negative exit code": "raise SystemExit(-1)",
     "message as exit code": "raise SystemExit('what went wrong')",
     "no exit code": "raise SystemExit",
     "exit without cleaning up": "import os; print('lost'); os._exit(9)",
     "uncaught exception": "def f():\n  raise ValueError('no')\nf()",
     "exception with a cause": "try:\n  1 / 0\nexcept ZeroDivisionError as e:\n  raise OSError('x') from e",
-    "exception group": "raise ExceptionGroup('several', [ValueError(1), TypeError(2)])",
     "syntax error": "exec('a b')",
     "hook for uncaught exceptions": "import sys; sys.excepthook = lambda *_: print('hooked')\n1 / 0",
     "uncaught interrupt": "raise KeyboardInterrupt",
     "death by SIGTERM": "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
     "death by SIGKILL": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
     "death by SIGSEGV": "import ctypes; ctypes.string_at(0)",
-    "abort": "import os; os.abort()",
-    "arguments": "import sys; print(sys.argv[2:], sys.orig_argv[1:], sys.executable)",
-    "main module": "import sys; m = sys.modules['__main__']; print(m.__spec__.name, m.__file__, sorted(vars(m)))",
-    "search path": "import sys; print(sys.path)",
-    "working folder": "import os; print(os.getcwd())",
-    "umask": "import os; print(oct(os.umask(0)))",
-    "limits": "import resource; print([resource.getrlimit(n) for n in range(16)])",
-    "encoding": "import sys as s; print([(f.encoding, f.errors, f.line_buffering) for f in (s.stdout, s.stderr)])",
-    "standard input": "import sys; print(sys.stdin.encoding, sys.stdin.isatty(), sys.stdin.fileno())",
-    "order of output": "import os\nfor n in range(99):\n  os.write(1, b'o%d ' % n); os.write(2, b'e%d ' % n)",
+    "arguments": "import sys; print(sys.argv, sys.orig_argv[1:], sys.executable)",
+    "main module": "import sys; m = sys.modules['__main__']; print(m.__spec__.name, m.__file__, m.__name__)",
+    "environment": (
+        "import gc, os, sys, resource as r, signal as s, tempfile\n"
+        "print(sys.path, os.getcwd(), oct(os.umask(0)), [r.getrlimit(n) for n in range(16)], tempfile.gettempdir())\n"
+        "print([(f.encoding, f.errors, f.line_buffering) for f in (sys.stdout, sys.stderr)], sys.stdin.isatty())\n"
+        "print(gc.isenabled(), gc.get_threshold(), sys.dont_write_bytecode)\n"
+        "print([getattr(h, '__name__', h) for h in map(s.getsignal, s.valid_signals())], s.pthread_sigmask(0, []))"
+    ),
     "buffered output": "import sys; print('buffered'); sys.stderr.write('first')",
     "output that is not text": "import os; os.write(1, bytes(range(128)))",
     "exit handlers": "import atexit; atexit.register(print, 'last'); print('first')",
+    "exit handler that fails": "import atexit; atexit.register(int, 'x')",
     "thread that goes on": "import threading as t, time\nt.Thread(target=lambda: (time.sleep(.2), print(1))).start()",
     "child process": "import subprocess; print(subprocess.check_output(['echo', 'hello'], text=True))",
-    "pool of processes": (
-        "import multiprocessing as m\nwith m.get_context('fork').Pool(2) as p:\n  print(p.map(abs, [-1, -2]))"
-    ),
+    "pool of processes": "import joblib\nprint(joblib.Parallel(2)(joblib.delayed(abs)(n) for n in (-1, -2)))",
     "pool of threads": "import numpy as np; a = np.arange(250000.0).reshape(500, 500); print((a @ a).sum().hex())",
     "size of pools": "import numpy, threadpoolctl as t; print({p['num_threads'] for p in t.threadpool_info()})",
-    "collection of garbage": "import gc; print(gc.isenabled(), gc.get_threshold())",
-    "signals": "import signal as s; print([getattr(h, '__name__', h) for h in map(s.getsignal, s.valid_signals())])",
-    "warnings": "import warnings; warnings.warn('careful')",
-    "faults of a stage's own imports": "import no_such_module",
+    "missing module": "import no_such_module",
 }
 
 
 @pytest.mark.parametrize("code", SAME.values(), ids=SAME)
-def test_warm_stage_gives_what_a_cold_one_gives(workshop: Workshop, code: str) -> None:
+def test_warm_stage_does_what_a_cold_one_does(workshop: Workshop, code: str) -> None:
     warm = workshop.run(code, "a b", "-c", "ä")
     assert warm == workshop.run(code, "a b", "-c", "ä", server="0")
 
 
-def test_fork_is_a_child_of_the_server_and_not_of_the_command(workshop: Workshop) -> None:
+def test_output_that_nobody_reads_is_an_error_as_ever(workshop: Workshop) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    warm, cold = (workshop.run("print('x')", stdout=writer, server=server) for server in (workshop.server, "0"))
+    assert warm == cold
+    assert warm[0] == 120
+
+
+def test_stage_is_a_fork_of_the_server_if_there_is_one(workshop: Workshop) -> None:
     assert workshop.is_warm()
     assert not workshop.is_warm(server="0")
 
 
-def test_environment_is_that_of_the_command(workshop: Workshop) -> None:
+def test_environment_is_that_of_the_command_and_names_its_process(workshop: Workshop) -> None:
     code = "import os; print({n: v for n, v in os.environ.items() if n not in ('_', 'PIPELINE_WARM')})"
     extra = {"DVC_STAGE": "probe", "MLFLOW_RUN_ID": "ab", "PIPELINE_SESSION": "\udcff"}
-    warm = workshop.run(code, extra=extra)
-    assert "'DVC_STAGE': 'probe'" in warm[1]
-    assert warm == workshop.run(code, extra=extra, server="0")
+    cold = workshop.run(code, extra=extra, server="0")[1]
+    with workshop.start(code, extra=extra) as process:
+        warm = process.communicate(timeout=60)[0]
+    assert ast.literal_eval(warm) == ast.literal_eval(cold) | {"PIPELINE_CLIENT_PID": str(process.pid)}
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077])
@@ -81,54 +84,39 @@ def test_new_files_get_the_mode_of_the_command(workshop: Workshop, tmp_path: Pat
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask
 
 
-def test_standard_input_reaches_the_stage(workshop: Workshop) -> None:
+def test_stage_reads_the_standard_input_of_its_command(workshop: Workshop) -> None:
     with workshop.start("print(input()[::-1])", stdin=subprocess.PIPE) as process:
         assert process.communicate("hello\n", timeout=60)[0] == "olleh\n"
 
 
-def test_large_output_arrives_whole_and_in_order(workshop: Workshop) -> None:
+def test_long_output_arrives_complete_and_in_order(workshop: Workshop) -> None:
     code, out, _ = workshop.run("for n in range(1_000_000):\n  print(n)")
     assert code == 0
     assert out == "".join(f"{n}\n" for n in range(1_000_000))
 
 
-def test_output_is_seen_while_the_stage_runs(workshop: Workshop) -> None:
-    with workshop.start("import time; print('now', flush=True); time.sleep(60)") as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "now\n"
-        process.terminate()
+def test_output_to_a_terminal_appears_line_by_line(workshop: Workshop) -> None:
+    ours, theirs = os.openpty()
+    start = workshop.start("print('now'); input()", stdin=subprocess.PIPE, stdout=theirs)
+    with start as process, os.fdopen(ours, "rb") as terminal:
+        assert terminal.readline() == b"now\r\n"
+        process.communicate("\n", timeout=60)
 
 
-def test_reader_that_goes_away_ends_a_stage_as_ever(workshop: Workshop) -> None:
-    def run(server: str | None) -> tuple[int, str]:
-        with workshop.start("while True:\n  print('x' * 9999)", server=server) as process:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            process.stdout.read(1)
-            process.stdout.close()
-            return process.wait(60), process.stderr.read()
-
-    assert run(None) == run("0")
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGQUIT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1])
 @pytest.mark.parametrize("handled", [True, False])
 def test_signal_reaches_the_stage(workshop: Workshop, number: signal.Signals, handled: bool) -> None:
     handler = f"signal.signal({int(number)}, lambda n, _: sys.exit(n + 100))" if handled else ""
-    # In short naps: a handler of Python waits for a call that began just before the signal came.
+    # In short naps: Python's handler waits for a call that began just before the signal arrived.
     code = f"import signal, sys, time\n{handler}\nprint('ready', flush=True)\nwhile True:\n  time.sleep(0.05)"
-
-    def run(server: str | None) -> int:
-        with workshop.start(code, server=server) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            process.send_signal(number)
-            return process.wait(60)
-
-    assert run(None) == run("0") == (number + 100 if handled else -number)
+    with workshop.start(code) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(number)
+        assert process.wait(60) == (number + 100 if handled else -number)
 
 
-def test_suspended_stage_stands_still_and_goes_on(workshop: Workshop) -> None:
+def test_suspended_stage_stops_with_its_children_and_continues(workshop: Workshop) -> None:
     code = (
         "import os, subprocess\nwith subprocess.Popen(['sleep', '60']) as worker:\n"
         "  print(os.getpid(), worker.pid, flush=True)\n  input()\n  worker.kill()\nprint('done')"
@@ -143,10 +131,10 @@ def test_suspended_stage_stands_still_and_goes_on(workshop: Workshop) -> None:
     assert process.returncode == 0
 
 
-def test_interrupt_of_a_terminal_is_heard_once(workshop: Workshop) -> None:
+def test_interrupt_from_a_terminal_arrives_once(workshop: Workshop) -> None:
     code = (
         "import signal, time\nheard = []\nsignal.signal(signal.SIGINT, lambda *_: heard.append(1))\n"
-        "print('ready', flush=True)\nend = time.monotonic() + 1\n"
+        "print('ready', flush=True)\nend = time.monotonic() + 0.5\n"
         "while time.monotonic() < end:\n  time.sleep(0.1)\nprint(len(heard))"
     )
     with workshop.start(code, start_new_session=True) as process:
@@ -154,12 +142,6 @@ def test_interrupt_of_a_terminal_is_heard_once(workshop: Workshop) -> None:
         process.stdout.readline()
         os.killpg(process.pid, signal.SIGINT)
         assert process.communicate(timeout=60)[0] == "1\n"
-
-
-def test_stage_counts_as_the_command_that_dvc_started(workshop: Workshop) -> None:
-    code = "from src.tracking.process import own_key, find_dvc_driver\nprint(own_key().pid)"
-    with workshop.start(code) as process:
-        assert process.communicate(timeout=60)[0] == f"{process.pid}\n"
 
 
 def test_forks_draw_different_random_numbers(workshop: Workshop) -> None:
