@@ -100,9 +100,12 @@ def preloading() -> Iterator[None]:
 
 
 def load(name: str) -> None:
-    """Import a module; the stage that needs it reports what is wrong with it."""
+    """Import a module, or call the function `module:function`; the stage that needs it reports what is wrong."""
+    module, _, function = name.partition(":")
     with suppress(Exception):
-        importlib.import_module(name)
+        imported = importlib.import_module(module)
+        if function:
+            getattr(imported, function)()
 
 
 def resize_pools() -> None:

@@ -24,7 +24,8 @@ def warm_server(preload: Sequence[str] = ()) -> Iterator[str]:
     """Start a server in the background, and end it on leaving.
 
     Args:
-        preload: Modules to import besides those of the stages, and after them unless a client asks earlier.
+        preload: Modules to import besides those of the stages, and functions `module:function` to call:
+            after the stages, unless a client asks for that module earlier.
 
     Yields:
         The value of `PIPELINE_WARM` for the stages: the folder of the server, or `0` if it is

@@ -30,7 +30,7 @@ class Server:
     Args:
         listener: Socket to which clients connect.
         owner: Pid of the process.
-        preload: Modules to import after those of the stages.
+        preload: Modules to import after those of the stages, and functions `module:function` to call.
         outlives: Whether forks go on when the owner has ended; the server then ends with the last.
         finish_with: Module to run once at the end, if any stage was run.
     """

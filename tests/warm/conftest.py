@@ -122,6 +122,24 @@ def own_workshop(tmp_path: Path) -> Iterator[Workshop]:
         yield workshop
 
 
+@contextlib.contextmanager
+def opened(fifo: Path) -> Iterator[None]:
+    """Wait until another process waits to read from a named pipe, and let it go on at the end."""
+    ends: list[int] = []
+
+    def is_open() -> bool:
+        # There is no reader yet.
+        with contextlib.suppress(OSError):
+            ends.append(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(ends)
+
+    wait_for(is_open, 20)
+    try:
+        yield
+    finally:
+        os.close(ends[0])
+
+
 def fork_of(process: "subprocess.Popen[str]") -> psutil.Process:
     """Read which process a stage is that prints its pid."""
     assert process.stdout is not None

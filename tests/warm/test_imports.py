@@ -1,6 +1,5 @@
 """What the server imports, when, and what a fork makes of it."""
 
-import contextlib
 import json
 import os
 import signal
@@ -11,7 +10,7 @@ import pytest
 
 from src.warm.imports import resize_pools
 from tests.pipeline.clone import wait_for
-from tests.warm.conftest import PROBE, Workshop, create_project, start_workshop
+from tests.warm.conftest import PROBE, Workshop, create_project, opened, start_workshop
 
 # Appends its name to a file when it is imported.
 NOTE = "open('imported', 'a').write(__name__ + ' ')\n"
@@ -35,12 +34,12 @@ def wait_for_imports(path: Path, *names: str) -> None:
 def test_stages_are_imported_in_the_order_of_the_pipeline_and_then_what_is_preloaded(project: Path) -> None:
     for name in ("a", "b", "c"):
         (project / f"src/stages/{name}.py").write_text(NOTE)
-    (project / "src/utils/last.py").write_text(NOTE)
+    (project / "src/utils/last.py").write_text(NOTE + "def use():\n    __name__ = 'used'\n    " + NOTE)
     commands = ["python -m src.stages.c --config x", "python  -m  src.stages.b", "python -m src.stages.missing"]
     stages = [f"  s{n}:\n    cmd: {command}\n" for n, command in enumerate(commands)]
     (project / "dvc.yaml").write_text("stages:\n" + "".join(stages))
-    with start_workshop(project, "src.utils.last"):
-        wait_for_imports(project, "src.stages.c", "src.stages.b", "src.stages.a", "src.utils.last")
+    with start_workshop(project, "src.utils.last", "src.utils.last:use", "src.utils.last:missing"):
+        wait_for_imports(project, "src.stages.c", "src.stages.b", "src.stages.a", "src.utils.last", "used")
 
 
 def test_folder_without_dvc_yaml_has_a_server_too(project: Path) -> None:
@@ -127,13 +126,6 @@ def test_server_that_imported_libraries_has_one_thread(workshop: Workshop) -> No
 # --- stages that start while the server imports ---
 
 
-@contextlib.contextmanager
-def opened(path: Path, number: int) -> Iterator[None]:
-    """Wait until the server waits at a gate, and let it pass at the end."""
-    with (path / f"gate-{number}").open("w"):
-        yield
-
-
 @pytest.fixture
 def gated(project: Path) -> Iterator[Workshop]:
     """A server that imports `a`, waits at gate 1, imports `b` and waits at gate 2."""
@@ -150,20 +142,21 @@ def gated(project: Path) -> Iterator[Workshop]:
 def test_stage_starts_when_its_own_imports_are_done_and_ends_while_the_server_imports(gated: Workshop) -> None:
     code = "import sys; print('src.stages.b' in sys.modules, 'src.stages.probe' in sys.modules)"
     # It runs as `__main__`, so that its own name is missing.
-    with gated.start(code, stage="early") as process:
-        with opened(gated.path, 1):
-            wait_for(lambda: is_waiting(process.pid))
-        with opened(gated.path, 2):
-            assert process.communicate(timeout=20)[0] == "False False\n"
+    with opened(gated.path / "gate-1"):
+        process = gated.start(code, stage="early")
+        wait_for(lambda: is_waiting(process.pid), 20)
+    with process, opened(gated.path / "gate-2"):
+        assert process.communicate(timeout=20)[0] == "False False\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_command_that_is_stopped_while_it_waits_never_starts(gated: Workshop, number: signal.Signals) -> None:
     begun = gated.path / "begun"
-    with gated.start(f"open({str(begun)!r}, 'w')", stage="b") as process:
-        with opened(gated.path, 1):
-            wait_for(lambda: is_waiting(process.pid))
-        with opened(gated.path, 2):
+    with opened(gated.path / "gate-1"):
+        process = gated.start(f"open({str(begun)!r}, 'w')", stage="b")
+        wait_for(lambda: is_waiting(process.pid), 20)
+    with process:
+        with opened(gated.path / "gate-2"):
             process.send_signal(number)
             if number == signal.SIGKILL:
                 process.wait(20)

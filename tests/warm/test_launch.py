@@ -16,7 +16,7 @@ from src.warm.launch import server_of_dvc
 from src.warm.processes import ancestors, started_at
 from tests.pipeline.clone import Clone, wait_for
 from tests.pipeline.conftest import clone, fresh, template  # noqa: F401 - fixtures of both folders
-from tests.warm.conftest import SERVER, Workshop, clean_environ, create_project
+from tests.warm.conftest import SERVER, Workshop, clean_environ, create_project, opened
 
 # Holds DVC's lock, as DVC does while a stage runs, and runs the code of a stage.
 DVC = """
@@ -114,7 +114,7 @@ def test_last_module_waits_for_a_stage_that_outlives_dvc(project: Workshop) -> N
         process.stdout.readline()
         process.kill()
         process.wait()
-        with go_on.open("w"):
+        with opened(go_on):
             pass
         wait_for((project.path / "finished").exists, 20)
     assert (project.path / "went_on").exists()
