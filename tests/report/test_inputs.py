@@ -3,24 +3,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from src.train.candidates import Candidate
-from src.train.results import tabulate
 
 from src.errors import MissingInputError
 from src.report.inputs import list_params, read_candidates, read_cv_metrics, read_md5s
-from src.train.search import Result
 
 
 def test_null_is_a_value_of_a_parameter_and_an_empty_cell_is_not(tmp_path: Path) -> None:
-    path, found = tmp_path / "cv_results.csv", []
-    for n_rows, params in enumerate([{"max_depth": None}, {"max_depth": 3}, {"metric": "nan"}], 1):
-        found.append(Result(Candidate("random_forest", params), (0.5,), 0, n_rows))
-    tabulate(found, halved=True).to_csv(path, index=False)
+    path = tmp_path / "cv_results.csv"
+    path.write_text("estimator,max_depth,metric,n_rows,mean,std,rank\nknn,null,,1,0.5,0.1,1\nknn,,nan,2,0.4,0.1,2\n")
     candidates = read_candidates(path)
     assert list_params(candidates) == ["max_depth", "metric"]
-    assert candidates["max_depth"].tolist()[:2] == ["null", "3"]
-    assert candidates["max_depth"].isna().tolist() == [False, False, True]
-    assert candidates["metric"][2] == "nan"
+    assert candidates["max_depth"].isna().tolist() == [False, True]
+    assert candidates["metric"].isna().tolist() == [True, False]
+    assert (candidates["max_depth"][0], candidates["metric"][1]) == ("null", "nan")
 
 
 def test_empty_file_of_candidates_is_an_empty_table(tmp_path: Path) -> None:
