@@ -243,6 +243,7 @@ def test_names_of_classes_become_unique_names_that_mlflow_accepts() -> None:
     names = [*ODD_NAMES, "x/y", "x.y", "x_y", "  ", "..", "x" * 300]
     by_class = compute(make_classes(60, len(names), names), "f1_macro")["test_f1_class"]
     assert list(by_class) == safe_names(names)
+    assert safe_names(["a.b", "a/b", "", 1.5]) == ["a_b", "a_b_2", "_", "1_5"]
     assert len(by_class) == len(names)
     keys = [f"test_f1_class.{name}" for name in by_class]
     assert [fit_key(key) for key in keys] == keys
