@@ -31,7 +31,15 @@ def restore(root: Path, tag: str) -> None:
     read_recorded(root, tag, commit)
     refuse_changes(root, "restore")
     refuse_unsaved_data(root)
-    is_complete = _complete_cache_from_todays_remote(root, commit)
+    is_complete = True
+    try:
+        complete_cache(root, commit)
+    except VersionError as error:
+        if not git(root, "diff", "--name-only", commit, "--", ".dvc/config"):
+            raise
+        # The version may have been published to another remote.
+        logger.warning("%s Trying the remote of that version.", error)
+        is_complete = False
     before = git(root, "branch", "--show-current") or find_commit(root, "HEAD")
     outputs = list_cached(root, commit)
     new = [path for path in outputs if not path.exists()]
@@ -91,18 +99,6 @@ def complete_cache(root: Path, commit: str) -> None:
         raise VersionError(
             f"{names}: missing or damaged in DVC's cache and in its remote; push it again from a clone that has it."
         )
-
-
-def _complete_cache_from_todays_remote(root: Path, commit: str) -> bool:
-    try:
-        complete_cache(root, commit)
-    except VersionError as error:
-        if not git(root, "diff", "--name-only", commit, "--", ".dvc/config"):
-            raise
-        # The version may have been published to another remote.
-        logger.warning("%s Trying the remote of that version.", error)
-        return False
-    return True
 
 
 def _reserve_space(root: Path) -> Path:
