@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 from src.config.load import load_config
 from src.errors import TrackingError, VersionError
 from src.tracking import names
+from src.tracking.session import flatten
 from src.tracking.store import Store, open_store
 from src.utils.command import command
 from src.versions.commands import find_commit, git, list_tags
-from src.versions.revision import flatten, read_cpu, read_recorded, read_revision
+from src.versions.revision import read_cpu, read_recorded, read_revision
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -177,7 +178,7 @@ def _trace_run(root: Path, store: Store, run: "Run") -> Lineage:
 def _trace_commit(root: Path, store: Store | None, reference: str) -> Lineage:
     commit = find_commit(root, reference)
     revision = read_recorded(root, reference, commit)
-    params = {k: v if isinstance(v, str) else json.dumps(v) for k, v in flatten(revision.params).items()}
+    params = flatten(revision.params)
     run = next(iter(find_parents(store, root, commit)), None) if store else None
     return {
         "run": {"id": run.info.run_id, "name": run.info.run_name, "status": run.info.status} if run else {},

@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from src.config.data_load import TableFile
 from src.config.load import load_config
-from src.config.yaml_file import read_yaml
+from src.config.yaml_file import parse_yaml
 from src.data.models import read_model
 from src.errors import ConfigError, VersionError
+from src.tracking.git import read_file
 from src.versions.commands import find_commit, git
 from src.versions.revision import hash_file, open_content, read_revision
 
@@ -78,14 +79,13 @@ def load_table_file(root: Path, revision: str | None = None) -> TableFile:
         ConfigError: The settings are invalid.
         VersionError: The revision does not exist.
     """
-    content = {}
-    with tempfile.TemporaryDirectory() as folder:
-        path = root / "params.yaml"
-        if revision:
-            path = Path(folder) / "params.yaml"
-            path.write_text(git(root, "show", f"{find_commit(root, revision)}:./params.yaml"), encoding="utf-8")
-        if path.exists():
-            content = read_yaml(path)
+    name = "params.yaml"
+    path = root / name
+    if revision:
+        text = read_file(root, find_commit(root, revision), name)
+    else:
+        text = path.read_text(encoding="utf-8") if path.exists() else None
+    content = parse_yaml(text, path) if text is not None else {}
     section = content.get("data_load")
     source = section.get("source") if isinstance(section, dict) else None
     if not isinstance(source, dict):

@@ -22,7 +22,7 @@ from src.utils.command import command
 from src.utils.exclusive import exclusive
 from src.versions.commands import SEMANTIC_VERSION, find_commit, git, list_tags, refuse_changes, show_and_run
 from src.versions.lineage import find_parents
-from src.versions.revision import WORKSPACE, Revision, find_damaged, open_revision, read_revision
+from src.versions.revision import WORKSPACE, find_damaged, open_revision, read_revision
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +46,10 @@ def publish(root: Path, tag: str, message: str | None, experiment_name: str | No
         check_publishable(root, tag)
         show_and_run(root, "dvc", "push", "--run-cache")
         revision, text = read_revision(root, "HEAD"), message or f"Version {tag}"
+        metrics = [f"{name} {value:.6g}" for name, value in sorted(revision.metrics.items())]
+        annotation = "\n".join([text, "", *metrics, "", f"CPU: {cpu_model()}"])
         with _all_or_no_tags(root, [tag, *(f"{model}@{tag}" for model in revision.models)]) as tags:
-            git(root, "tag", "--annotate", "--message", describe(revision, text), tag)
+            git(root, "tag", "--annotate", "--message", annotation, tag)
             for model in revision.models:
                 # GTO prints the advice to push by hand.
                 register = ("gto", "register", model, "HEAD", "--version", tag, "--message", text)
@@ -85,12 +87,6 @@ def check_publishable(root: Path, tag: str) -> None:
             f"{', '.join(damaged)}: damaged in DVC's cache; delete the file's object there and run "
             "`dvc repro --force` on its stage, then publish."
         )
-
-
-def describe(revision: Revision, text: str) -> str:
-    """Return the message of the tag: a title, the metrics, and the kind of CPU that computed them."""
-    metrics = [f"{name} {value:.6g}" for name, value in sorted(revision.metrics.items())]
-    return "\n".join([text, "", *metrics, "", f"CPU: {cpu_model()}"])
 
 
 def push_tags(root: Path, tags: Sequence[str]) -> None:

@@ -15,8 +15,8 @@ from src.versions.revision import WORKSPACE, fetch, find_damaged, list_cached, o
 
 logger = logging.getLogger(__name__)
 
-# git and DVC need a few files of their own to go back once the disk is full.
-SPACE_BESIDES_DATA = 2**20
+# git and DVC write files of their own to go back, also when the data has filled the disk.
+RESERVED_BYTES = 2**20
 # The name under which DVC writes a file before it renames it; it stays behind on a full disk.
 DVC_PARTIAL = ".??????????????????????.tmp"
 
@@ -31,13 +31,19 @@ def restore(root: Path, tag: str) -> None:
     read_recorded(root, tag, commit)
     refuse_changes(root, "restore")
     refuse_unsaved_data(root)
-    is_complete = _complete_cache_from_todays_remote(root, commit)
-    free = shutil.disk_usage(root).free
-    if free < SPACE_BESIDES_DATA:
-        raise VersionError(f"restoring needs at least 1 MB besides the data, with {free // 1024} kB free on the disk.")
+    is_complete = True
+    try:
+        complete_cache(root, commit)
+    except VersionError as error:
+        if not git(root, "diff", "--name-only", commit, "--", ".dvc/config"):
+            raise
+        # The version may have been published to another remote.
+        logger.warning("%s Trying the remote of that version.", error)
+        is_complete = False
     before = git(root, "branch", "--show-current") or find_commit(root, "HEAD")
     outputs = list_cached(root, commit)
     new = [path for path in outputs if not path.exists()]
+    reserve = _reserve_space(root)
     try:
         show_and_run(root, "git", "checkout", "--quiet", "--detach", f"refs/tags/{tag}")
         if not is_complete:
@@ -47,6 +53,7 @@ def restore(root: Path, tag: str) -> None:
     except BaseException:
         # DVC does not always say that the disk is full.
         free = shutil.disk_usage(root).free // 1024
+        reserve.unlink()
         logger.warning("%s cannot be restored, with %d kB free on the disk; going back to %s", tag, free, before)
         for partial in [partial for path in outputs for partial in path.parent.glob(DVC_PARTIAL)]:
             partial.unlink(missing_ok=True)
@@ -57,6 +64,8 @@ def restore(root: Path, tag: str) -> None:
         with suppress(VersionError):
             show_and_run(root, "dvc", "checkout", "--quiet", "--force")
         raise
+    finally:
+        reserve.unlink(missing_ok=True)
     logger.info("restored %s; `git checkout %s && dvc checkout` leads back", tag, before)
 
 
@@ -92,16 +101,17 @@ def complete_cache(root: Path, commit: str) -> None:
         )
 
 
-def _complete_cache_from_todays_remote(root: Path, commit: str) -> bool:
+def _reserve_space(root: Path) -> Path:
+    reserve = root / ".dvc" / "tmp" / "restore-reserve"
     try:
-        complete_cache(root, commit)
-    except VersionError as error:
-        if not git(root, "diff", "--name-only", commit, "--", ".dvc/config"):
-            raise
-        # The version may have been published to another remote.
-        logger.warning("%s Trying the remote of that version.", error)
-        return False
-    return True
+        reserve.write_bytes(bytes(RESERVED_BYTES))
+    except OSError as error:
+        with suppress(OSError):
+            reserve.unlink()
+        raise VersionError(
+            f"restoring needs at least 1 MB besides the data: {error}; make room, then restore."
+        ) from error
+    return reserve
 
 
 @command

@@ -2,13 +2,14 @@
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.errors import VersionError
+from src.tracking.session import numbers
 from src.versions.commands import git
 
 if TYPE_CHECKING:
@@ -69,13 +70,12 @@ def read_revision(root: Path, commit: str) -> Revision:
     with open_revision(root, commit) as repo:
         outs = list(repo.index.outs)
         metrics, params = (kind.show().get("", {}).get("data", {}) for kind in (repo.metrics, repo.params))
-        numbers = [flatten(file.get("data") or {}) for file in metrics.values()]
         artifacts = [item for file in repo.artifacts.read().values() for item in file.items()]
         return Revision(
             outputs={_path(out): out.hash_info.value for out in outs if out.stage.cmd},
             added={_path(out): out.hash_info.value for out in outs if not out.stage.cmd},
             dependencies={_path(dep): dep.hash_info.value for dep in repo.index.deps if dep.hash_info.name == "md5"},
-            metrics={k: float(v) for file in numbers for k, v in file.items() if isinstance(v, int | float)},
+            metrics={key: value for file in metrics.values() for key, value in numbers(file.get("data") or {}).items()},
             params=params.get("params.yaml", {}).get("data", {}),
             models={name: artifact.path for name, artifact in artifacts if artifact.type == "model"},
         )
@@ -98,15 +98,6 @@ def read_cpu(root: Path, tag: str) -> str | None:
     message = git(root, "for-each-ref", "--format=%(contents)", f"refs/tags/{tag}")
     found = re.search(r"^CPU: (.+)$", message, re.MULTILINE)
     return found[1] if found else None
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested values by dotted key: `{"a": {"b": 1}}` becomes `{"a.b": 1}`."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        is_nested = isinstance(value, Mapping) and value
-        flat |= flatten(value, f"{prefix}{key}.") if is_nested else {f"{prefix}{key}": value}
-    return flat
 
 
 def list_cached(root: Path, commit: str) -> list[Path]:
