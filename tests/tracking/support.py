@@ -161,8 +161,9 @@ def write_repository(root: Path) -> None:
     (root / "pictures" / "deep").mkdir(parents=True)
     (root / "pictures" / "a c.svg").write_text("<svg>é</svg>", encoding="utf-8")
     (root / "pictures" / "deep" / "é.svg").write_text("<svg/>")
-    (root / "src" / "featurize").mkdir(parents=True)
-    for name in ("__init__.py", "featurize/__init__.py", "featurize/features.py"):
+    for name in ("__init__.py", "errors.py", "atomic.py", "config/__init__.py", "data/__init__.py",
+                 "featurize/__init__.py", "featurize/features.py"):  # fmt: skip
+        (root / "src" / name).parent.mkdir(parents=True, exist_ok=True)
         (root / "src" / name).touch()
     (root / "requirements.txt").write_text("dvc==3.67.1\nnumpy==2.4.0\nscikit-learn==1.9.1 ; python_version < '4'\n")
     (root / "scores.json").write_text(json.dumps(SCORES))
