@@ -54,7 +54,7 @@ def _sync(journal: Journal, store: Store) -> tuple[int, int]:
     # A process of another host is unknown here: that host's own sync ends its sessions. One that
     # is alive may be done with its session: `make ui` goes on as the server.
     running = {
-        session.id for session in sessions if alive[session.id] is None or alive[session.id] and not session.complete
+        session.id for session in sessions if alive[session.id] is None or (alive[session.id] and not session.complete)
     }
     sessions += match_experiments(journal.root, sessions)
     ended = [session for session in sessions if session.id not in running]

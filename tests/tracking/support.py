@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+# At the first import its handlers take the stream that is current, which must outlive the test.
+from dvc.repo import Repo
+
 from src.tracking.git import GitState
 from src.tracking.journal import Execution, Session
 from src.tracking.lock import LockEntry, digests, read_lock
@@ -144,8 +147,6 @@ def init_repository(root: Path) -> None:
 
 def reproduce(root: Path, targets: Sequence[str] = (), **options: Any) -> None:
     """Run `dvc repro` in this process, which saves the import of DVC."""
-    from dvc.repo import Repo
-
     with contextlib.chdir(root), Repo() as repo:
         repo.reproduce(list(targets) or None, **options)
 

@@ -126,7 +126,12 @@ def test_entry_of_a_stage_that_was_removed_is_left_out(root: Path) -> None:
 
 def test_urls_are_kept_apart_from_paths(root: Path) -> None:
     replace(root, "dvc.yaml", "deps: [../models/a.joblib]", "deps: [../models/a.joblib, 'https://example.org/t']")
-    replace(root, "dvc.lock", "    - path: ../models/a.joblib\n", "    - {path: 'https://example.org/t', etag: abc}\n    - path: ../models/a.joblib\n")
+    replace(
+        root,
+        "dvc.lock",
+        "    - path: ../models/a.joblib\n",
+        "    - {path: 'https://example.org/t', etag: abc}\n    - path: ../models/a.joblib\n",
+    )
     with DvcRepo(root) as repo:
         assert repo.stages["report"].deps == ["models/a.joblib"]
         assert list(repo.lock["report"].deps) == ["https://example.org/t", "models/a.joblib"]
@@ -271,7 +276,10 @@ def test_content_is_found_wherever_dvc_is_configured_to_keep_it(
     shutil.rmtree(root / "models")
     (root / "data" / "iris.parquet").write_text("changed since")
     with DvcRepo(root) as repo:
-        for stage, path, text in (("fit@knn-a", "models/a.joblib", "knn a\n"), ("copy@iris", "data/iris.parquet", "a\n3\n")):
+        for stage, path, text in (
+            ("fit@knn-a", "models/a.joblib", "knn a\n"),
+            ("copy@iris", "data/iris.parquet", "a\n3\n"),
+        ):
             found = repo.find_files(path, lock[stage].outs[path])
             assert {name: file.read_text() for name, file in found.items()} == {path: text}
 

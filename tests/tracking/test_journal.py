@@ -11,7 +11,9 @@ from src.tracking.journal import KEPT_SESSIONS, Journal, Snapshot
 from src.tracking.lock import LockEntry
 from tests.tracking.support import make_execution, make_session
 
-ENTRY = LockEntry("cp a b", {"a": "1", "gone": None}, {"params.yaml": {"split": {"é": [1, None]}}}, {"b": "2"}, {"b": 3})
+ENTRY = LockEntry(
+    "cp a b", {"a": "1", "gone": None}, {"params.yaml": {"split": {"é": [1, None]}}}, {"b": "2"}, {"b": 3}
+)
 DAMAGED = ["", "{", '{"id": "half', "null", "[]", "3", "{}", "\x00\x00"]
 
 

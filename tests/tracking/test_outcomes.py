@@ -103,7 +103,11 @@ def test_session_ends_as_the_worst_of_what_each_stage_did_last(status: Status, r
 
 
 def test_execution_of_a_foreach_stage_gets_dvcs_name_by_its_outputs() -> None:
-    stages = {"train": Stage("train", outs=["m"]), "fit@a": Stage("fit@a", outs=["a"]), "fit@b": Stage("fit@b", outs=["b"])}
+    stages = {
+        "train": Stage("train", outs=["m"]),
+        "fit@a": Stage("fit@a", outs=["a"]),
+        "fit@b": Stage("fit@b", outs=["b"]),
+    }
     ran = [make_execution(name, sizes=sizes) for name, sizes in
            (("train", {"b": 1}), ("fit", {"b": 1, "x": 2}), ("fit", {"x": 1}), ("fit", {}))]  # fmt: skip
     assert [execution.stage for execution in assign_stages(stages, ran)] == ["train", "fit@b", "fit", "fit"]
@@ -113,7 +117,13 @@ def test_execution_of_a_foreach_stage_gets_dvcs_name_by_its_outputs() -> None:
 
 
 def snapshot_of(
-    root: Path, session: Session, ran: list[Execution], *, check: bool = True, revision: str | None = None, **dvc: Outcome
+    root: Path,
+    session: Session,
+    ran: list[Execution],
+    *,
+    check: bool = True,
+    revision: str | None = None,
+    **dvc: Outcome,
 ) -> Snapshot:
     with DvcRepo(root, revision) as repo:
         return take_snapshot(repo, session, ran, dvc_outcomes=dvc, check=check)

@@ -112,7 +112,11 @@ def test_driver_is_the_ancestor_that_holds_the_stages_files(tmp_path: Path, chil
         tmp_path,
         {
             "write": {**paths, str(tmp_path / "b.csv"): other},
-            "read": {str(tmp_path / "in.csv"): [other, {"pid": pid}], "/elsewhere/in.csv": [{"pid": pid}]},
+            "read": {
+                str(tmp_path / "a.csv"): [{"pid": pid}],
+                str(tmp_path / "in.csv"): [other, {"pid": pid}],
+                "/elsewhere/in.csv": [{"pid": pid}],
+            },
         },
     )
     driver = find_driver(tmp_path)

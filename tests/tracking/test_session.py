@@ -108,9 +108,7 @@ def test_run_opened_by_hand_is_continued_by_the_next_process(journal: Journal, p
 
 
 @pytest.mark.parametrize(("command", "expected"), [("exec-run", "dvc-"), ("repro", "run-0a1b")])
-def test_worker_of_the_queue_ignores_variables_that_it_inherited(
-    journal: Journal, command: str, expected: str
-) -> None:
+def test_worker_of_the_queue_ignores_variables_that_it_inherited(journal: Journal, command: str, expected: str) -> None:
     journal.write_session(make_session(journal.root, "launch-1", owner=foreign_key()))
     result = subprocess.run(
         [sys.executable, "-c", DRIVE, FIND, str(journal.root), command], cwd=ROOT, capture_output=True, text=True,

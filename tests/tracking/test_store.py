@@ -241,7 +241,8 @@ def test_address_without_a_password_is_shown_unchanged(uri: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("uri", "address"), [("http://ann:x@host/", "http://***@host"), ("https://host", "https://host"), ("sqlite:///x", None)]
+    ("uri", "address"),
+    [("http://ann:x@host/", "http://***@host"), ("https://host", "https://host"), ("sqlite:///x", None)],
 )
 def test_only_a_server_has_a_ui(store: Store, uri: str, address: str | None) -> None:
     assert Store(store.client, "1", uri).ui_address == address

@@ -137,9 +137,7 @@ def test_session_whose_process_is_gone_is_marked_as_killed(
 
 
 @pytest.mark.parametrize("owner", [None, foreign_key()], ids=["of this host", "of another host"])
-def test_session_that_may_still_run_is_left_alone(
-    journal: Journal, store: Store, experiment: str, owner: Any
-) -> None:
+def test_session_that_may_still_run_is_left_alone(journal: Journal, store: Store, experiment: str, owner: Any) -> None:
     session = make_session(journal.root, **({"owner": owner} if owner else {}))
     journal.write_session(session)
     journal.write_execution("some", make_execution(status="RUNNING", end_time=None))
@@ -215,7 +213,9 @@ def test_results_that_came_by_git_are_recorded_once_as_the_workspace(
 def test_workspace_with_stages_in_subfolders_is_recorded_once(journal: Journal, store: Store, experiment: str) -> None:
     root = journal.root
     (root / "sub").mkdir()
-    (root / "sub" / "dvc.yaml").write_text("stages: {inner: {cmd: cp ../scores.json a, deps: [../scores.json], outs: [a]}}")
+    (root / "sub" / "dvc.yaml").write_text(
+        "stages: {inner: {cmd: cp ../scores.json a, deps: [../scores.json], outs: [a]}}"
+    )
     stage = "  moved:\n    wdir: sub\n    cmd: cp ../scores.json b\n    deps: [../scores.json]\n    outs: [b]\n"
     definition = (root / "dvc.yaml").read_text()
     (root / "dvc.yaml").write_text(definition.replace("artifacts:", f"{stage}artifacts:"))
