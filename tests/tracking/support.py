@@ -141,7 +141,7 @@ def init_repository(root: Path) -> None:
     """Create an empty repository of git and DVC."""
     (root / ".dvc").mkdir(parents=True)
     (root / ".dvc" / "config").touch()
-    (root / ".dvc" / ".gitignore").write_text("/tmp\n/cache\n/config.local\n")
+    (root / ".dvc" / ".gitignore").write_text("tmp\ncache\nconfig.local\n")
     git(root, "init", "--quiet", "--initial-branch", "main")
 
 

@@ -1,11 +1,11 @@
 import os
-from collections.abc import Callable
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from src.tracking.git import Experiment, GitState, list_experiments, read_file, read_git
-from tests.tracking.support import commit, git
+from tests.tracking.support import IDENTITY, commit, git
 
 
 @pytest.fixture
@@ -19,43 +19,21 @@ def cloned(tmp_path: Path) -> Path:
     return path
 
 
-def edit(root: Path) -> None:
-    (root / "params.yaml").write_text("a: 2\n")
-
-
-def stage(root: Path) -> None:
-    edit(root)
-    git(root, "add", "params.yaml")
-
-
-def stash(root: Path) -> None:
-    edit(root)
-    git(root, "stash", "--quiet")
-    git(root, "config", "status.showStash", "true")
-
-
-def ignore(root: Path) -> None:
-    (root / ".git" / "info" / "exclude").write_text("*.db\n")
-    (root / "mlflow.db").touch()
-
-
 @pytest.mark.parametrize(
     ("change", "dirty"),
     [
-        (lambda _: None, "false"),
-        (edit, "true"),
-        (stage, "true"),
-        (lambda root: (root / "new.py").touch(), "true"),
-        (lambda root: (root / "params.yaml").unlink(), "true"),
-        (lambda root: (root / "caf\udce9.csv").touch(), "true"),
-        (ignore, "false"),
-        (stash, "false"),
+        ("true", "false"),
+        ("echo a: 2 > params.yaml", "true"),
+        ("echo a: 2 > params.yaml; git add params.yaml", "true"),
+        ("touch new.py", "true"),
+        ("rm params.yaml", "true"),
+        ("git config core.quotePath false; touch \"$(printf 'caf\\351.csv')\"", "true"),
+        ("echo '*.db' > .git/info/exclude; touch mlflow.db", "false"),
+        ("echo a: 2 > params.yaml; git stash --quiet; git config status.showStash true", "false"),
     ],
-    ids=["nothing", "edited", "staged", "untracked", "deleted", "name that is no text", "ignored", "stashed"],
 )
-def test_uncommitted_changes_make_the_work_tree_dirty(cloned: Path, change: Callable[[Path], None], dirty: str) -> None:
-    change(cloned)
-    git(cloned, "config", "core.quotePath", "false")
+def test_uncommitted_changes_make_the_work_tree_dirty(cloned: Path, change: str, dirty: str) -> None:
+    subprocess.run(["sh", "-c", change], cwd=cloned, env=os.environ | IDENTITY, check=True)
     (cloned / "folder").mkdir()
     for folder in (cloned, cloned / "folder"):
         assert read_git(folder) == GitState(git(cloned, "rev-parse", "HEAD"), "main", dirty)
@@ -69,22 +47,14 @@ def test_outputs_of_the_pipeline_do_not_count_as_changes(cloned: Path) -> None:
     assert read_git(cloned, ["dvc.lock", "reports/other"]).dirty == "true"
 
 
-def test_detached_head_has_its_commit_and_no_branch(cloned: Path) -> None:
+def test_what_git_does_not_know_is_unknown(cloned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     git(cloned, "checkout", "--quiet", "--detach")
     assert read_git(cloned) == GitState(git(cloned, "rev-parse", "HEAD"), "(detached)", "false")
-
-
-def test_commit_is_unknown_before_the_first_one(tmp_path: Path) -> None:
+    assert (read_git(tmp_path), read_git(tmp_path / "gone"), list_experiments(tmp_path)) == (GitState(), GitState(), [])
     git(tmp_path, "init", "--quiet", "--initial-branch", "main")
-    assert read_git(tmp_path) == GitState("unknown", "main", "false")
-
-
-def test_everything_is_unknown_outside_of_git_and_without_git(cloned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert read_git(cloned.parent) == GitState("unknown", "unknown", "unknown")
-    assert read_git(cloned / "gone") == GitState()
-    assert list_experiments(cloned.parent) == []
+    assert (read_git(tmp_path).commit, read_git(tmp_path).branch) == ("unknown", "main")
     monkeypatch.setenv("PATH", str(cloned))
-    assert read_git(cloned) == GitState()
+    assert read_git(cloned) == GitState("unknown", "unknown", "unknown")
 
 
 def test_reading_does_not_write_the_index(cloned: Path) -> None:

@@ -1,5 +1,4 @@
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,3 @@ def test_hash_depends_neither_on_the_order_nor_on_sizes() -> None:
     deps, params = dict(reversed(ENTRY.deps.items())), {"p": {"y": {"l": 2, "k": 1}, "x": 1}}
     assert replace(ENTRY, digest="", deps=deps, params=params, sizes={}).digest == entry.digest
     assert digests({"train": entry, "echo": ENTRY}) == {"train": entry.digest, "echo": ENTRY.digest}
-
-
-def test_entry_survives_the_journal() -> None:
-    assert LockEntry(**json.loads(json.dumps(asdict(ENTRY)))) == ENTRY

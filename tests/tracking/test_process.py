@@ -14,7 +14,6 @@ import pytest
 from src.tracking.process import (
     Driver,
     ProcessKey,
-    began_at,
     cpu_model,
     find_driver,
     find_dvc_at_work,
@@ -84,17 +83,6 @@ def test_key_of_a_warm_fork_is_that_of_the_process_it_works_for(child: Child, mo
     assert own_key().pid == os.getpid()
 
 
-def test_start_of_a_process_is_precise_to_a_fraction_of_a_second() -> None:
-    before = time.time()
-    with subprocess.Popen(["sleep", "60"]) as process:
-        after = time.time()
-        key = process_key(process.pid)
-        process.kill()
-    assert key is not None
-    # The kernel counts in hundredths.
-    assert before - 0.05 <= began_at(key) <= after + 0.05
-
-
 def test_cpu_model_is_read_from_the_kernel() -> None:
     assert cpu_model().strip()
     if (cpuinfo := Path("/proc/cpuinfo")).exists() and "model name" in cpuinfo.read_text():
@@ -126,18 +114,13 @@ def test_driver_is_the_ancestor_that_holds_the_stages_files(tmp_path: Path, chil
     assert driver.reads == ["/elsewhere/in.csv", "in.csv"]
 
 
-def test_neither_a_reader_nor_a_stranger_drives_a_stage(tmp_path: Path, child: Child) -> None:
-    assert find_driver(tmp_path) is None
-    write_rwlock(tmp_path, {"read": {"/data": [{"pid": os.getppid()}]}, "write": {"/data": {"pid": child.pid}}})
-    assert find_driver(tmp_path) is None
-
-
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "null", "[]", "3", "{}", '{"write": null}', '{"write": []}', '{"write": {"a": null}}',
-     '{"write": {"a": {}}}', '{"write": {"a": {"pid": []}}}', '{"write": {"a": {"pid": "x"}}}', "\x00"],
+    ["", "{", "null", "[]", "{}", '{"write": null}', '{"write": []}', '{"write": {"a": null}}', '{"write": {"a": {}}}',
+     '{"write": {"a": {"pid": []}}}', '{"write": {"a": {"pid": "x"}}}', "\x00", '{"write": {"a": {"pid": 0}}}'],
 )  # fmt: skip
-def test_damaged_lock_file_names_no_process(tmp_path: Path, text: str) -> None:
+def test_damaged_lock_file_or_one_without_our_ancestors_names_no_process(tmp_path: Path, text: str) -> None:
+    assert find_driver(tmp_path) is None
     write_rwlock(tmp_path, text)
     assert find_driver(tmp_path) is None
     assert find_dvc_at_work(tmp_path) is None

@@ -1,7 +1,6 @@
 import json
 import logging
 import platform
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +47,8 @@ def run_id(store: Store) -> str:
 def dump(store: Store) -> list[tuple[Any, ...]]:
     """Return what the store has of each run."""
     return [
-        (run.info.run_id, run.info.run_name, run.info.status, run.info.end_time, run.data.params,
-         str(run.data.metrics), run.data.tags, str(run.inputs), str(run.outputs), list_artifacts(store, run.info.run_id))
+        (run.info.run_id, run.info.run_name, run.info.status, run.info.end_time, run.data.params, run.data.tags,
+         str(run.data.metrics), str(run.inputs), str(run.outputs), list_artifacts(store, run.info.run_id))
         for run in search(store)
     ]  # fmt: skip
 
@@ -74,9 +73,11 @@ def test_many_values_are_logged_completely(store: Store, run_id: str) -> None:
     params = {f"p{number}": str(number) for number in range(250)}
     metrics = {f"m{number}": float(number) for number in range(101)} | {"nan": float("nan"), "inf": float("inf")}
     tags = {f"t{number}": str(number) for number in range(350)}
-    log_values(store, run_id, params=params, metrics=metrics, tags=tags | {"empty": ""})
+    # The last of two keys that become equal counts.
+    equal = {"p[0]": "-", "p(0)": "0"}
+    log_values(store, run_id, params=params | equal, metrics=metrics, tags=tags | {"empty": ""})
     data = store.client.get_run(run_id).data
-    assert data.params == params
+    assert data.params == params | {"p_0_": "0"}
     assert data.metrics.keys() == metrics.keys()
     assert (data.metrics["m100"], tags.items() <= data.tags.items(), "empty" in data.tags) == (100.0, True, False)
 
@@ -86,7 +87,6 @@ def test_many_values_are_logged_completely(store: Store, run_id: str) -> None:
     [
         ("data/raw/a b-c_d:e.f", "data/raw/a b-c_d:e.f"),
         ("petal length [cm]", "petal length _cm_"),
-        ("größe²", "größe²"),
         ("a\nb'c\"d%", "a_b_c_d_"),
         ("x" * 300, "x" * 250),
         # MLflow takes a key for a path.
@@ -103,16 +103,6 @@ def test_key_is_made_of_what_mlflow_allows(store: Store, run_id: str, key: str, 
     log_values(store, run_id, params={key: "1"}, metrics={key: 1.0}, tags={key: "1"})
     data = store.client.get_run(run_id).data
     assert (data.params, data.metrics, data.tags[fitted]) == ({fitted: "1"}, {fitted: 1.0}, "1")
-
-
-def test_keys_that_become_equal_do_not_lose_the_others(store: Store, run_id: str) -> None:
-    log_values(store, run_id, params={"a[cm]": "1", "a(cm)": "2", "b": "3"}, metrics={"a[cm]": 1.0, "a(cm)": 2.0})
-    assert store.client.get_run(run_id).data.params == {"a_cm_": "2", "b": "3"}
-
-
-def test_page_of_the_ui_opens_the_view_for_experiments() -> None:
-    assert ui_page("experiments/1") == "#/experiments/1?workflowType=machine_learning"
-    assert ui_page("x", q="a b").startswith("#/x?q=a%20b&")
 
 
 # --- the parent run ---
@@ -188,21 +178,22 @@ def test_parent_shows_everything_that_its_session_left(store: Store, session: Se
         texts={"params.yaml": "train: {cv: é}\n"},
     )
     session.status, session.end_time = "KILLED", 9_000
-    for _ in range(2):
-        with DvcRepo(repository) as repo:
-            write_parent(store, repo, session)
-        (run,) = search(store)
-        assert (run.info.status, run.info.end_time) == ("KILLED", 9_000)
-        assert (run.data.params, run.data.metrics) == ({"train.cv": "5"}, {"f1": 0.5})
-        assert run.data.tags["dvc.md5.models/model.joblib"] == lock["train"].outs["models/model.joblib"]
-        assert (run.data.tags["stage.train"], run.data.tags["stage.evaluate"]) == ("ran", "stale")
-        (table,) = run.inputs.dataset_inputs
-        assert table.dataset.name == "data/train.parquet"
-        assert "pipeline" in {tag.value for tag in table.tags}
-        plots = {"reports/plots/a c.svg", "reports/plots/deep/é.svg"}
-        assert list_artifacts(store, run.info.run_id) == {"params.yaml", *plots}
-        assert read_artifact(store, run.info.run_id, "params.yaml") == "train: {cv: é}\n"
-        assert read_artifact(store, run.info.run_id, "reports/plots/a c.svg") == "<svg>é</svg>"
+    with DvcRepo(repository) as repo:
+        write_parent(store, repo, session)
+        before = dump(store)
+        write_parent(store, repo, session)
+    assert dump(store) == before
+    (run,) = search(store)
+    assert (run.info.status, run.info.end_time) == ("KILLED", 9_000)
+    assert (run.data.params, run.data.metrics) == ({"train.cv": "5"}, {"f1": 0.5})
+    assert run.data.tags["dvc.md5.models/model.joblib"] == lock["train"].outs["models/model.joblib"]
+    assert (run.data.tags["stage.train"], run.data.tags["stage.evaluate"]) == ("ran", "stale")
+    (table,) = run.inputs.dataset_inputs
+    assert table.dataset.name == "data/train.parquet"
+    assert "pipeline" in {tag.value for tag in table.tags}
+    plots = {"reports/plots/a c.svg", "reports/plots/deep/é.svg"}
+    assert list_artifacts(store, run.info.run_id) == {"params.yaml", *plots}
+    assert read_artifact(store, run.info.run_id, "reports/plots/a c.svg") == "<svg>é</svg>"
 
 
 @pytest.mark.parametrize("snapshot", [None, Snapshot(metrics={"f1": 0.5}, reports=["gone.svg"])])
@@ -345,31 +336,15 @@ def test_dvcs_record_completes_a_run_that_was_written_live(store: Store, place: 
         assert dump(store) == before
 
 
-def test_late_run_shows_the_content_that_the_execution_had(store: Store, place: Place, session: Session) -> None:
-    execution = run_by_dvc(place.work_root, artifacts=["reports/plots", "data/train.parquet"], candidates=TRIED,
-                           model="models/model.joblib")  # fmt: skip
-    shutil.rmtree(place.work_root / "reports" / "plots")
-    shutil.rmtree(place.work_root / "models")
-    (place.work_root / "data" / "train.parquet").write_text("changed since")
-    write_with_dvc(store, place, session, execution)
-    expected = {"reports/plots/a c.svg", "reports/plots/deep/é.svg", "data/train.parquet", "cv_results.json"}
-    assert list_artifacts(store, execution.run_id) == expected
-    content = Path(store.client.download_artifacts(execution.run_id, "data/train.parquet")).read_bytes()
-    assert content == (place.work_root / "table.parquet").read_bytes()
-    assert execution.model_id is not None
-    before = dump(store)
-    for execution.logged, execution.complete in ((True, True), (True, False)):
-        write_with_dvc(store, place, session, execution)
-        assert dump(store) == before
-
-
 def test_model_gets_the_scores_of_the_stage_that_read_it(store: Store, place: Place, session: Session) -> None:
     lock = read_lock(place.work_root)["train"]
     md5 = lock.outs["models/model.joblib"]
     trained = run_by_dvc(place.work_root, model="models/model.joblib", metrics={"cv_f1": 0.25})
     scored = make_execution("evaluate", metrics=SCORES | {"rows": 4.0, "note": 1.0})
     scored.entry = LockEntry("evaluate", deps={"models/model.joblib": md5})
-    for execution in (trained, scored):
+    for execution in (scored, trained, scored):
+        # A model that was never logged gets nothing.
+        execution.complete = False
         write_with_dvc(store, place, session, execution)
     assert trained.model_id is not None
     metrics = store.client.get_logged_model(trained.model_id).metrics
@@ -381,15 +356,6 @@ def test_model_gets_the_scores_of_the_stage_that_read_it(store: Store, place: Pl
     write_with_dvc(store, place, session, again)
     assert again.model_id not in (None, trained.model_id)
     assert "test_f1_macro" in {metric.key for metric in store.client.get_logged_model(str(again.model_id)).metrics}
-
-
-def test_scores_of_a_model_that_was_never_logged_are_attached_to_nothing(
-    store: Store, place: Place, session: Session
-) -> None:
-    md5 = read_lock(place.work_root)["train"].outs["models/model.joblib"]
-    execution = make_execution("evaluate", metrics={"f1": 0.5}, entry=LockEntry("x", {"models/model.joblib": md5}))
-    write_with_dvc(store, place, session, execution)
-    assert store.client.get_run(execution.run_id).inputs.model_inputs == []
 
 
 def test_first_stage_shows_the_table_that_it_wrote_and_a_foreach_stage_its_address(
@@ -406,9 +372,7 @@ def test_first_stage_shows_the_table_that_it_wrote_and_a_foreach_stage_its_addre
     assert run.data.tags["mlflow.source.name"] == "src/stages/data_split.py"
 
 
-def test_table_is_described_by_its_name_hash_rows_and_columns(
-    store: Store, place: Place, session: Session, run_id: str
-) -> None:
+def test_table_is_described_by_its_name_hash_rows_and_columns(store: Store, place: Place, session: Session) -> None:
     import pandas as pd
     from mlflow.types import Schema
 
