@@ -4,9 +4,10 @@ Importing DVC costs half a second, so a stage's own process does without this mo
 """
 
 import logging
+import posixpath
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,7 @@ class DvcRepo:
             return {}
         from dvc_data.hashfile import load
         from dvc_data.hashfile.hash_info import HashInfo
+        from dvc_objects.errors import ObjectFormatError
 
         cache = self._repo.cache.local
         found = {path: md5}
@@ -173,7 +175,7 @@ class DvcRepo:
             try:
                 tree: Any = load(cache, HashInfo("md5", md5))
             # Absent, or damaged.
-            except (OSError, ValueError):
+            except (OSError, ObjectFormatError):
                 return {}
             found = {"/".join((path, *key)): info.value for key, _, info in tree}
         files = {name: Path(cache.oid_to_path(value)) for name, value in found.items()}
@@ -234,10 +236,7 @@ def _path(item: Any) -> str:
 
 
 def _relocate(entry: LockEntry, wdir: Path) -> LockEntry:
-    if wdir == Path():
-        return entry
-
     def moved(items: Mapping[str, Any]) -> dict[str, Any]:
-        return {(wdir / path).as_posix() if "://" not in path else path: value for path, value in items.items()}
+        return {posixpath.normpath(wdir / path) if "://" not in path else path: value for path, value in items.items()}
 
-    return LockEntry(entry.cmd, moved(entry.deps), entry.params, moved(entry.outs), moved(entry.sizes))
+    return replace(entry, deps=moved(entry.deps), outs=moved(entry.outs), sizes=moved(entry.sizes))

@@ -50,8 +50,12 @@ def sync(root: Path, experiment_name: str) -> tuple[int, int]:
 def _sync(journal: Journal, store: Store) -> tuple[int, int]:
     sessions = journal.sessions()
     newest = {session.work_root: session.id for session in sessions}
-    # A process of another host is unknown here: that host's own sync ends its sessions.
-    running = {session.id for session in sessions if session.owner.is_alive() is not False}
+    alive = {session.id: session.owner.is_alive() for session in sessions}
+    # A process of another host is unknown here: that host's own sync ends its sessions. One that
+    # is alive may be done with its session: `make ui` goes on as the server.
+    running = {
+        session.id for session in sessions if alive[session.id] is None or (alive[session.id] and not session.complete)
+    }
     sessions += match_experiments(journal.root, sessions)
     ended = [session for session in sessions if session.id not in running]
     for session in ended:
@@ -172,7 +176,10 @@ def _is_new_state(root: Path, sessions: Sequence[Session], running: set[str]) ->
         return False
     # dvc.lock keeps entries of stages that were taken out of dvc.yaml.
     left = [session.snapshot.entries for session in sessions if session.snapshot and session.snapshot.entries]
-    return not any(all(entries.get(name) == digest for name, digest in known.items()) for known in left)
+    # Stages with a colon are those of another dvc.lock, in a subfolder.
+    return not any(
+        all(entries.get(name) == digest for name, digest in known.items() if ":" not in name) for known in left
+    )
 
 
 def _workspace_session(journal: Journal) -> Session:
