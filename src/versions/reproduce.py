@@ -127,7 +127,8 @@ def reproduce(root: Path, record: Record) -> list[Difference]:
         show_and_run(root, "git", "clone", "--quiet", "--shared", "--no-checkout", str(root), str(clone))
         show_and_run(clone, "git", "checkout", "--quiet", "--detach", record.commit)
         _pull_added_tables(root, clone, record.commit)
-        env = os.environ | {names.MLFLOW_TRACKING_URI: f"sqlite:///{folder}/mlflow.db"}
+        # No warm server, which would still write into the clone while it is deleted.
+        env = os.environ | {names.MLFLOW_TRACKING_URI: f"sqlite:///{folder}/mlflow.db", names.PIPELINE_WARM: names.COLD}
         env.pop(names.MLFLOW_RUN_ID, None)
         show_and_run(clone, "dvc", "repro", "--force", "--no-run-cache", env=env)
         return compare_with_record(root, clone, record)
