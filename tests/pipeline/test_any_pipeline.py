@@ -19,7 +19,8 @@ stages:
   each:
     foreach: [a, b]
     do:
-      cmd: "echo '{\"n_${item}\": ${sizes.small}}' > reports/each_${item}.json"
+      cmd: >-
+        echo '{"n_${item}": ${sizes.small}}' > reports/each_${item}.json
       outs: ["reports/each_${item}.json"]
   cell:
     matrix: {row: [1, 2], column: [x]}
