@@ -6,7 +6,7 @@ Importing DVC costs half a second, so a stage's own process does without this mo
 import logging
 import posixpath
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -56,8 +56,12 @@ class DvcRepo:
         from dvc.repo import Repo
 
         self._root, self._revision = root, revision
+        self._open = ExitStack()
         try:
-            self._repo = Repo(str(root), rev=revision)
+            self._repo = self._open.enter_context(Repo(str(root)))
+            if revision:
+                # Not Repo(rev=…), which reads the configuration of the commit.
+                self._open.enter_context(self._repo.switch(revision))
             self._pipeline = {self._address(stage): stage for stage in self._repo.index.stages if stage.cmd}
         # DVC passes on the errors of its parsers, of git and of the operating system.
         except (DvcException, OSError, ValueError) as error:
@@ -67,7 +71,7 @@ class DvcRepo:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._repo.close()
+        self._open.close()
 
     @cached_property
     def stages(self) -> dict[str, Stage]:

@@ -208,7 +208,9 @@ def _is_unchanged(work_root: Path, repo: DvcRepo, session: Session, executions: 
     locked = {path: size for entry in repo.lock.values() for path, size in entry.sizes.items()}
     last = {execution.stage: execution for execution in executions}.values()
     finished = [execution for execution in last if execution.status == "FINISHED"]
-    return all(locked.get(path, size) == size for execution in finished for path, size in execution.sizes.items())
+    sizes = [item for execution in finished for item in execution.sizes.items()]
+    # Another command of the stage wrote a file that was not there when the execution ended.
+    return all(locked.get(path, size) == size for path, size in sizes if size)
 
 
 def _record_failures(snapshot: Snapshot, executions: Sequence[Execution]) -> None:

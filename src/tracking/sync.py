@@ -92,7 +92,8 @@ def complete(
     session = ensure_parent(store, journal, session)
     for execution in journal.executions(session.id):
         if known is not None and execution.run_id not in known:
-            execution.run_id, execution.logged, execution.complete = None, False, False
+            execution.run_id = execution.model_id = None
+            execution.logged = execution.complete = False
         try:
             write_execution(store, place, session, execution, repo)
         finally:
