@@ -166,6 +166,7 @@ class DvcRepo:
             return {}
         from dvc_data.hashfile import load
         from dvc_data.hashfile.hash_info import HashInfo
+        from dvc_objects.errors import ObjectFormatError
 
         cache = self._repo.cache.local
         found = {path: md5}
@@ -173,7 +174,7 @@ class DvcRepo:
             try:
                 tree: Any = load(cache, HashInfo("md5", md5))
             # Absent, or damaged.
-            except (OSError, ValueError):
+            except (OSError, ObjectFormatError):
                 return {}
             found = {"/".join((path, *key)): info.value for key, _, info in tree}
         files = {name: Path(cache.oid_to_path(value)) for name, value in found.items()}
