@@ -4,9 +4,10 @@ Importing DVC costs half a second, so a stage's own process does without this mo
 """
 
 import logging
+import posixpath
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -235,10 +236,7 @@ def _path(item: Any) -> str:
 
 
 def _relocate(entry: LockEntry, wdir: Path) -> LockEntry:
-    if wdir == Path():
-        return entry
-
     def moved(items: Mapping[str, Any]) -> dict[str, Any]:
-        return {(wdir / path).as_posix() if "://" not in path else path: value for path, value in items.items()}
+        return {posixpath.normpath(wdir / path) if "://" not in path else path: value for path, value in items.items()}
 
-    return LockEntry(entry.cmd, moved(entry.deps), entry.params, moved(entry.outs), moved(entry.sizes))
+    return replace(entry, deps=moved(entry.deps), outs=moved(entry.outs), sizes=moved(entry.sizes))

@@ -19,6 +19,7 @@ class LockEntry:
         params: Value of each declared parameter by file and key.
         outs: MD5 of each output by path.
         sizes: Bytes of each output by path.
+        digest: Hash of the entry as `dvc.lock` has it, equal for equal entries.
     """
 
     cmd: str | list[str]
@@ -26,12 +27,13 @@ class LockEntry:
     params: dict[str, dict[str, Any]] = field(default_factory=dict)
     outs: dict[str, str | None] = field(default_factory=dict)
     sizes: dict[str, int | None] = field(default_factory=dict)
+    digest: str = ""
 
-    @property
-    def digest(self) -> str:
-        """Hash of the entry, equal for equal entries."""
-        content = {key: value for key, value in asdict(self).items() if key != "sizes"}
-        return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    def __post_init__(self) -> None:
+        if not self.digest:
+            content = {key: value for key, value in asdict(self).items() if key not in ("sizes", "digest")}
+            text = json.dumps(content, sort_keys=True, default=str)
+            object.__setattr__(self, "digest", hashlib.sha256(text.encode()).hexdigest())
 
 
 def read_lock(root: Path) -> dict[str, LockEntry]:
