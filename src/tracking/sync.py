@@ -172,7 +172,10 @@ def _is_new_state(root: Path, sessions: Sequence[Session], running: set[str]) ->
         return False
     # dvc.lock keeps entries of stages that were taken out of dvc.yaml.
     left = [session.snapshot.entries for session in sessions if session.snapshot and session.snapshot.entries]
-    return not any(all(entries.get(name) == digest for name, digest in known.items()) for known in left)
+    # Stages with a colon are those of another dvc.lock, in a subfolder.
+    return not any(
+        all(entries.get(name) == digest for name, digest in known.items() if ":" not in name) for known in left
+    )
 
 
 def _workspace_session(journal: Journal) -> Session:
