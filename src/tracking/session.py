@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ def numbers(values: Mapping[str, Any]) -> dict[str, float]:
     for key, value in values.items():
         if isinstance(value, Mapping):
             found |= {f"{key}.{name}": number for name, number in numbers(value).items()}
-        elif isinstance(value, int | float):
+        elif isinstance(value, Real):
             found[str(key)] = float(value)
     return found
 
