@@ -273,9 +273,9 @@ def _add_lock_entry(store: Store, repo: DvcRepo, run_id: str, execution: Executi
     if execution.model and execution.model_id and (md5 := entry.outs.get(execution.model)):
         store.client.set_logged_model_tags(execution.model_id, {"dvc.md5": md5})
         # DVC skips the scoring of a model that came out equal to one that was scored.
-        query = f"tags.`{names.MD5}{execution.model}` = '{md5}' and attributes.run_id != '{run_id}'"
-        scored = store.client.search_runs([store.experiment_id], f"tags.`{names.KIND}` = 'stage' and {query}")
-        for run in scored[-1:]:
+        query = f"tags.`{names.MD5}{execution.model}` = '{md5}' and tags.`{names.STAGE}` != '{execution.stage}'"
+        query += f" and tags.`{names.KIND}` = 'stage' and status = 'FINISHED'"
+        for run in store.client.search_runs([store.experiment_id], query, max_results=1):
             _attach_metrics(store, run.info.run_id, md5, run.data.metrics)
     for path in repo.model_paths:
         if md5 := entry.deps.get(path):
