@@ -50,8 +50,12 @@ def sync(root: Path, experiment_name: str) -> tuple[int, int]:
 def _sync(journal: Journal, store: Store) -> tuple[int, int]:
     sessions = journal.sessions()
     newest = {session.work_root: session.id for session in sessions}
-    # A process of another host is unknown here: that host's own sync ends its sessions.
-    running = {session.id for session in sessions if session.owner.is_alive() is not False}
+    alive = {session.id: session.owner.is_alive() for session in sessions}
+    # A process of another host is unknown here: that host's own sync ends its sessions. One that
+    # is alive may be done with its session: `make ui` goes on as the server.
+    running = {
+        session.id for session in sessions if alive[session.id] is None or (alive[session.id] and not session.complete)
+    }
     sessions += match_experiments(journal.root, sessions)
     ended = [session for session in sessions if session.id not in running]
     for session in ended:
