@@ -185,6 +185,7 @@ def write_execution(
     run_id = execution.run_id
     assert run_id is not None, "the nested run is open"  # noqa: S101 - opened above
     if not execution.logged:
+        _leave_run(run_id)
         log_values(store, run_id, params=execution.params, metrics=execution.metrics, tags=execution.tags)
         if execution.traceback:
             store.client.log_text(run_id, execution.traceback, "traceback.txt")
@@ -198,6 +199,15 @@ def write_execution(
     if repo is not None and not execution.complete:
         _add_lock_entry(store, repo, run_id, execution)
         execution.complete = True
+
+
+def _leave_run(run_id: str) -> None:
+    """End the fluent use of a run: MLflow would end it as FINISHED when the process exits."""
+    import mlflow
+
+    active = mlflow.active_run()
+    if active and active.info.run_id == run_id:
+        mlflow.end_run()
 
 
 def _log_artifacts(store: Store, place: Place, run_id: str, execution: Execution, repo: DvcRepo | None) -> None:
@@ -217,10 +227,7 @@ def _log_model(place: Place, execution: Execution, repo: DvcRepo | None) -> None
     tables = [file for path in execution.reads for file in _tables(place, execution, repo, path)]
     if content is None:
         return
-    if mlflow.active_run():
-        # The stage may have used MLflow's fluent functions, which resume its run.
-        mlflow.end_run()
-    with mlflow.start_run(run_id=execution.run_id):
+    with mlflow.start_run(run_id=execution.run_id, nested=True):
         table = tables[0] if tables else None
         execution.model_id = log_model(place, content, execution.model, table, _estimators(execution.params))
 
