@@ -6,6 +6,7 @@ import os
 import platform
 import socket
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -129,7 +130,10 @@ def find_driver(work_root: Path) -> Driver | None:
         return None
     if driver is None:
         return None
-    return Driver(driver, *(_relative(held.get(driver.pid, []), work_root) for held in (reads, writes)))
+    written = writes[driver.pid]
+    # DVC holds the outputs for reading too.
+    read = set(reads.get(driver.pid, [])) - set(written)
+    return Driver(driver, _relative(read, work_root), _relative(written, work_root))
 
 
 def find_dvc_at_work(work_root: Path) -> int | None:
@@ -159,7 +163,7 @@ def _read_rwlock(work_root: Path) -> tuple[dict[int, list[str]], dict[int, list[
     return reads, writes
 
 
-def _relative(paths: list[str], root: Path) -> list[str]:
+def _relative(paths: Iterable[str], root: Path) -> list[str]:
     return sorted(os.path.relpath(path, root) if Path(path).is_relative_to(root) else path for path in paths)
 
 
