@@ -38,9 +38,11 @@ def end_session(
             session.snapshot = take_snapshot(
                 repo, session, executions, dvc_outcomes=journal.dvc_outcomes(session.id), check=check
             )
+            last = {execution.stage: execution for execution in executions}
             for execution in executions:
                 # Without sizes it ran by hand, and the lock is about an earlier execution.
-                if session.snapshot.outcomes.get(execution.stage) == "ran" and execution.sizes:
+                is_locked = execution is last[execution.stage] and execution.sizes
+                if session.snapshot.outcomes.get(execution.stage) == "ran" and is_locked:
                     execution.entry = repo.lock.get(execution.stage)
                 journal.write_execution(session.id, execution)
         else:
