@@ -1,7 +1,6 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -212,60 +211,39 @@ def test_damaged_metrics_file_does_not_hide_the_others(root: Path, content: byte
 # --- content ---
 
 
-def in_project_config(root: Path, cache: Path) -> None:
-    (root / ".dvc" / "config").write_text(f"[cache]\n    dir = {cache}\n")
-
-
-def in_local_config(root: Path, cache: Path) -> None:
-    in_project_config(root, root / "wrong")
-    (root / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {cache}\n")
-
-
-def in_global_config(root: Path, cache: Path) -> None:
-    (root.parent / "global").mkdir()
-    (root.parent / "global" / "config").write_text(f"[cache]\n    dir = {cache}\n")
-    os.environ["DVC_GLOBAL_CONFIG_DIR"] = str(root.parent / "global")
-
-
-@pytest.mark.parametrize("configure", [None, in_project_config, in_local_config, in_global_config])
+@pytest.mark.parametrize("config", [None, "root/.dvc/config", "root/.dvc/config.local", "global/config"])
 def test_content_is_found_wherever_dvc_is_configured_to_keep_it(
-    root: Path, configure: Callable[[Path, Path], None] | None
+    root: Path, monkeypatch: pytest.MonkeyPatch, config: str | None
 ) -> None:
-    if configure:
+    if config:
         (root / ".dvc" / "cache").rename(root.parent / "elsewhere")
-        configure(root, root.parent / "elsewhere")
+        (root.parent / "global").mkdir()
+        monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(root.parent / "global"))
+        (root.parent / config).write_text(f"[cache]\n    dir = {root.parent / 'elsewhere'}\n")
     lock = read_lock(root)
     shutil.rmtree(root / "models")
     (root / "data" / "iris.parquet").write_text("changed since")
+    contents = (("fit@knn-a", "models/a.joblib", "knn a\n"), ("copy@iris", "data/iris.parquet", "a\n3\n"))
     with DvcRepo(root) as repo:
-        for stage, path, text in (
-            ("fit@knn-a", "models/a.joblib", "knn a\n"),
-            ("copy@iris", "data/iris.parquet", "a\n3\n"),
-        ):
-            found = repo.find_files(path, lock[stage].outs[path])
-            assert {name: file.read_text() for name, file in found.items()} == {path: text}
-
-
-def test_files_of_a_folder_are_found_by_its_listing(root: Path) -> None:
-    md5 = read_lock(root)["report"].outs["parts"]
-    shutil.rmtree(root / "sub" / "parts")
-    with DvcRepo(root) as repo:
-        found = repo.find_files("sub/parts", md5)
-        assert {name: file.read_text() for name, file in found.items()} == {
-            "sub/parts/one": "1\n", "sub/parts/deep/two": "2\n",
-        }  # fmt: skip
-        found["sub/parts/one"].unlink()
-        assert set(repo.find_files("sub/parts", md5)) == {"sub/parts/deep/two"}
+        for stage, path, text in contents:
+            (file,) = repo.find_files(path, lock[stage].outs[path]).values()
+            assert file.read_text() == text
 
 
 @pytest.mark.parametrize("listing", [None, "{", "x"])
-def test_folder_whose_listing_is_lost_is_left_out(root: Path, listing: str | None) -> None:
+def test_files_of_a_folder_are_found_by_its_listing_if_that_is_there(root: Path, listing: str | None) -> None:
     md5 = str(read_lock(root)["report"].outs["parts"])
-    path = root / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
-    path.unlink()
-    if listing:
-        path.write_text(listing)
+    shutil.rmtree(root / "sub" / "parts")
     with DvcRepo(root) as repo:
+        found = repo.find_files("sub/parts", md5)
+        contents = {name: file.read_text() for name, file in found.items()}
+        assert contents == {"sub/parts/one": "1\n", "sub/parts/deep/two": "2\n"}
+        found["sub/parts/one"].unlink()
+        assert set(repo.find_files("sub/parts", md5)) == {"sub/parts/deep/two"}
+        path = root / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+        path.unlink()
+        if listing:
+            path.write_text(listing)
         assert repo.find_files("sub/parts", md5) == {}
 
 

@@ -1,5 +1,3 @@
-import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +10,9 @@ from src.tracking.names import Outcome, Status
 from src.tracking.outcomes import assign_stages, decide_outcome, end_session, take_snapshot, worst_status
 from tests.tracking.support import (
     PARAMS,
-    commit,
-    dead_key,
     ended_session,
-    foreign_key,
     make_execution,
     make_session,
-    reproduce,
     run_by_dvc,
 )
 
@@ -89,10 +83,7 @@ def test_outcome_of_a_stage_follows_from_what_ran_and_what_dvc_says(
     ("status", "ran"),
     [
         ("FINISHED", []),
-        ("FINISHED", [("a", "FINISHED"), FINISHED]),
-        ("FAILED", [("a", "FINISHED"), FAILED]),
         ("FAILED", [("a", "FAILED"), FINISHED]),
-        ("KILLED", [("a", "KILLED"), FAILED]),
         ("KILLED", [("a", "FAILED"), KILLED]),
         ("FINISHED", [FAILED, FINISHED]),
         ("FAILED", [KILLED, FAILED]),
@@ -164,16 +155,6 @@ def test_stages_after_one_that_failed_or_is_stale_are_stale(repository: Path, fi
     assert snapshot.metrics == {}
 
 
-def test_snapshot_beside_another_dvc_calls_unknown_what_it_cannot_learn(repository: Path) -> None:
-    holder = {"pid": os.getppid(), "cmd": "dvc repro"}
-    lock = {"write": {str(repository / "models" / "model.joblib"): holder}, "read": {}}
-    (repository / ".dvc" / "tmp" / "rwlock").write_text(json.dumps(lock))
-    before = {**digests(read_lock(repository)), "train": "another"}
-    snapshot = snapshot_of(repository, make_session(repository, before=before), [])
-    assert snapshot.outcomes == {"data_split": "unchanged", "train": "unknown"}
-    assert (snapshot.metrics, snapshot.reports) == ({}, [])
-
-
 # --- ending a session ---
 
 
@@ -235,13 +216,6 @@ def test_session_gets_the_status_of_its_owner_or_its_stages(
         assert session.end_time > 5_500
 
 
-@pytest.mark.parametrize("process", [foreign_key(), None])
-def test_execution_that_may_still_run_is_not_called_killed(repository: Path, journal: Journal, process: object) -> None:
-    running = make_execution(process=process or make_session(repository).owner, status="RUNNING", end_time=None)
-    end(repository, ended_session(repository), running)
-    assert [execution.status for execution in journal.executions("some")] == ["RUNNING"]
-
-
 def settings_of(root: Path) -> Snapshot:
     return Snapshot(texts={name: (root / name).read_text() for name in ("params.yaml", "dvc.yaml")})
 
@@ -277,21 +251,3 @@ def test_session_whose_results_are_gone_keeps_what_the_journal_has(repository: P
     session = end(repository, session, make_execution(status="KILLED"), is_newest=why != "newer session")
     assert session.snapshot is not None
     assert session.snapshot.outcomes == {"train": "failed"}
-
-
-def test_results_of_an_experiment_come_from_its_commit(repository: Path) -> None:
-    before = digests(read_lock(repository))
-    replace(repository, "params.yaml", "logreg", "knn")
-    (repository / "scores.json").write_text('{"test_f1_macro": 0.75}')
-    reproduce(repository)
-    found = commit(repository)
-    (repository / "params.yaml").write_text("{}\n")
-    session = ended_session(
-        repository, before=before, exp_commit=found, work_root=str(repository / ".dvc" / "tmp" / "exps" / "x")
-    )
-    session = end(repository, session, is_newest=False)
-    assert session.snapshot is not None
-    assert session.snapshot.outcomes == {"data_split": "unchanged", "train": "restored"}
-    assert session.snapshot.metrics == {"test_f1_macro": 0.75}
-    assert session.snapshot.params["train.estimator"] == "knn"
-    assert session.owner == dead_key()

@@ -1,7 +1,6 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,12 +11,10 @@ import psutil
 import pytest
 
 from src.tracking.process import (
-    Driver,
     ProcessKey,
     cpu_model,
     find_driver,
     find_dvc_at_work,
-    is_queue_worker,
     own_key,
     process_key,
 )
@@ -136,18 +133,3 @@ def test_dvc_at_work_is_a_running_process_of_dvc(tmp_path: Path, name: str) -> N
         assert find_dvc_at_work(tmp_path) == (process.pid if name == "dvc" else None)
         process.kill()
     assert find_dvc_at_work(tmp_path) is None
-
-
-@pytest.mark.parametrize(("argument", "expected"), [("exec-run", True), ("repro", False)])
-def test_worker_of_the_queue_is_recognised_by_its_command(argument: str, expected: bool) -> None:
-    command = [sys.executable, "-S", "-c", "print(flush=True); input()", argument]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        # Popen may return before the kernel shows the new command.
-        assert process.stdout is not None
-        process.stdout.readline()
-        driver = Driver(psutil.Process(process.pid), [], [])
-        assert is_queue_worker(driver) is expected
-        process.kill()
-    # It has ended.
-    assert is_queue_worker(driver) is False
-    assert is_queue_worker(None) is False

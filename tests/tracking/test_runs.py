@@ -196,16 +196,6 @@ def test_parent_shows_everything_that_its_session_left(store: Store, session: Se
     assert read_artifact(store, run.info.run_id, "reports/plots/a c.svg") == "<svg>é</svg>"
 
 
-@pytest.mark.parametrize("snapshot", [None, Snapshot(metrics={"f1": 0.5}, reports=["gone.svg"])])
-def test_parent_is_ended_although_dvc_cannot_read_the_repository(
-    store: Store, session: Session, snapshot: Snapshot | None
-) -> None:
-    session.snapshot, session.status = snapshot, "FAILED"
-    write_parent(store, None, session)
-    (run,) = search(store)
-    assert (run.info.status, run.data.metrics) == ("FAILED", snapshot.metrics if snapshot else {})
-
-
 def test_param_that_changed_since_the_run_was_opened_keeps_its_first_value(store: Store, session: Session) -> None:
     for cv in ("5", "10"):
         session.snapshot = Snapshot(params={"cv": cv, "a[1]": cv, f"new{cv}": "1"}, metrics={"f1": float(cv)})

@@ -8,7 +8,7 @@ from src.errors import TrackingError
 from src.tracking.journal import Journal
 from src.tracking.lock import digests, read_lock
 from src.tracking.store import Store, open_store
-from src.tracking.sync import match_experiments, sync
+from src.tracking.sync import sync
 from tests.tracking.support import (
     UNKNOWN_STORE,
     commit,
@@ -245,4 +245,3 @@ def test_experiments_are_matched_with_their_commits_and_recorded_from_them(
     before_again = dump(store)
     assert sync(root, experiment) == (0, 4)
     assert dump(store) == before_again
-    assert match_experiments(root, journal.sessions()) == []

@@ -34,9 +34,9 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_dvc, "CTRL_C_SECONDS", 0.2)
 
 
-@pytest.mark.parametrize("code", [0, 1, 255])
-def test_exit_code_is_that_of_dvc(fake_dvc: FakeDvc, code: int) -> None:
-    fake_dvc(f"exit {code}")
+@pytest.mark.parametrize(("end", "code"), [("exit 0", 0), ("exit 255", 255), ("kill -KILL $$", 137), ("kill $$", 143)])
+def test_exit_code_is_that_of_dvc_as_a_shell_reports_it(fake_dvc: FakeDvc, end: str, code: int) -> None:
+    fake_dvc(f"{end}; sleep {SLEEP}")
     assert run([]) == ChildResult(code)
 
 
@@ -44,13 +44,6 @@ def test_dvc_gets_its_arguments_and_the_variables_of_the_launcher(fake_dvc: Fake
     fake_dvc('echo "$@|$COLOUR|$SIZE|$OF_STAGES|$HOME" > "$OUT"')
     run(["repro", "-f", "a b"], {"PATH": os.environ["PATH"], "OUT": str(tmp_path / "out"), "COLOUR": "red"}, SIZE="ten")
     assert (tmp_path / "out").read_text() == "repro -f a b|red|ten|stages|\n"
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, 137), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_dvc_that_was_killed_gives_the_code_of_a_shell(fake_dvc: FakeDvc, number: signal.Signals, code: int) -> None:
-    fake_dvc(f"kill -{number.name.removeprefix('SIG')} $$; sleep {SLEEP}")
-    # No signal reached this process.
-    assert run([]) == ChildResult(code)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -119,9 +112,8 @@ def dvc_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc" / "config").write_text("[core]\n    no_scm = true\n")
     ask = f"{sys.executable} -S -c 'import signal; print(int(signal.getsignal(2)))'"
-    (tmp_path / "dvc.yaml").write_text(
-        f"stages:\n  say: {{cmd: 'echo $COLOUR $OF_STAGES > said', outs: [said]}}\n  ask: {{cmd: \"{ask} > asked\", outs: [asked]}}\n"
-    )
+    say = "{cmd: 'echo $COLOUR $OF_STAGES > said', outs: [said]}"
+    (tmp_path / "dvc.yaml").write_text(f'stages:\n  say: {say}\n  ask: {{cmd: "{ask} > asked", outs: [asked]}}\n')
     return tmp_path
 
 
@@ -168,7 +160,8 @@ def test_dvc_that_waits_ends_silently_with_a_killed_launcher(dvc_folder: Path) -
     assert not (dvc_folder / "said").exists()
 
 
-def test_ctrl_c_while_dvc_imports_prints_nothing(dvc_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("dvc_folder")
+def test_ctrl_c_while_dvc_imports_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     with start_dvc(["repro"], os.environ) as dvc:
         (process,) = psutil.Process().children()
         # Python starts in a tenth of that, and DVC imports for longer.

@@ -68,9 +68,3 @@ def test_model_is_shown_if_it_is_up_to_date_and_nothing_to_do_only_if_all_is_unc
     assert ("Model: models/model.joblib" in text) is model
     assert "Card:" not in text
     assert "Run:" not in text
-
-
-def test_session_that_left_nothing_has_a_summary(config: Config) -> None:
-    text = summarize(config, ended_session(ROOT, snapshot=None, status="KILLED", run_id="0a1b"), [])
-    assert "Run:   by test (0a1b), KILLED" in text
-    assert "Nothing to do" not in text

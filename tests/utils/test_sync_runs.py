@@ -43,10 +43,3 @@ def test_store_that_fails_gives_2_and_one_line(
     assert main() == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"TrackingError: MLflow store {UNKNOWN_STORE}: unknown kind of store")
-
-
-@pytest.mark.usefixtures("journal")
-def test_log_level_of_the_settings_decides_what_is_shown(params: str, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("params.yaml").write_text(params.replace("log_level: INFO", "log_level: WARNING"))
-    assert main() == 0
-    assert capsys.readouterr() == ("", "")
