@@ -65,6 +65,7 @@ class DvcRepo:
             self._pipeline = {self._address(stage): stage for stage in self._repo.index.stages if stage.cmd}
         # DVC passes on the errors of its parsers, of git and of the operating system.
         except (DvcException, OSError, ValueError) as error:
+            self._open.close()
             raise TrackingError(f"DVC cannot read {root}: {' '.join(str(error).split())}") from error
 
     def __enter__(self) -> "DvcRepo":
