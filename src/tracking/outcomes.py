@@ -156,10 +156,10 @@ def assign_stages(stages: Mapping[str, Stage], executions: Sequence[Execution]) 
     The function's name is not enough there; the outputs that DVC held for the process are.
     """
     for execution in executions:
-        if execution.stage not in stages:
-            written = set(execution.sizes)
-            names = [name for name, stage in stages.items() if written and written & set(stage.outs)]
-            execution.stage = names[0] if names else execution.stage
+        written = set(execution.sizes)
+        named = [name for name, stage in stages.items() if written & set(stage.outs)]
+        if named and execution.stage not in named:
+            execution.stage = named[0]
     return list(executions)
 
 

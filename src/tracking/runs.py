@@ -270,8 +270,7 @@ def _add_lock_entry(store: Store, repo: DvcRepo, run_id: str, execution: Executi
     files = {path: md5 for path, md5 in {**entry.deps, **entry.outs}.items() if md5 and path in repo.data_paths}
     tags |= {names.ENTRY: entry.digest, **{names.MD5 + path: md5 for path, md5 in files.items()}}
     log_values(store, run_id, tags=tags)
-    if "@" in execution.stage:
-        store.client.update_run(run_id, name=execution.stage)
+    store.client.update_run(run_id, name=execution.stage)
     # The first stage reads no file of DVC: its table stands for the source.
     tables = {path: files[path] for path in entry.deps if path in files} or files
     tables = {path: md5 for path, md5 in tables.items() if path.endswith(".parquet")}

@@ -95,7 +95,7 @@ def test_target_column_that_is_missing_stops_data_load(clone: Clone) -> None:
     clone.set_param("base.target_column", "species")
     # A table of scikit-learn takes the name; another table has its own.
     result = clone.stage("featurize", code=2)
-    assert "DataError: base.target_column = 'species' is not in the table; it has sepal_length" in result.stderr
+    assert "DataError: base.target_column = 'species' is not in the table; its columns are sepal_length" in result.stderr
 
 
 @pytest.mark.parametrize(

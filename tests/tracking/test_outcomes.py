@@ -93,7 +93,7 @@ def test_session_ends_as_the_worst_of_what_each_stage_did_last(status: Status, r
     assert worst_status(executions(*ran)) == status
 
 
-def test_execution_of_a_foreach_stage_gets_dvcs_name_by_its_outputs() -> None:
+def test_execution_gets_the_name_of_the_stage_whose_outputs_it_holds() -> None:
     stages = {
         "train": Stage("train", outs=["m"]),
         "fit@a": Stage("fit@a", outs=["a"]),
@@ -101,7 +101,7 @@ def test_execution_of_a_foreach_stage_gets_dvcs_name_by_its_outputs() -> None:
     }
     ran = [make_execution(name, sizes=sizes) for name, sizes in
            (("train", {"b": 1}), ("fit", {"b": 1, "x": 2}), ("fit", {"x": 1}), ("fit", {}))]  # fmt: skip
-    assert [execution.stage for execution in assign_stages(stages, ran)] == ["train", "fit@b", "fit", "fit"]
+    assert [execution.stage for execution in assign_stages(stages, ran)] == ["fit@b", "fit@b", "fit", "fit"]
 
 
 # --- what a session left ---
