@@ -1,4 +1,4 @@
-"""Find columns that predict the target almost perfectly on their own: they often hold the answer."""
+"""Find columns that predict the target almost perfectly, because they may contain it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,7 @@ ALMOST_PERFECT = 0.99
 MAX_ROWS, MIN_ROWS, N_FOLDS = 20_000, 20, 3
 # Few rows rule out most columns of a large table.
 SCREEN_ROWS, SCREEN_SCORE = 1_000, 0.9
-# Numbers whose sum the floats of a tree can hold.
+# Larger numbers overflow the 32-bit floats of a tree.
 LARGEST = 1e30
 
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
@@ -42,7 +42,7 @@ def find_leaks(X: pd.DataFrame, names: Sequence[str], y: pd.Series, task: Task, 
     sample = y.iloc[rows]
     target = sample.to_numpy(dtype=float) if task == "regression" else pd.factorize(sample)[0]
     if task == "classification":
-        # Classes too rare for every fold are a finding of their own.
+        # Classes too rare for every fold are reported by another check.
         common = np.bincount(target)[target] >= N_FOLDS
         rows, target = rows[common], pd.factorize(target[common])[0]
     if len(rows) < MIN_ROWS or len(np.unique(target)) < 2:
@@ -64,7 +64,7 @@ def find_leaks(X: pd.DataFrame, names: Sequence[str], y: pd.Series, task: Task, 
 
 
 def _balanced_halves(target: NDArray[Any], task: Task) -> tuple[NDArray[np.intp], Fold]:
-    """Choose few rows, with equally many of each class, so that a leak of a rare class counts."""
+    """Choose a few rows in two halves, with equally many of each class, so that a leak of a rare class counts."""
     if task == "classification":
         place = pd.Series(target).groupby(target).cumcount().to_numpy()
         rows = np.flatnonzero(place < max(2, SCREEN_ROWS // (target.max() + 1)))

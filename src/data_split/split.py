@@ -49,7 +49,7 @@ def split_table(table: pd.DataFrame, base: Base, settings: DataSplit) -> tuple[p
     if classes:
         _check_classes(*classes, in_test, test_size, strict=split.kind == "stratified")
     names, index = list(table.columns), table.index
-    # Arrays, because a Series of each part would carry its own index.
+    # Arrays, because each Series of a part would have its own index.
     columns = [table[name].array for name in names]
     del table
     train_columns, test_columns = {}, {}
@@ -78,7 +78,7 @@ def _draw(n_units: int, units: str, test_size: float, random_state: int, classes
 
 
 def _newest(dates: pd.Series, test_size: float) -> Rows:
-    """Take the newest rows, and all other rows of the oldest date among them."""
+    """Return the positions of the newest rows; rows of one date are not separated."""
     if not is_datetime64_any_dtype(dates) and not is_numeric_dtype(dates):
         raise DataError(
             f"data_split.split.column = {dates.name!r} has dtype {dates.dtype}, with values such as {dates.iloc[0]!r}; "
@@ -113,13 +113,13 @@ def _complete_column(table: pd.DataFrame, name: str) -> pd.Series:
 def _check_classes(
     codes: NDArray[np.intp], labels: Any, in_test: NDArray[np.bool_], test_size: float, strict: bool
 ) -> None:
-    """Refuse a class without training rows; if `strict`, also a class without test rows."""
+    """Refuse a class without training rows and, if `strict`, without test rows."""
     n_train = np.bincount(codes[~in_test], minlength=len(labels))
     n_test = np.bincount(codes[in_test], minlength=len(labels))
     absent = labels[(n_train == 0) | (n_test == 0)].tolist()
     if not absent:
         return
-    # Stratification rounds: 5 % of 6 rows are none.
+    # Stratification rounds: 5 % of 6 rows is 0 rows.
     if strict:
         raise DataError(
             f"data_split.test_size = {test_size} leaves no row of class {absent[0]!r} on one side; "
