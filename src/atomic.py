@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Write files atomically: completely or not at all."""
 
 import os
 import tempfile
@@ -9,13 +9,9 @@ from pathlib import Path
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a path to write to, and move the file to `path` when all went well.
+    """Yield a temporary path in the same folder, and move the file to `path` if no error occurs.
 
-    Args:
-        path: Where the file shall appear; its folder is made.
-
-    Yields:
-        A path in the same folder with the same suffix; it is deleted on any error.
+    The folder is created, and the temporary file has the same suffix.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
@@ -23,7 +19,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     partial = Path(name)
     try:
         yield partial
-        # mkstemp makes files private; outputs get what open() would have given.
+        # mkstemp makes files private; outputs get the mode that open() gives.
         umask = os.umask(0)
         os.umask(umask)
         partial.chmod(0o666 & ~umask)

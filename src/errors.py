@@ -1,21 +1,21 @@
-"""Errors that a user can mend, in one tree.
+"""Errors that a user can fix: one line on stderr and exit code 2.
 
-    PipelineError                 one line on stderr, exit code 2
-    ├── ConfigError               params.yaml or dvc.yaml says what cannot be
-    ├── DataError                 a table, a column or a row is not as needed
-    │   ├── MissingInputError     a file of an earlier stage is absent or damaged
-    │   └── FeatureError          a declared feature cannot be computed
-    ├── TrainError                no estimator could be fitted
-    ├── TrackingError             the MLflow store cannot be used; never stops a stage
-    ├── BusyError                 another process works in this clone
-    └── VersionError              a version cannot be published, restored or made again
+    PipelineError
+    ├── ConfigError
+    ├── DataError
+    │   ├── MissingInputError
+    │   └── FeatureError
+    ├── TrainError
+    ├── TrackingError
+    ├── BusyError
+    └── VersionError
 
-Anything else that escapes is a bug and keeps its traceback.
+Any other exception is a bug and keeps its traceback.
 """
 
 
 class PipelineError(Exception):
-    """Stop with one clear line: what, where, what was got, what to do."""
+    """Base class of all errors that a user can fix."""
 
 
 class ConfigError(PipelineError):
@@ -27,24 +27,24 @@ class DataError(PipelineError):
 
 
 class MissingInputError(DataError):
-    """A file that an earlier stage makes is absent or damaged."""
+    """A file that an earlier stage writes is missing or damaged."""
 
 
 class FeatureError(DataError):
-    """A declared feature cannot be computed on this table."""
+    """A declared feature cannot be computed from this table."""
 
 
 class TrainError(PipelineError):
-    """The search could not fit the estimator."""
+    """No estimator could be fitted."""
 
 
 class TrackingError(PipelineError):
-    """The MLflow store cannot be used; training goes on without it."""
+    """The MLflow store cannot be used; stages run without it."""
 
 
 class BusyError(PipelineError):
-    """Another process works in this clone."""
+    """Another process is working in this clone."""
 
 
 class VersionError(PipelineError):
-    """A version cannot be published, restored, compared or made again."""
+    """A version cannot be published, restored, compared or reproduced."""

@@ -38,14 +38,14 @@ logger = logging.getLogger(__name__)
 
 CHUNK_ROWS = 100_000
 DEFAULT_FORMAT = TableFile()
-# A comma as the only mark: 1,5 and not 1.000,5.
+# Matches 1,5 but not 1.000,5.
 _DECIMAL_COMMA = r"^([^,.]*),([^,.]*)$"
 
 
 def predict_file(
     model: Any, input_path: Path, output_path: Path, chunk_rows: int = CHUNK_ROWS, how: TableFile = DEFAULT_FORMAT
 ) -> int:
-    """Predict each row of a table, chunk by chunk; the output is written completely or not at all.
+    """Predict each row of a table in chunks, and write the output atomically.
 
     Args:
         model: A fitted Pipeline that takes raw columns, from `load_model`.
@@ -54,7 +54,7 @@ def predict_file(
         output_path: CSV or Parquet, with the column `prediction` in the order of the rows and, if the model has
             probabilities, a column `probability_<class>` in [0, 1] for each class.
         chunk_rows: Rows in memory at a time.
-        how: How a text file is written, as in `data_load.source` when the model was fitted.
+        how: Format of a text file, as in `data_load.source` when the model was fitted.
 
     Returns:
         Number of rows.
@@ -124,7 +124,7 @@ def _read_chunks(
             header = file.schema.names
         hint = " Check data_load.source.separator." if len(header) == 1 else ""
         _check_columns(path, header, names, hint)
-        # Everything is read as text, which each kind of column converts: `007` of a category is not 7.
+        # All columns are read as text, and converted by kind: `007` of a category is not 7.
         as_text = csv_options(how, kind, dict.fromkeys(names, pa.string()), names, with_care=True)
         numbers = [name for name in names if how.decimal == "," and columns[name]["kind"] in ("number", "boolean")]
         with opener(path) as raw, pa_csv.open_csv(raw, **as_text) as file:

@@ -1,4 +1,4 @@
-"""Settings that contradict each other across sections."""
+"""Find settings of different sections that contradict each other."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from src.config.train import ESTIMATOR_PARAMS, SCORINGS
 EXTERNAL_DIR = Path("data/external")
 TARGET_KINDS = {"classification": ("boolean", "category", "number", "ordinal"), "regression": ("number",)}
 _NUMBERS, _TEXTS = ("boolean", "number"), ("category", "high_cardinality", "ordinal")
-# Kinds of columns that each calculation of a feature accepts.
+# Kinds of columns that each feature can be computed from.
 FEATURE_INPUT_KINDS = {
     "ratio": _NUMBERS,
     "difference": (*_NUMBERS, "date"),

@@ -1,4 +1,4 @@
-"""Settings of `data_load`: where rows come from, how a text file is written, what the columns are."""
+"""Settings of `data_load`: the source, the format of text files, and the columns."""
 
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ DEFAULT_NA = ("#N/A", "N/A", "NA", "NULL", "NaN", "nan", "null")
 
 
 class SklearnSource(Section):
-    """A dataset that comes with scikit-learn."""
+    """A dataset of scikit-learn."""
 
     kind: Literal["sklearn"]
     name: Literal["breast_cancer", "diabetes", "digits", "iris", "wine"]
@@ -33,11 +33,11 @@ def _check_encoding(encoding: str) -> str:
 
 
 class TableFile(Section):
-    """How a text file is written; Parquet uses only `dates`.
+    """Format of a text file; Parquet uses only `dates`.
 
     Attributes:
         separator: Character between fields; `auto` is a tab in `.tsv` files and a comma in others.
-        encoding: Text encoding, by its Python name.
+        encoding: Name of a Python text encoding.
         decimal: Decimal mark of numbers.
         na_values: Marks of a missing value in addition to the empty field and `DEFAULT_NA`.
         default_na_values: False if the marks of `DEFAULT_NA` are values, such as NA for Namibia.
@@ -100,15 +100,13 @@ Value = Annotated[str | int | float | bool, PlainValidator(_check_value)]
 
 
 class Column(Section):
-    """What a column contains; only what is declared is checked.
+    """Declared properties of a column; all are checked.
 
     Attributes:
         kind: `high_cardinality` is a category with very many levels, such as a postcode; `ignore` is not a feature.
         order: Levels of an ordinal, lowest first.
         format: Format of dates that are not in ISO 8601, such as `%d.%m.%Y`.
         missing: Whether values may be missing.
-        min: Lowest allowed number.
-        max: Highest allowed number.
         values: All allowed values.
     """
 
@@ -136,10 +134,10 @@ class Column(Section):
 
 
 class DataLoad(Section):
-    """Where rows come from and what their columns contain.
+    """The source and its columns.
 
     Attributes:
-        external_path: The user's own file or folder; DVC watches it.
+        external_path: The user's own file or folder, a dependency of the stage.
         columns: Declared columns; the kinds of others are inferred.
         missing_target: What to do with rows without a target.
     """

@@ -1,4 +1,4 @@
-"""Settings of `data_split`: how rows are split and which checks the data must pass."""
+"""Settings of `data_split`: how rows are split, and what each data check does."""
 
 from typing import Annotated, Literal
 

@@ -31,14 +31,12 @@ Pair = Annotated[list[ColumnName], Field(min_length=2, max_length=2)]
 
 
 class Feature(Section):
-    """A new numeric column; exactly one of these.
+    """A new numeric column, computed in exactly one of these ways.
 
     Attributes:
         ratio: First column divided by the second.
         difference: First column minus the second; of dates, in days.
-        product: Product of two or more columns.
         log: Natural logarithm.
-        date_part: Part of a date.
         text_length: Number of characters.
         bins: Number of the bin, from 0.
     """

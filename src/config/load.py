@@ -14,18 +14,9 @@ from src.config.section import Section
 from src.config.yaml_file import read_yaml
 from src.errors import ConfigError
 
-# Settings that had another name in an earlier version of this project.
-RENAMED = {"data_split.traps": "data_split.checks", "data_split.traps_path": "data_split.checks_path"}
-
 
 def load_config(path: Path) -> Config:
     """Read and check all settings.
-
-    Args:
-        path: The YAML file, usually `params.yaml`.
-
-    Returns:
-        The settings, one frozen section per stage.
 
     Raises:
         ConfigError: The file cannot be read, or settings are wrong; the message lists all of them.
@@ -50,8 +41,6 @@ def _describe(detail: ErrorDetails) -> str:
     if kind == "missing":
         return f"{key} is missing"
     if kind == "extra_forbidden":
-        if key in RENAMED:
-            return f"{key} is now called {RENAMED[key]}; rename it"
         allowed = sorted({name for section in _locate(detail["loc"][:-1])[1] for name in section.model_fields})
         close = difflib.get_close_matches(str(detail["loc"][-1]), allowed, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
@@ -68,7 +57,7 @@ def _describe(detail: ErrorDetails) -> str:
     else:
         message = re.sub(r"^\w+ | (or instance|or object|for <class) .*| after validation", "", detail["msg"])
         message = message.replace("should", "must", 1)
-    # A problem of the key itself or of a whole section: there is no value to show.
+    # Problems of a key or of a whole section have no value to show.
     subject = key if detail["loc"][-1] == "[key]" or isinstance(value, dict) else f"{key} = {_show(value)}"
     return f"{subject} {message}" if message.startswith("is ") else f"{subject}: {message}"
 
@@ -80,13 +69,9 @@ def _show(value: Any) -> str:
 
 
 def _locate(loc: tuple[int | str, ...]) -> tuple[str, list[Any]]:
-    """Find the setting that an error is about.
+    """Return the dotted key of a setting, and the sections or mappings that the schema allows as its value.
 
-    Args:
-        loc: Keys of the file and what pydantic adds to them: the kind of a union, `[key]`, the index in a list.
-
-    Returns:
-        Its dotted key, and the sections or mappings that the schema allows as its value.
+    Besides the keys, `loc` contains what pydantic adds: the kind of a union, `[key]`, the index in a list.
     """
     keys: list[str] = []
     options: list[Any] = [Config]

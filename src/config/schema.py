@@ -63,6 +63,6 @@ class Config(Section):
 
     @property
     def no_features(self) -> list[str]:
-        """Raw columns that are never features, whatever their kind: the group column of a group split."""
+        """Raw columns that are not features: the group column of a group split."""
         split = self.data_split.split
         return [split.column] if split.kind == "group" else []

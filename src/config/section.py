@@ -1,4 +1,4 @@
-"""Building blocks of every section of `params.yaml`."""
+"""Base class and common types of the sections of `params.yaml`."""
 
 import re
 from pathlib import Path
@@ -27,7 +27,7 @@ _SIGNATURE = (
 
 
 def _check_no_credentials(url: str) -> str:
-    # params.yaml is committed, and logged to every run. `ssh://git@host` contains no secret.
+    # params.yaml is committed and logged to MLflow. `ssh://git@host` contains no secret.
     if re.search("^https?://[^/]*@|://[^/]*:[^/]*@", url):
         raise ValueError("must not contain credentials; use git's credential helper or an SSH key")
     if re.search(_SIGNATURE, url, re.IGNORECASE):

@@ -1,4 +1,4 @@
-"""Settings of `train`: which estimators and parameters are searched, and how they are scored."""
+"""Settings of `train`: the estimators and parameters to search, and how they are scored."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,9 +8,8 @@ from src.config.section import RepoPath, Section
 
 Task = Literal["classification", "regression"]
 
-# Parameters that a grid may search, by task and estimator. They are listed here because every
-# stage checks all settings, and importing scikit-learn would cost a second per stage; a test
-# compares them with scikit-learn.
+# Parameters that a grid may search, by task and estimator. Every stage checks them, and importing
+# scikit-learn would add a second to each; a test compares them with scikit-learn.
 _FOREST = ("bootstrap", "ccp_alpha", "criterion", "max_depth", "max_features", "max_leaf_nodes", "max_samples",
            "min_samples_leaf", "min_samples_split", "n_estimators")  # fmt: skip
 _BOOSTING = ("early_stopping", "l2_regularization", "learning_rate", "max_bins", "max_depth", "max_features",
@@ -67,9 +66,9 @@ class GridSearch(Section):
 
 
 class HalvingSearch(Section):
-    """Evaluate every combination on few rows, then the best 1 in `factor` on `factor` times as many, and so on.
+    """Evaluate every combination on few rows, and the best 1 in `factor` on `factor` times as many, up to all rows.
 
-    The last round uses all rows. There are fewer rounds if the first would have fewer than 100 rows.
+    The first round has at least 100 rows.
     """
 
     kind: Literal["halving"]
@@ -81,8 +80,7 @@ class RandomSearch(Section):
 
     Attributes:
         n_candidates: Maximum number of combinations.
-        seconds: Time after which no further combination is started. How many that allows depends on the machine,
-            so two runs may differ.
+        seconds: Time after which no further combination is started; two runs may differ.
     """
 
     kind: Literal["random"]
@@ -98,7 +96,7 @@ class Preprocess(Section):
 
     Attributes:
         impute: Replacement of a missing number.
-        scale: Scaling of numbers; trees need none and get none.
+        scale: Scaling of numbers; trees are never scaled.
         max_categories: Maximum number of columns per category: its most frequent levels and one for all others.
             Histogram boosting takes up to 255 levels directly instead.
     """
@@ -131,11 +129,10 @@ EstimatorName = Annotated[str, AfterValidator(_check_estimator)]
 
 
 class Train(Section):
-    """Which estimators and parameters are searched, and how they are scored.
+    """The estimators and parameters to search, and how they are scored.
 
     Attributes:
-        estimator: Names or dotted paths of classes; a single one may be written without a list. The best by
-            cross-validation is fitted.
+        estimator: Names or dotted paths of classes; the best by cross-validation is fitted.
         param_grid: Values to search, by estimator; an estimator that is not listed has a default grid.
     """
 

@@ -1,4 +1,4 @@
-"""YAML files, read as DVC reads them."""
+"""Read YAML files as DVC does."""
 
 import re
 import shlex
@@ -10,13 +10,12 @@ from yaml.constructor import ConstructorError
 
 from src.errors import ConfigError
 
-# DVC reads with ruamel.yaml; PyYAML's C loader is 3 to 5 times as fast, and MLflow imports it anyway.
-# PyYAML has no C loader where it was built without libyaml.
+# DVC reads with ruamel.yaml; PyYAML's C loader, if it was built, is 3 to 5 times as fast.
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Yaml12Loader(SafeLoader):  # type: ignore[misc]
-    """YAML 1.2; PyYAML implements 1.1, where `no` is false and `1e-3` is text."""
+    """Load YAML 1.2; PyYAML implements 1.1, where `no` is false and `1e-3` is text."""
 
     def construct_int(self, node: yaml.ScalarNode) -> int:
         """Read `017` as 17 and `0o17` as 15."""

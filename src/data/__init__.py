@@ -1,1 +1,1 @@
-"""Tables: the kinds of their columns, the target, and the files they are stored in."""
+"""Tables: column kinds, the target, and files."""

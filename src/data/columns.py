@@ -1,4 +1,4 @@
-"""The columns of a table: declared in `params.yaml`, recorded in `schema.json`, grouped by kind."""
+"""Columns of a table: declared in `params.yaml`, recorded in `schema.json`, grouped by kind."""
 
 import json
 import logging
@@ -14,31 +14,24 @@ from src.errors import MissingInputError
 
 logger = logging.getLogger(__name__)
 
-# Kind and further properties of each column, as plain values: the fitted model carries
-# them to machines without this repository.
+# Kind and further properties of each column, as plain values, because the fitted model contains them.
 Columns = Mapping[str, Mapping[str, Any]]
 FEATURE_KINDS = ("number", "category", "ordinal", "high_cardinality", "boolean")
 
 
 def features_by_kind(columns: Columns, features: Iterable[str], excluded: Iterable[str] = ()) -> dict[str, list[str]]:
-    """Group the columns that the preprocessing takes by kind.
-
-    Args:
-        columns: Raw columns.
-        features: Names of computed features, which are numbers.
-        excluded: Raw columns that are not features, such as the groups of a split.
-    """
+    """Group raw columns, except the excluded ones, and computed features, which are numbers, by kind."""
     kinds: dict[str, list[str]] = {kind: [] for kind in FEATURE_KINDS}
-    left_out = set(excluded)
+    excluded = set(excluded)
     for name, column in columns.items():
-        if column["kind"] in kinds and name not in left_out:
+        if column["kind"] in kinds and name not in excluded:
             kinds[column["kind"]].append(name)
     kinds["number"] += features
     return kinds
 
 
 def declared_columns(config: Config) -> dict[str, dict[str, Any]]:
-    """Return the declared columns as plain values, with levels as text, as they are in the prepared rows."""
+    """Return the declared columns as plain values, with levels as text."""
     source = config.data_load.source
     dates = () if isinstance(source, SklearnSource) else source.dates
     declared: dict[str, dict[str, Any]] = {name: {"kind": "date"} for name in dates}
@@ -51,14 +44,14 @@ def declared_columns(config: Config) -> dict[str, dict[str, Any]]:
 
 
 def read_as_text(known: Columns) -> list[str]:
-    """List the columns that a CSV must not convert: `007` is not 7, and a date format applies to text."""
+    """List the columns of a CSV to read as text: `007` is not 7, and a date format applies to text."""
     return [name for name, column in known.items() if column.get("kind") in TEXT_KINDS or "format" in column]
 
 
 def recorded_columns(config: Config) -> dict[str, dict[str, Any]]:
-    """Return the columns of an earlier version of the table, or none if the source has changed.
+    """Return the columns of an earlier version of the table; none if the source has changed.
 
-    A column whose declaration was removed from `params.yaml` since then has no properties.
+    A column that is no longer declared in `params.yaml` has no properties.
     """
     path = config.data_load.schema_path
     try:
@@ -91,18 +84,17 @@ def read_columns(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def write_columns(columns: Columns, config: Config) -> None:
-    """Write the columns and their source; a new version of the table is checked against them."""
+    """Write the columns and their source, for checks of new versions of the table."""
     path = config.data_load.schema_path
     known = declared_columns(config)
-    declared = [name for name in columns if name in known]
-    content = {"source": _source(config), "declared": declared, "columns": columns}
+    content = {"source": _source(config), "declared": [name for name in columns if name in known], "columns": columns}
     with atomic_path(path) as partial:
         partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     logger.info("wrote the kinds of %d columns to %s", len(columns), path)
 
 
 def _source(config: Config) -> dict[str, Any]:
-    """Identify the source by all its settings but the revision: revisions are versions of one table."""
+    """Return all settings of the source but the revision: revisions are versions of one table."""
     source: dict[str, Any] = config.data_load.source.model_dump(mode="json", exclude={"rev"}, exclude_defaults=True)
     if source["kind"] in ("file", "url"):
         source["external_path"] = config.data_load.external_path.as_posix()

@@ -14,8 +14,7 @@ from src.errors import MissingInputError
 
 logger = logging.getLogger(__name__)
 
-# A row group is encoded in memory before it is written. Groups of a quarter of the size take twice the
-# time, because each column of each group is first encoded with a dictionary.
+# Row groups of a quarter of the size take twice the time: each column of each group starts with a dictionary.
 ROWS_PER_GROUP = 1_048_576
 # Columns of many different values are written faster without a dictionary; pyarrow tries up to 1 MB.
 DICTIONARY_BYTES = 64 * 2**10
@@ -23,25 +22,12 @@ READ_BYTES = 2**20
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:
-    """Open a Parquet file for decoding while reading; by default pyarrow first buffers a whole row group.
-
-    Raises:
-        OSError: The file cannot be read.
-        pa.ArrowInvalid: The file is not Parquet.
-    """
+    """Open a Parquet file with little memory: by default, pyarrow buffers a whole row group."""
     return pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_BYTES)
 
 
 def read_table(path: Path, made_by: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read a table that a stage wrote.
-
-    Args:
-        path: A Parquet file.
-        made_by: Stage that writes the file, for the error message.
-        columns: Columns to read, by default all; names that the file does not have are skipped.
-
-    Returns:
-        The table, shape (n_rows, n_columns).
+    """Read a Parquet file that the stage `made_by` wrote; names in `columns` that it does not have are skipped.
 
     Raises:
         MissingInputError: The file is missing or is not Parquet.
@@ -51,7 +37,7 @@ def read_table(path: Path, made_by: str, columns: Sequence[str] | None = None) -
         with open_parquet(path) as file:
             known = None if columns is None else [name for name in file.schema_arrow.names if name in set(columns)]
             table = file.read(columns=known, use_pandas_metadata=False)
-        # Each column of pyarrow is freed once pandas has it.
+        # Each column is freed once it is converted.
         frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
         return frame
     except FileNotFoundError:
@@ -70,7 +56,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def write_metrics(metrics: Mapping[str, float | Mapping[str, float]], path: Path) -> None:
-    """Write metrics as JSON, sorted by name: equal metrics are equal files."""
+    """Write metrics as JSON, sorted by name."""
     with atomic_path(path) as partial:
         partial.write_text(json.dumps(metrics, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
     logger.info("wrote %d metrics to %s", len(metrics), path)

@@ -1,4 +1,4 @@
-"""Findings of the data checks: written by `data_split`, shown on the model card."""
+"""Findings of the data checks, which `data_split` writes and the model card shows."""
 
 import json
 from collections.abc import Sequence
@@ -11,13 +11,7 @@ from src.errors import MissingInputError
 
 @dataclass(frozen=True)
 class Finding:
-    """What one data check found.
-
-    Attributes:
-        kind: `leak`, `duplicates`, `constant`, `identifier` or `rare_class`.
-        message: One line, with counts.
-        columns: The columns concerned.
-    """
+    """Result of a data check; `kind` is its name in `data_split.checks`."""
 
     kind: str
     message: str
@@ -31,7 +25,7 @@ def write_findings(findings: Sequence[Finding], path: Path) -> None:
 
 
 def read_findings(path: Path) -> list[Finding]:
-    """Read findings.
+    """Read the findings that stage `data_split` wrote.
 
     Raises:
         MissingInputError: The file is missing or damaged.

@@ -1,17 +1,16 @@
-"""The kinds of columns, the dtype of each kind, and how raw values are converted to it.
+"""Convert columns to the dtypes of their kinds.
 
     number                                 float64, integers included: an integer cannot be missing
     boolean                                float64: 1.0, 0.0 or missing
     category, ordinal, high_cardinality    str, missing as NaN
     date                                   datetime64[us], in UTC, without a time zone
-    ignore                                 as it was read
+    ignore                                 not converted
 
-A column gets the same dtype from CSV, Parquet or JSON, so equal rows are equal bytes, and the
-model sees at prediction what it saw at training. Each value is converted by itself, so a
-single row is converted as it is among others.
+A column gets the same dtype from CSV, Parquet and JSON, so training and prediction see equal values.
+Each value is converted independently of the other rows.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -46,13 +45,12 @@ Invalid = pd.Series | None
 def convert_columns(X: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]], offset: int = 0) -> pd.DataFrame:
     """Convert raw rows to the dtypes of their kinds.
 
+    Unknown levels of an ordinal become missing, and columns of X that are not in `columns` stay.
+
     Args:
         X: Raw rows, shape (n_rows, n_columns); not modified.
-        columns: Kind of each column; other columns of X are not converted.
+        columns: Kind of each column.
         offset: Number of rows of the table before these, for row numbers in errors.
-
-    Returns:
-        The same rows and columns. Unknown levels of an ordinal become missing.
 
     Raises:
         DataError: A column is missing or duplicated, or holds a value of another kind.
@@ -78,23 +76,19 @@ def convert_columns(X: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]], o
 
 
 def check_unique_names(names: "pd.Index[Any]", prefix: str = "") -> None:
-    """Refuse a table in which two columns have the same name.
-
-    Raises:
-        DataError: Lists the names; `prefix` says where.
-    """
+    """Raise DataError if two columns have the same name."""
     if not names.is_unique:
         duplicated = ", ".join(map(repr, names[names.duplicated()].unique()))
         raise DataError(f"{prefix}column {duplicated} appears more than once; give each column its own name.")
 
 
 def describe_invalid(column: pd.Series, invalid: pd.Series, kind: str, offset: int = 0) -> str:
-    """Describe invalid values: `2 of 3 values are not dates, for example 'x' in row 1`."""
+    """Describe invalid values as `2 of 3 values are not dates, for example 'x' in row 1`."""
     return describe_rows(column, invalid, f"not {PLURALS[kind]}", offset)
 
 
 def describe_rows(column: pd.Series, selected: pd.Series, what: str, offset: int = 0) -> str:
-    """Describe selected rows: `2 of 3 values are WHAT, for example 'x' in row 1`; rows count from 1."""
+    """Describe selected rows as `2 of 3 values are WHAT, for example 'x' in row 1`; rows count from 1."""
     positions = np.flatnonzero(selected.to_numpy())
     examples = []
     for position in positions[:N_EXAMPLES]:
@@ -110,32 +104,30 @@ def convert(column: pd.Series, declared: Mapping[str, Any]) -> tuple[pd.Series, 
     """Convert a column to the dtype of its kind.
 
     Args:
-        column: Raw values; not modified, and returned as they are if the dtype is right.
-        declared: Its `kind`, and the `format` of a date that is not written as ISO 8601.
+        column: Raw values; not modified.
+        declared: The `kind`, and the `format` of dates that are not in ISO 8601.
 
     Returns:
-        The converted column, and which values are invalid; these are missing in the column.
+        The column, which is the same object if its dtype is right, and which values are invalid; these become missing.
     """
     kind = declared["kind"]
     if kind == "ignore":
         return column, None
     if kind == "date":
         return _to_date(column, declared.get("format"))
-    converters: dict[str, Callable[[pd.Series], tuple[pd.Series, Invalid]]] = {
-        "number": _to_number,
-        "boolean": _to_boolean,
-    }
-    return converters[kind](column) if kind in converters else (to_text(column), None)
+    if kind == "number":
+        return _to_number(column)
+    return _to_boolean(column) if kind == "boolean" else (to_text(column), None)
 
 
 def to_text(column: pd.Series) -> pd.Series:
-    """Convert values to text; the number 1.0 becomes `1`, as a file without missing values has it."""
+    """Convert values to text, and the number 1.0 to `1`: a missing value makes floats of integers."""
     if column.dtype == TEXT:
         return column
     if isinstance(column.dtype, pd.StringDtype) or infer_dtype(column) == "string":
         return column.astype(TEXT)
     if is_object_dtype(column):
-        # One by one: factorize treats 1, 1.0 and True as equal.
+        # factorize treats 1, 1.0 and True as equal.
         return column.map(text_of, na_action="ignore").astype(TEXT)
     codes, levels = pd.factorize(column)
     texts = pd.array([*map(text_of, levels), np.nan], dtype=TEXT)
@@ -194,7 +186,7 @@ def _to_boolean(column: pd.Series) -> tuple[pd.Series, Invalid]:
     else:
         codes, levels = pd.factorize(to_text(column))
         known = {**dict.fromkeys(TRUE, 1.0), **dict.fromkeys(FALSE, 0.0)}
-        # The last one is for missing values, whose code is -1.
+        # The last value is for code -1, a missing value.
         values = np.array([*(known.get(level.strip().lower(), np.nan) for level in levels), np.nan])
         boolean = pd.Series(values[codes], index=column.index, name=column.name)
         invalid = boolean.isna() & ~_is_missing(column)
@@ -208,7 +200,7 @@ def _to_date(column: pd.Series, date_format: str | None) -> tuple[pd.Series, Inv
         return _without_zone(column), None
     if not holds_text(column) and date_format is None and column.notna().any():
         return column, column.notna()
-    # The format is never guessed from the rows: other rows would give another one.
+    # The format is not guessed, because other rows might give another one.
     parsed = pd.to_datetime(to_text(column), errors="coerce", format=date_format or "ISO8601", utc=True)
     date = _without_zone(parsed)
     invalid = date.isna() & ~_is_missing(column)

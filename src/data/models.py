@@ -18,8 +18,7 @@ logger = logging.getLogger(__name__)
 def read_model(path: Path) -> "Pipeline":
     """Read the model that stage `train` wrote.
 
-    Loading a joblib file can run arbitrary code: read only files of your own pipeline
-    or DVC remote.
+    Loading a joblib file can run arbitrary code: read only files of your own pipeline or DVC remote.
 
     Raises:
         MissingInputError: The file is missing or is not a joblib file.
@@ -36,7 +35,7 @@ def read_model(path: Path) -> "Pipeline":
 
 
 def write_model(model: "Pipeline", path: Path) -> None:
-    """Write a fitted model; equal models are equal files."""
+    """Write a fitted model."""
     with atomic_path(path) as partial:
         joblib.dump(model, partial)
     logger.info("wrote the model to %s", path)

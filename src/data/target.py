@@ -1,4 +1,4 @@
-"""The column to predict: it must exist, be complete and suit the task."""
+"""Convert and check the column to predict."""
 
 import logging
 from typing import Any, Literal
@@ -24,12 +24,6 @@ def prepare_target(
 
     Numbers to predict become float64. Labels stay text, integers or booleans; whole numbers
     that were read as floats because some were missing become integers again.
-
-    Args:
-        table: Raw rows, shape (n_rows, n_columns).
-        target_column: Name of the column to predict.
-        task: Whether the target holds classes or numbers.
-        missing_target: What to do with rows without a target.
 
     Returns:
         The table, and the number of dropped rows.
@@ -72,15 +66,9 @@ def prepare_target(
 def check_target(table: pd.DataFrame, target_column: str, task: Task, *, to_learn: bool = True) -> None:
     """Check that the target is complete and suits the task.
 
-    Args:
-        table: Rows with their target.
-        target_column: Name of the column to predict.
-        task: Whether the target holds classes or numbers.
-        to_learn: Whether a model is fitted on these rows, which takes at least two classes or values.
-
     Raises:
-        DataError: The column is missing, has missing values, holds fewer than two classes or
-            values, or holds no numbers in a regression.
+        DataError: The column is missing or has missing values, a regression has no numbers, or,
+            with `to_learn`, there are fewer than two classes or values.
     """
     _check_exists(table, target_column)
     target = table[target_column]
@@ -121,15 +109,10 @@ def split_target(
 
 
 def check_class_counts(y: "NDArray[Any] | pd.Series[Any]", at_least: int, reason: str) -> None:
-    """Refuse classes with too few rows.
-
-    Args:
-        y: Class labels, shape (n_rows,).
-        at_least: Minimum number of rows of each class, at least 1.
-        reason: What needs that many rows, for the message.
+    """Refuse classes with too few rows; `reason` is what needs them.
 
     Raises:
-        DataError: Lists each class with fewer rows, with its number of rows.
+        DataError: Lists the classes and their numbers of rows.
     """
     counts = pd.Series(y).value_counts(sort=False).sort_index()
     rare = [f"{label!r} ({count})" for label, count in counts.items() if count < at_least]

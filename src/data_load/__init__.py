@@ -1,1 +1,1 @@
-"""From the source to a table whose columns are known."""
+"""Load the table of a source, and infer and check its columns."""

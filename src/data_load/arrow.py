@@ -1,4 +1,4 @@
-"""Convert a table of pyarrow to pandas, without a second copy in memory."""
+"""Convert tables from pyarrow to pandas without a second copy in memory."""
 
 import logging
 
@@ -10,18 +10,17 @@ from src.data.kinds import check_unique_names
 
 logger = logging.getLogger(__name__)
 
-# Above, a float cannot hold every integer.
+# A float cannot hold every larger integer.
 EXACT = 2**53
 NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
 
 
 def to_table(rows: pa.Table, name: str) -> pd.DataFrame:
-    """Convert rows of pyarrow to a DataFrame; this uses up the rows.
+    """Convert a pyarrow table to a DataFrame; the memory of `rows` is freed.
 
     Decimals become floats, or integers if they are whole and large; times of day become text;
-    a column without values becomes missing numbers. Integers with missing values become
-    floats, or Int64 and UInt64 if a float cannot hold them. A column without a name is called
-    `column_<position>`.
+    a column without values becomes missing numbers. Integers with missing values become floats, or Int64
+    and UInt64 if a float cannot hold them. A column without a name is called `column_<position>`.
 
     Args:
         rows: As read from a file.
@@ -38,12 +37,12 @@ def to_table(rows: pa.Table, name: str) -> pd.DataFrame:
     schema = pa.schema([pa.field(name, _type_in_pandas(rows.column(at))) for at, name in enumerate(names)])
     if schema.types != rows.schema.types:
         rows = rows.cast(schema)
-    # Converted first and removed from the rows; otherwise pandas would make floats of them.
+    # Converted separately, because otherwise they would become floats.
     large = {}
     for position in _large_with_missing(rows):
         large[names[position]] = rows.column(position).to_pandas(types_mapper=NULLABLE.get)
         rows = rows.set_column(position, names[position], pa.nulls(len(rows)))
-    # Without the metadata of pandas, the index in a Parquet file is an ordinary column, and not lost.
+    # Without pandas metadata, an index in a Parquet file stays as an ordinary column.
     table: pd.DataFrame = rows.to_pandas(
         ignore_metadata=True, split_blocks=True, self_destruct=True, date_as_object=False
     )

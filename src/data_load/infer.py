@@ -17,25 +17,18 @@ logger = logging.getLogger(__name__)
 
 # A category with more levels is of high cardinality.
 MANY_LEVELS = 50
-# Text with at least this fraction of numbers is a column of numbers with other values in it.
+# Text with at least this fraction of numbers is a column of numbers with a few other values.
 MOSTLY = 0.9
 MAX_PROBLEMS = 20
-# The first rows usually show that a column is text; 1 / 8 is enough even if each level appears twice.
+# The first rows usually show high cardinality; 1 / 8 is enough even if each level appears twice.
 FIRST_ROWS = 1 / 8
 
 
 def infer_columns(X: pd.DataFrame, known: Columns) -> dict[str, dict[str, Any]]:
-    """Infer the kind of each column that is not known.
-
-    Args:
-        X: All columns but the target, as they were read, shape (n_rows, n_columns).
-        known: Declared or recorded columns.
-
-    Returns:
-        For each column of X its known properties, or its inferred `kind`.
+    """Return the known properties of each raw column, or its inferred `kind`.
 
     Raises:
-        DataError: Columns hold numbers and a few other values; lists all such columns.
+        DataError: Columns contain numbers and a few other values; lists all of them.
     """
     columns, problems = {}, []
     for name in map(str, X.columns):
@@ -61,7 +54,7 @@ def infer_kind(column: pd.Series, name: str) -> str:
     if is_bool_dtype(column):
         return "boolean"
     if is_inexact(column):
-        # Such numbers are identifiers; as floats, two of them could be equal.
+        # Probably identifiers, and different ones could be equal as floats.
         return "high_cardinality"
     if is_numeric_dtype(column) and not is_complex_dtype(column):
         return "number"
@@ -74,7 +67,7 @@ def infer_kind(column: pd.Series, name: str) -> str:
 
 
 def list_problems(problems: Sequence[str]) -> str:
-    """Format problems as indented lines; of very many only the first."""
+    """Format the first `MAX_PROBLEMS` problems as indented lines."""
     more = [f"and {len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
     return "".join(f"\n  {problem}" for problem in [*problems[:MAX_PROBLEMS], *more])
 
@@ -83,7 +76,7 @@ def _kind_of_text(column: pd.Series, name: str) -> str:
     if column.dtype != TEXT and not column.dropna().head(1000).map(is_scalar).all():
         logger.warning("column %r holds lists or other objects, which cannot be features: ignored", name)
         return "ignore"
-    # With this many levels that are not numbers, even all rows cannot bring the fraction of numbers to MOSTLY.
+    # With this many levels that are not numbers, the fraction of numbers cannot reach MOSTLY.
     first = _levels(column.head(int(len(column) * FIRST_ROWS)))
     if len(first) > MANY_LEVELS and _not_numbers(first).sum() > (1 - MOSTLY) * len(column):
         return "high_cardinality"

@@ -1,4 +1,4 @@
-"""Read a user's own file: CSV, compressed or not, Parquet, or a folder of Parquet parts."""
+"""Read the user's own table: CSV or TSV, also compressed, Parquet, or a folder of Parquet parts."""
 
 import bz2
 import gzip
@@ -27,7 +27,7 @@ COMPRESSIONS: dict[str, Callable[[Path], Any]] = {
     ".xz": lzma.open,
     ".zst": lambda path: pa.input_stream(str(path), compression="zstd"),
 }
-# What a damaged file raises; the errors of gzip and xz are not OSErrors.
+# Raised for damaged files; the errors of gzip and xz are not OSErrors.
 UNREADABLE = (pa.ArrowInvalid, EOFError, OSError, zlib.error, lzma.LZMAError)
 # A row cannot be longer than a block.
 BLOCK_BYTES = 8 * 2**20
@@ -37,16 +37,16 @@ def read_file(path: Path, how: TableFile, as_text: Iterable[str] = (), name: str
     """Read a table.
 
     Args:
-        path: CSV or TSV, compressed or not, Parquet, or a folder of Parquet parts.
-        how: Format of a CSV.
-        as_text: Columns of a CSV to read as text even if they look like numbers.
+        path: CSV or TSV, also compressed, Parquet, or a folder of Parquet parts.
+        how: Format of a text file.
+        as_text: Columns of a text file to read as text even if they look like numbers.
         name: Name of the file in error messages, by default its path.
 
     Returns:
-        Shape (n_rows, n_columns), with unique column names and the types found in the file.
+        Shape (n_rows, n_columns), with unique column names.
 
     Raises:
-        DataError: The file cannot be read as what its name says, or changed during reading.
+        DataError: The file cannot be read, has no rows, or changed during reading.
     """
     name = name or str(path)
     before = _state(path)
@@ -68,14 +68,14 @@ def read_file(path: Path, how: TableFile, as_text: Iterable[str] = (), name: str
 def csv_options(
     how: TableFile, kind: str, types: Mapping[str, pa.DataType], only: Iterable[str] = (), with_care: bool = False
 ) -> dict[str, Any]:
-    """Return pyarrow's options for a CSV.
+    """Return pyarrow's options for a text file.
 
     Args:
-        how: Format, as in the settings.
+        how: Format of the file.
         kind: Suffix of the file, without that of a compression.
-        types: Types of columns that must not be inferred.
+        types: Types of columns that are not inferred.
         only: Columns to read, by default all.
-        with_care: Whether quoted line ends may lie at the border of two blocks; slower, single-threaded.
+        with_care: Accept quoted line breaks at the border of two blocks; slower, with a single thread.
     """
     default = "\t" if kind == ".tsv" else ","
     return {
@@ -94,7 +94,7 @@ def csv_options(
 
 
 def wrong_encoding(name: str, how: TableFile, where: str) -> str:
-    """Return the message for bytes that do not match the encoding."""
+    """Return the error message for bytes that do not match the encoding."""
     return (
         f"{name} is not valid {how.encoding} ({where}); set data_load.source.encoding to its encoding, such as cp1252 "
         "or latin-1."
@@ -102,12 +102,12 @@ def wrong_encoding(name: str, how: TableFile, where: str) -> str:
 
 
 def open_plain(path: Path) -> pa.NativeFile:
-    """Open an uncompressed file; pyarrow's threads take twice the time with a Python file."""
+    """Open an uncompressed file; pyarrow takes twice the time to read a Python file."""
     return pa.OSFile(str(path))
 
 
 def opener_of(path: Path) -> tuple[Callable[[Path], Any], str]:
-    """Return how to open a file, and its suffix without that of a compression: `.csv` for `a.csv.gz`."""
+    """Return the function that opens a file, and its suffix without that of a compression: `.csv` for `a.csv.gz`."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compression = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSIONS else ""
     return COMPRESSIONS.get(compression, open_plain), suffixes[-1] if suffixes else ""
@@ -152,7 +152,6 @@ def _read_parts(folder: Path, name: str) -> pa.Table:
         schema = pa.unify_schemas(schemas, promote_options="permissive")
     except pa.ArrowTypeError as error:
         raise DataError(f"{name}: the types of its parts do not match: {_first_line(error)}.") from None
-    # Low memory, as in `open_parquet`.
     options = pa_dataset.ParquetFragmentScanOptions(use_buffered_stream=True, buffer_size=READ_BYTES, pre_buffer=False)
     parquet = pa_dataset.ParquetFileFormat(default_fragment_scan_options=options)
     return pa_dataset.dataset([str(part) for part in parts], schema=schema, format=parquet).to_table()
@@ -160,36 +159,34 @@ def _read_parts(folder: Path, name: str) -> pa.Table:
 
 def _read_csv(path: Path, how: TableFile, as_text: set[str], name: str) -> pa.Table:
     types = dict.fromkeys(as_text, pa.string())
-    rows = _parse_fast(path, how, types, name)
-    # Decodes the header: raises UnicodeDecodeError.
+    rows = _parse(path, how, types, name)
+    # Decodes the header, which may raise UnicodeDecodeError.
     rows.column_names  # noqa: B018
-    # "12:30" is neither a number nor a date: keep the text.
+    # "12:30" is neither a number nor a date.
     if times := [field.name for field in rows.schema if pa.types.is_time(field.type)]:
-        rows = _parse_fast(path, how, types | dict.fromkeys(times, pa.string()), name)
+        rows = _parse(path, how, types | dict.fromkeys(times, pa.string()), name)
     if binary := [field.name for field in rows.schema if pa.types.is_binary(field.type)]:
         raise DataError(wrong_encoding(name, how, f"column {binary[0]!r}"))
     return rows
 
 
-def _parse_fast(path: Path, how: TableFile, types: dict[str, pa.DataType], name: str) -> pa.Table:
+def _parse(path: Path, how: TableFile, types: dict[str, pa.DataType], name: str, with_care: bool = False) -> pa.Table:
+    opener, kind = opener_of(path)
     try:
-        return _parse(path, how, types)
+        with opener(path) as file:
+            return pa_csv.read_csv(file, **csv_options(how, kind, types, with_care=with_care))
     except pa.ArrowInvalid as error:
         if "Empty CSV file" in str(error):
             raise DataError(f"{name} is empty.") from None
-    # Either a quoted line end lay at the border of two blocks, or a row is wrong. With care, which
-    # takes half as much time again, one thread counts the rows, so the error says which.
-    return _parse(path, how, types, with_care=True)
-
-
-def _parse(path: Path, how: TableFile, types: dict[str, pa.DataType], with_care: bool = False) -> pa.Table:
-    opener, kind = opener_of(path)
-    with opener(path) as file:
-        return pa_csv.read_csv(file, **csv_options(how, kind, types, with_care=with_care))
+        if with_care:
+            raise
+    # Either a quoted line break is at the border of two blocks, or a row is wrong. With care, which
+    # takes 50 % longer, the error contains the number of the row.
+    return _parse(path, how, types, name, with_care=True)
 
 
 def _first_line(error: Exception) -> str:
-    """Return the first line of a message; pyarrow goes on with the row."""
+    """Return the first line of a message; pyarrow adds the row below."""
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")[:300]
 
 

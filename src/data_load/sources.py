@@ -1,4 +1,4 @@
-"""Load the table of a source: scikit-learn, the user's own file, or a version of a file in a DVC repository."""
+"""Load a table from scikit-learn, the user's own file, or a DVC repository."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ from src.data_load.infer import infer_columns
 from src.data_load.read_file import find_parts, read_file
 from src.errors import DataError
 
-# DVC may link a file into its cache, which may be shared.
+# A file may be a link into DVC's cache, which may be outside of the repository.
 _IN_A_DVC_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}(\.dir)?$")
 
 
@@ -35,11 +35,11 @@ def load_table(config: Config, known: Columns) -> tuple[pd.DataFrame, dict[str, 
 
     Raises:
         DataError: The source cannot be read, the target does not suit the task, or a column
-            holds numbers and other values.
+            contains numbers and other values.
     """
     table, origin, n_dropped = _load(config, known)
     columns = infer_columns(table.drop(columns=config.base.target_column), known)
-    # A rerun knows the kinds, and reads large integers that turned out to be identifiers as text, with leading zeros.
+    # Large integers turned out to be identifiers; a rerun, which knows this, reads them with leading zeros.
     if not all(holds_text(table[name]) for name in set(read_as_text(columns)) - set(read_as_text(known))):
         table, origin, n_dropped = _load(config, {**known, **columns})
     return table, columns, origin, n_dropped
@@ -48,15 +48,12 @@ def load_table(config: Config, known: Columns) -> tuple[pd.DataFrame, dict[str, 
 def load_source(
     settings: DataLoad, target_column: str, as_text: Iterable[str] = ()
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Load the table of the source as it is.
+    """Load the raw table of the source, and tags that describe its origin.
 
     Args:
         settings: The section `data_load`.
-        target_column: Name for the target of a table of scikit-learn.
-        as_text: Columns of a CSV to read as text even if they look like numbers.
-
-    Returns:
-        The table, shape (n_rows, n_columns), and tags that describe its origin.
+        target_column: Name for the target of a scikit-learn dataset.
+        as_text: Columns of a text file to read as text even if they look like numbers.
 
     Raises:
         DataError: A file, repository or revision cannot be read.
@@ -78,7 +75,7 @@ def check_exists(source: FileSource | UrlSource, path: Path) -> None:
     """Check that the user's table exists.
 
     Raises:
-        DataError: Says which command restores or adds it.
+        DataError: Contains the command that restores or adds it.
     """
     if path.exists():
         return
@@ -92,11 +89,7 @@ def check_exists(source: FileSource | UrlSource, path: Path) -> None:
 
 
 def check_inside_repository(path: Path) -> None:
-    """Refuse a file outside of the repository, also behind a link: other clones would not have it.
-
-    Raises:
-        DataError: Says where the file is.
-    """
+    """Raise DataError for a file, or the target of a link, outside of the repository."""
     root = Path.cwd().resolve()
     for file in [path, *(find_parts(path) if path.is_dir() else [])]:
         real = file.resolve()
@@ -160,7 +153,7 @@ def _load_dvc(source: DvcSource, as_text: Iterable[str]) -> tuple[pd.DataFrame, 
 
 
 def _messages(error: BaseException | None) -> list[str]:
-    """List the messages of an error and its causes: for problems with git, DVC says only "SCM error"."""
+    """List the messages of an error and its causes, because DVC reports problems with git as "SCM error" only."""
     messages = []
     while error is not None:
         messages.append(" ".join(str(error).split()) or type(error).__name__)

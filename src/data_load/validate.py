@@ -1,6 +1,6 @@
 """Check a table against the declared and recorded columns, and report all problems at once."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import pandas as pd
 
 from src.config.schema import Config
 from src.data.columns import Columns
-from src.data.kinds import TEXT_KINDS, Invalid, convert, describe_invalid, describe_rows, text_of
+from src.data.kinds import Invalid, convert, describe_invalid, describe_rows
 from src.data_load.infer import list_problems
 from src.errors import DataError
 
@@ -16,17 +16,14 @@ from src.errors import DataError
 def check_table(
     table: pd.DataFrame, columns: Columns, declared: Columns, recorded: Columns, config: Config
 ) -> pd.DataFrame:
-    """Convert each column to its kind, and check all declared properties.
+    """Convert each column but the target to the dtype of its kind, and check all declared properties.
 
     Args:
-        table: Raw rows with their target, shape (n_rows, n_columns); the target keeps its dtype.
+        table: Raw rows with their target, shape (n_rows, n_columns).
         columns: All columns but the target.
         declared: Columns declared in `params.yaml`.
         recorded: Columns of an earlier version of the table; empty if there is none.
         config: All settings.
-
-    Returns:
-        The same rows and columns, with the dtypes of `src.data.kinds`.
 
     Raises:
         DataError: Lists all problems, with numbers of rows and examples.
@@ -40,8 +37,10 @@ def check_table(
             continue
         column, invalid = convert(table[name], known)
         if invalid is not None:
-            description = describe_invalid(table[name], invalid, known["kind"])
-            problems.append(f"column {name!r}: {description}{_hint(known)}")
+            hint = ""
+            if known["kind"] == "date" and "format" not in known:
+                hint = " (write dates as ISO 8601, such as 2024-01-31, or declare their format, such as %d.%m.%Y)"
+            problems.append(f"column {name!r}: {describe_invalid(table[name], invalid, known['kind'])}{hint}")
         if name in declared:
             problems += _check_values(name, column, invalid, known)
         if name != target_column:
@@ -66,14 +65,7 @@ def _compare_columns(table: pd.DataFrame, declared: Columns, recorded: Columns, 
             yield f"column {name!r} was not in the table when the kinds were inferred"
 
 
-def _hint(known: Mapping[str, Any]) -> str:
-    if known["kind"] == "date" and "format" not in known:
-        return " (write dates as ISO 8601, such as 2024-01-31, or declare their format, such as %d.%m.%Y)"
-    return ""
-
-
 def _check_values(name: str, column: pd.Series, invalid: Invalid, declared: Mapping[str, Any]) -> Iterator[str]:
-    """Check the valid values of one column, which has the dtype of its kind."""
     missing = column.isna()
     violations: dict[str, pd.Series] = {}
     if declared.get("missing") is False:
@@ -84,17 +76,11 @@ def _check_values(name: str, column: pd.Series, invalid: Invalid, declared: Mapp
         violations[f"above max = {highest}"] = column > highest
     for key in ("values", "order"):
         if (allowed := declared.get(key)) is not None:
-            violations[f"not in {key} = {allowed}"] = ~(column.isin(_as_kind(allowed, declared)) | missing)
+            converted = convert(pd.Series(list(allowed)), declared)[0].tolist()
+            violations[f"not in {key} = {allowed}"] = ~(column.isin(converted) | missing)
     for what, rows in violations.items():
         if rows.any():
             yield f"column {name!r}: {describe_rows(column, rows, what)}"
-
-
-def _as_kind(values: Iterable[Any], declared: Mapping[str, Any]) -> list[Any]:
-    """Convert allowed values to the dtype of the column."""
-    if declared["kind"] in TEXT_KINDS:
-        return [text_of(value) for value in values]
-    return convert(pd.Series(list(values)), declared)[0].tolist()
 
 
 def _report(problems: list[str], schema_path: Path | None) -> str:

@@ -1,1 +1,1 @@
-"""Train and test rows, and checks for what would make the score misleading."""
+"""Split rows into train and test, and check the data."""

@@ -1,4 +1,4 @@
-"""Checks for what would harm a model or make its score misleading, before training."""
+"""Check the data, before training, for problems that would make a model or its score worse than it seems."""
 
 import logging
 from collections.abc import Sequence
@@ -18,26 +18,23 @@ from src.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-# A column with this fraction of different values, in at least so many rows, identifies the rows.
+# A column with at least this fraction of different values, in at least so many rows, may be an identifier.
 NEARLY_ALL, MIN_ROWS = 0.95, 20
 MAX_NAMED = 10
 # A class with fewer training rows is missing from some folds of the default cross-validation.
 MIN_CLASS_ROWS = 5
-# Of the hash FNV-1a.
+# Prime of the hash FNV-1a.
 _PRIME = np.uint64(1099511628211)
 
 
 def run_checks(train: pd.DataFrame, test: pd.DataFrame, columns: Columns, config: Config) -> list[Finding]:
-    """Check the columns that the model uses.
+    """Check the columns that the model uses, and return at most one finding of each kind.
 
     Args:
         train: Featurized training rows with their target, shape (n_train, n_columns).
         test: Featurized test rows with their target, shape (n_test, n_columns).
         columns: The raw columns.
         config: All settings; checks that `data_split.checks` ignores are skipped.
-
-    Returns:
-        At most one finding of each kind.
     """
     base, settings = config.base, config.data_split.checks
     kinds = features_by_kind(columns, config.features, config.no_features)
@@ -63,7 +60,7 @@ def run_checks(train: pd.DataFrame, test: pd.DataFrame, columns: Columns, config
 
 
 def report_findings(findings: Sequence[Finding], settings: Checks) -> None:
-    """Log findings as warnings, or stop, as the settings say.
+    """Log findings as warnings.
 
     Raises:
         DataError: Lists all findings whose setting is `error`.
@@ -98,12 +95,12 @@ def _find_duplicates(train: pd.DataFrame, test: pd.DataFrame, names: Sequence[st
     """Compare rows by 64-bit hashes; a false match among 10⁶ × 10⁶ pairs has a probability of 10⁻⁷."""
     known, train_rows = np.zeros(len(train), np.uint64), np.arange(len(train))
     hashes, test_rows = np.zeros(len(test), np.uint64), np.arange(len(test))
-    # Hashing text costs most, and most rows differ in their numbers already.
+    # Hashing text is slow, and the numbers already rule out most rows.
     texts = [name for name in names if is_string_dtype(train[name])]
     for group in ([name for name in names if name not in texts], texts):
         known = _hash_rows(train, group, train_rows, known)
         hashes = _hash_rows(test, group, test_rows, hashes)
-        # Sorted numbers are looked up much faster.
+        # Sorted values are looked up much faster.
         common = np.sort(hashes)
         common = common[_is_in(common, known)]
         if not len(common):
@@ -118,8 +115,8 @@ def _find_duplicates(train: pd.DataFrame, test: pd.DataFrame, names: Sequence[st
 def _hash_rows(
     table: pd.DataFrame, names: Sequence[str], rows: NDArray[np.intp], hashes: NDArray[np.uint64]
 ) -> NDArray[np.uint64]:
-    """Continue the hashes of some rows by further columns."""
-    # One column at a time: a selection of columns would be a copy of the table.
+    """Add columns to the hashes of some rows."""
+    # One at a time, because a selection of columns would be a copy.
     for name in names:
         column = table[name] if len(rows) == len(table) else table[name].iloc[rows]
         hashes = np.multiply(hashes, _PRIME, dtype=np.uint64)
@@ -140,11 +137,11 @@ def _is_constant(column: "pd.Series[Any]") -> bool:
 
 
 def _identifies(column: "pd.Series[Any]") -> bool:
-    """Return whether a column numbers or names its rows: integers in order or without gaps, or different texts."""
+    """Return whether values are integers in order or almost without gaps, or different texts."""
     known = column.dropna()
     is_number = is_numeric_dtype(known) and not is_bool_dtype(known)
     first, third = known.head(1000), known.head(len(known) // 3)
-    # Most columns are ruled out by few rows.
+    # A few rows rule out most columns.
     if len(known) < MIN_ROWS or first.nunique() < NEARLY_ALL * len(first):
         return False
     if is_number and not _are_whole(first.to_numpy(dtype=float)):
@@ -156,7 +153,7 @@ def _identifies(column: "pd.Series[Any]") -> bool:
     numbers = known.to_numpy(dtype=float)
     steps = np.diff(numbers)
     in_order = bool((steps > 0).all() or (steps < 0).all())
-    # The split removes rows, so a row number has gaps, in total fewer than there are rows.
+    # A row number has gaps after the split, but fewer than there are rows.
     return _are_whole(numbers) and (in_order or bool(np.ptp(numbers) < 2 * len(numbers)))
 
 

@@ -1,6 +1,6 @@
-"""Find columns that predict the target almost perfectly on their own: they often hold the answer."""
+"""Find columns that predict the target almost perfectly, because they may contain it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,15 @@ from src.config.train import Task
 
 # Balanced accuracy, or R². The best single columns of well-known tables stay below: petal width of
 # iris 0.96, worst perimeter of breast_cancer 0.91. An easy task may reach it without a leak, such as
-# setosa against the rest; hence the default is a warning.
+# setosa against the rest, so the default is a warning.
 ALMOST_PERFECT = 0.99
 MAX_ROWS, MIN_ROWS, N_FOLDS = 20_000, 20, 3
-# Few rows rule out most columns at once, and then scikit-learn, which takes 1 s to import, is not needed.
+# Few rows rule out most columns of a large table.
 SCREEN_ROWS, SCREEN_SCORE = 1_000, 0.9
-# Numbers whose sum the floats of a tree can hold.
+# Larger numbers overflow the 32-bit floats of a tree.
 LARGEST = 1e30
 
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
-# Predicts rows from the column and the target of other rows.
-Predict = Callable[[NDArray[Any], NDArray[Any], NDArray[Any], Task], NDArray[Any]]
 
 
 def find_leaks(X: pd.DataFrame, names: Sequence[str], y: pd.Series, task: Task, random_state: int) -> dict[str, float]:
@@ -44,34 +42,29 @@ def find_leaks(X: pd.DataFrame, names: Sequence[str], y: pd.Series, task: Task, 
     sample = y.iloc[rows]
     target = sample.to_numpy(dtype=float) if task == "regression" else pd.factorize(sample)[0]
     if task == "classification":
-        # Classes too rare for every fold are a finding of their own.
+        # Classes too rare for every fold are reported by another check.
         common = np.bincount(target)[target] >= N_FOLDS
         rows, target = rows[common], pd.factorize(target[common])[0]
     if len(rows) < MIN_ROWS or len(np.unique(target)) < 2:
         return {}
-    if len(rows) > SCREEN_ROWS:
-        screen, halves = _balanced_halves(target, task)
-        few, few_targets = rows[screen], target[screen]
-        names = [
-            name
-            for name in names
-            if _score(_values(X[name].iloc[few]), few_targets, task, [halves], _predict_by_neighbor) >= SCREEN_SCORE
-        ]
-    if not names:
-        return {}
+    # Importing scikit-learn takes 1 s.
     from sklearn import config_context
     from sklearn.model_selection import KFold, StratifiedKFold
 
-    splitter = StratifiedKFold if task == "classification" else KFold
-    folds = list(splitter(N_FOLDS).split(rows[:, None], target))
     # For many small columns, validating the parameters of the trees takes longer than fitting them.
     with config_context(skip_parameter_validation=True):
-        scores = {name: _score(_values(X[name].iloc[rows]), target, task, folds, _predict_by_tree) for name in names}
+        if len(rows) > SCREEN_ROWS:
+            few, halves = _balanced_halves(target, task)
+            screened = {name: _score(X[name].iloc[rows[few]], target[few], task, [halves]) for name in names}
+            names = [name for name, score in screened.items() if score >= SCREEN_SCORE]
+        splitter = StratifiedKFold if task == "classification" else KFold
+        folds = list(splitter(N_FOLDS).split(rows[:, None], target))
+        scores = {name: _score(X[name].iloc[rows], target, task, folds) for name in names}
     return {name: score for name, score in scores.items() if score >= ALMOST_PERFECT}
 
 
 def _balanced_halves(target: NDArray[Any], task: Task) -> tuple[NDArray[np.intp], Fold]:
-    """Choose few rows, with equally many of each class, so that a leak of a rare class counts."""
+    """Choose a few rows in two halves, with equally many of each class, so that a leak of a rare class counts."""
     if task == "classification":
         place = pd.Series(target).groupby(target).cumcount().to_numpy()
         rows = np.flatnonzero(place < max(2, SCREEN_ROWS // (target.max() + 1)))
@@ -82,13 +75,14 @@ def _balanced_halves(target: NDArray[Any], task: Task) -> tuple[NDArray[np.intp]
     return rows, (np.flatnonzero(first), np.flatnonzero(~first))
 
 
-def _score(
-    column: NDArray[Any], target: NDArray[Any], task: Task, folds: Sequence[Fold], predict_number: Predict
-) -> float:
+def _score(column: "pd.Series[Any]", target: NDArray[Any], task: Task, folds: Sequence[Fold]) -> float:
     """Cross-validate predictions from one column: balanced accuracy, or R²."""
-    predict = predict_number if column.dtype == float else _predict_by_level
+    if is_numeric_dtype(column) and not is_bool_dtype(column):
+        x, predict = column.to_numpy(dtype=float, na_value=np.nan).clip(-LARGEST, LARGEST), _predict_by_tree
+    else:
+        x, predict = pd.factorize(column, use_na_sentinel=False)[0], _predict_by_level
     y_true = np.concatenate([target[test] for _, test in folds])
-    y_pred = np.concatenate([predict(column[train], target[train], column[test], task) for train, test in folds])
+    y_pred = np.concatenate([predict(x[train], target[train], x[test], task) for train, test in folds])
     if task == "regression":
         total = float(((y_true - y_true.mean()) ** 2).sum())
         return 1 - float(((y_true - y_pred) ** 2).sum()) / total if total else 1.0
@@ -107,20 +101,6 @@ def _predict_by_tree(known: NDArray[Any], target: NDArray[Any], asked: NDArray[A
     return np.asarray(tree.fit(known[:, None], target).predict(asked[:, None]))
 
 
-def _predict_by_neighbor(known: NDArray[Any], target: NDArray[Any], asked: NDArray[Any], _: Task) -> NDArray[Any]:
-    """Predict the target of the nearest number.
-
-    The error is at most about twice that of the best rule (Cover and Hart, 1967), so a column
-    that reaches `ALMOST_PERFECT` reaches `SCREEN_SCORE`.
-    """
-    # A missing value is nearest to the others.
-    known, asked = (np.where(np.isnan(values), 3 * LARGEST, values) for values in (known, asked))
-    order = np.argsort(known, kind="stable")
-    above = np.searchsorted(known[order], asked).clip(1, len(known) - 1)
-    nearer_below = asked - known[order][above - 1] <= known[order][above] - asked
-    return np.asarray(target[order][above - nearer_below])
-
-
 def _predict_by_level(known: NDArray[Any], target: NDArray[Any], asked: NDArray[Any], task: Task) -> NDArray[Any]:
     """Predict the most frequent class or the mean of each level; for a new level, that of all rows."""
     n_levels = max(known.max(), asked.max()) + 1
@@ -132,11 +112,3 @@ def _predict_by_level(known: NDArray[Any], target: NDArray[Any], asked: NDArray[
         counts = np.bincount(known * n_classes + target, minlength=n_levels * n_classes).reshape(n_levels, n_classes)
         of_level, of_all = counts.argmax(axis=1), np.bincount(target).argmax()
     return np.asarray(np.where(rows[asked] > 0, of_level[asked], of_all))
-
-
-def _values(column: "pd.Series[Any]") -> NDArray[Any]:
-    """Return numbers, or the codes of levels."""
-    if is_numeric_dtype(column) and not is_bool_dtype(column):
-        return column.to_numpy(dtype=float, na_value=np.nan).clip(-LARGEST, LARGEST)
-    codes: NDArray[np.intp] = pd.factorize(column, use_na_sentinel=False)[0]
-    return codes

@@ -1,11 +1,6 @@
-"""Split rows into train and test: stratified, at random, by time or by group.
-
-The seeded draws are those of scikit-learn's `train_test_split` and `GroupShuffleSplit`, row for
-row. They are computed here because importing scikit-learn takes longer than splitting a million rows.
-"""
+"""Split rows into train and test: stratified, at random, by time or by group."""
 
 import logging
-import math
 from typing import Any
 
 import numpy as np
@@ -24,19 +19,12 @@ Rows = NDArray[np.intp]
 
 
 def split_table(table: pd.DataFrame, base: Base, settings: DataSplit) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split a table in two.
+    """Split featurized rows with their target into train and test rows, each in the order of the table.
 
-    Args:
-        table: Featurized rows with their target, shape (n_rows, n_columns). If the caller holds no
-            reference to it, the memory of each column is freed once it is split.
-        base: The section `base`.
-        settings: The section `data_split`.
-
-    Returns:
-        Train and test rows, each in the order of the table.
+    If the caller holds no reference to the table, the memory of each column is freed once it is split.
 
     Raises:
-        DataError: A side would have no rows or lack a class, a row has no date or group, or the
+        DataError: A set would have no rows or miss a class, a row has no date or group, or the
             column of the split does not exist.
     """
     check_target(table, base.target_column, base.task)
@@ -49,17 +37,19 @@ def split_table(table: pd.DataFrame, base: Base, settings: DataSplit) -> tuple[p
     if isinstance(split, TimeSplit):
         test = _newest(_complete_column(table, split.column), test_size)
     elif isinstance(split, GroupSplit):
-        test = _whole_groups(_complete_column(table, split.column), test_size, random_state)
-    elif classes and split.kind == "stratified":
-        test = _stratified(classes[0], test_size, random_state)
+        groups, levels = pd.factorize(_complete_column(table, split.column))
+        drawn = _draw(len(levels), f"groups of {split.column!r}", test_size, random_state)
+        test = np.flatnonzero(np.isin(groups, drawn))
+        logger.info("%d of %d groups of %s are test rows", len(drawn), len(levels), split.column)
     else:
-        test = _at_random(len(table), test_size, random_state)
+        strata = classes[0] if classes and split.kind == "stratified" else None
+        test = _draw(len(table), "rows", test_size, random_state, strata)
     in_test = np.zeros(len(table), dtype=bool)
     in_test[test] = True
     if classes:
         _check_classes(*classes, in_test, test_size, strict=split.kind == "stratified")
     names, index = list(table.columns), table.index
-    # Arrays, because a Series of each part would carry its own index.
+    # Arrays, because each Series of a part would have its own index.
     columns = [table[name].array for name in names]
     del table
     train_columns, test_columns = {}, {}
@@ -72,62 +62,23 @@ def split_table(table: pd.DataFrame, base: Base, settings: DataSplit) -> tuple[p
     )
 
 
-def _at_random(n_rows: int, test_size: float, random_state: int) -> Rows:
-    n_test = math.ceil(test_size * n_rows)
-    if n_test == n_rows:
+def _draw(n_units: int, units: str, test_size: float, random_state: int, classes: Rows | None = None) -> Rows:
+    """Draw the positions of the test rows or groups, from each class in proportion if classes are given."""
+    # Importing scikit-learn takes 1 s.
+    from sklearn.model_selection import train_test_split
+
+    try:
+        drawn = train_test_split(np.arange(n_units), test_size=test_size, random_state=random_state, stratify=classes)
+    except ValueError as error:
         raise DataError(
-            f"data_split.test_size = {test_size} leaves no row for training ({n_rows} rows in total); choose a smaller "
-            "fraction or provide more rows."
-        )
-    rows: Rows = np.random.RandomState(random_state).permutation(n_rows)[:n_test]
-    return rows
-
-
-def _stratified(codes: NDArray[np.intp], test_size: float, random_state: int) -> Rows:
-    """Draw from each class in proportion to its rows.
-
-    Args:
-        codes: Number of the class of each row, from 0; each class has at least 2 rows.
-        test_size: Fraction of the rows to draw.
-        random_state: Seed.
-    """
-    counts = np.bincount(codes)
-    n_test = math.ceil(test_size * len(codes))
-    n_train = len(codes) - n_test
-    if min(n_train, n_test) < len(counts):
-        raise DataError(
-            f"data_split.test_size = {test_size} leaves no row of some class on one side ({n_train} training and "
-            f"{n_test} test rows for {len(counts)} classes); choose a fraction nearer to 0.5 or provide more rows."
-        )
-    rng = np.random.RandomState(random_state)
-    train_counts = _draw_counts(counts, n_train, rng)
-    test_counts = _draw_counts(counts - train_counts, n_test, rng)
-    ends = np.cumsum(counts)
-    by_class = np.split(np.argsort(codes, kind="stable"), ends[:-1])
-    drawn = []
-    for rows, n_before, n_rows in zip(by_class, train_counts, test_counts, strict=True):
-        drawn.append(rows[rng.permutation(len(rows))][n_before : n_before + n_rows])
-    return np.concatenate(drawn)
-
-
-def _draw_counts(counts: NDArray[np.intp], n_draws: int, rng: np.random.RandomState) -> NDArray[np.intp]:
-    """Divide draws among classes by their rows, as scikit-learn's `_approximate_mode`; ties are drawn at random."""
-    exact = counts / counts.sum() * n_draws
-    result = np.floor(exact)
-    fractions = exact - result
-    n_left = int(n_draws - result.sum())
-    for fraction in np.unique(fractions)[::-1]:
-        if n_left == 0:
-            break
-        (tied,) = np.nonzero(fractions == fraction)
-        chosen = rng.choice(tied, size=min(len(tied), n_left), replace=False)
-        result[chosen] += 1
-        n_left -= len(chosen)
-    return np.asarray(result, dtype=np.intp)
+            f"data_split.test_size = {test_size} cannot split {n_units} {units} ({str(error).rstrip('.')}); choose "
+            f"another fraction, provide more {units.split()[0]}, or choose another data_split.split."
+        ) from None
+    return np.asarray(drawn[1])
 
 
 def _newest(dates: pd.Series, test_size: float) -> Rows:
-    """Take the newest rows, and all other rows of the oldest date among them."""
+    """Return the positions of the newest rows; rows of one date are not separated."""
     if not is_datetime64_any_dtype(dates) and not is_numeric_dtype(dates):
         raise DataError(
             f"data_split.split.column = {dates.name!r} has dtype {dates.dtype}, with values such as {dates.iloc[0]!r}; "
@@ -146,21 +97,6 @@ def _newest(dates: pd.Series, test_size: float) -> Rows:
     return test
 
 
-def _whole_groups(groups: pd.Series, test_size: float, random_state: int) -> Rows:
-    """Draw whole groups; `test_size` is a fraction of the groups."""
-    codes, levels = pd.factorize(groups)
-    n_test = math.ceil(test_size * len(levels))
-    if n_test == len(levels):
-        raise DataError(
-            f"data_split.split.column = {groups.name!r} has {len(levels)} groups, and data_split.test_size = "
-            f"{test_size} leaves none for training; choose a smaller fraction or another split."
-        )
-    is_test = np.zeros(len(levels), dtype=bool)
-    is_test[np.random.RandomState(random_state).permutation(len(levels))[:n_test]] = True
-    logger.info("%d of %d groups of %s are test rows", n_test, len(levels), groups.name)
-    return np.flatnonzero(is_test[codes])
-
-
 def _complete_column(table: pd.DataFrame, name: str) -> pd.Series:
     if name not in table.columns:
         known = ", ".join(map(str, table.columns[:20]))
@@ -177,13 +113,13 @@ def _complete_column(table: pd.DataFrame, name: str) -> pd.Series:
 def _check_classes(
     codes: NDArray[np.intp], labels: Any, in_test: NDArray[np.bool_], test_size: float, strict: bool
 ) -> None:
-    """Refuse a class without training rows; if `strict`, also a class without test rows."""
+    """Refuse a class without training rows and, if `strict`, without test rows."""
     n_train = np.bincount(codes[~in_test], minlength=len(labels))
     n_test = np.bincount(codes[in_test], minlength=len(labels))
     absent = labels[(n_train == 0) | (n_test == 0)].tolist()
     if not absent:
         return
-    # Stratification rounds: 5 % of 6 rows are none.
+    # Stratification rounds: 5 % of 6 rows is 0 rows.
     if strict:
         raise DataError(
             f"data_split.test_size = {test_size} leaves no row of class {absent[0]!r} on one side; "

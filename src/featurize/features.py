@@ -1,6 +1,6 @@
-"""Row-wise features, computed by the same code at training and at prediction.
+"""Row-wise features, computed by the same code in training and prediction.
 
-Models logged to MLflow carry this module and what it imports: import little.
+Models logged to MLflow contain this module and what it imports, so import little.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,19 +23,19 @@ def prepare_rows(
 ) -> pd.DataFrame:
     """Convert raw rows to the kinds of their columns, and append the declared features.
 
-    The arguments are plain mappings, not config classes, because the fitted model carries them to
-    machines without this repository. The function is idempotent: prepared rows do not change.
+    The arguments are plain mappings, not config classes, because the fitted model contains them.
+    The conversion is idempotent.
 
     Args:
         X: Raw rows, shape (n_rows, n_columns); not modified.
-        columns: Kind of each column, as from `read_columns`; other columns of X are not converted.
+        columns: Kind of each column, from `read_columns`; other columns of X are not converted.
         features: Declared features, as for `add_features`.
 
     Returns:
         Shape (n_rows, n_columns + n_features), with the dtypes of `src.data.kinds`.
 
     Raises:
-        DataError: A column is missing, or holds a value of another kind.
+        DataError: A column is missing, or contains a value of another kind.
         FeatureError: A feature cannot be computed.
     """
     return add_features(convert_columns(X, columns), features)
@@ -45,12 +45,12 @@ def add_features(X: pd.DataFrame, features: Mapping[str, Mapping[str, Any]]) -> 
     """Compute the declared features and append them.
 
     Args:
-        X: Rows of the right kinds, shape (n_rows, n_columns); not modified.
-        features: For each new column its formula and operands, such as
+        X: Converted rows, shape (n_rows, n_columns); not modified.
+        features: For each new column its calculation and operands, such as
             `{"ratio": [numerator, denominator]}` or `{"date_part": {"column": "day", "part": "month"}}`.
 
     Returns:
-        The columns of X and then the features in the order declared, float64, shape (n_rows, n_columns + n_features).
+        The columns of X and then the features, float64, shape (n_rows, n_columns + n_features).
 
     Raises:
         FeatureError: A column is missing or of another kind, a name is taken, or the
@@ -72,14 +72,13 @@ def add_features(X: pd.DataFrame, features: Mapping[str, Mapping[str, Any]]) -> 
 
 
 class _Rows:
-    """The operands of one feature, with errors that name the feature."""
+    """Operands of one feature."""
 
     def __init__(self, X: pd.DataFrame, feature: str) -> None:
         self.X = X
         self.feature = feature
 
     def column(self, name: str) -> pd.Series:
-        """Return a column as it is."""
         if name not in self.X.columns:
             known = ", ".join(map(str, self.X.columns[:20]))
             raise FeatureError(
@@ -89,15 +88,13 @@ class _Rows:
         return self.X[name]
 
     def number(self, name: str) -> Numbers:
-        """Return a column of numbers or booleans."""
         column = self.column(name)
-        # The dtype of a column without values means nothing.
+        # A column without values may have any dtype.
         if not is_numeric_dtype(column) and column.notna().any():
             raise FeatureError(f"feature {self.feature!r} needs numbers in column {name!r}, got {column.dtype}.")
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
     def date(self, name: str) -> pd.Series:
-        """Return a column of dates."""
         column = self.column(name)
         if not is_datetime64_any_dtype(column) and column.notna().any():
             raise FeatureError(
@@ -107,7 +104,7 @@ class _Rows:
         return convert(column, {"kind": "date"})[0]
 
     def checked(self, values: Numbers, of: Sequence[Numbers], what: str) -> Numbers:
-        """Refuse infinity and NaN unless an operand is missing: missing values stay missing, to be imputed."""
+        """Refuse infinity, and NaN unless an operand is missing; the model imputes missing values."""
         failed = ~np.isfinite(values)
         for operand in of:
             failed &= ~np.isnan(operand)

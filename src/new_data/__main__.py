@@ -1,4 +1,4 @@
-"""Start with a table of your own: `make new-data FILE=table.csv|URL=https://… [TARGET=column] [YES=1]`."""
+"""Set up the pipeline for your own table: `make new-data FILE=table.csv|URL=https://… [TARGET=column] [YES=1]`."""
 
 import argparse
 import shlex
@@ -21,9 +21,9 @@ from src.utils.command import command
 from src.versions.commands import show_and_run
 
 PARAMS = Path("params.yaml")
-# Wider tables declare only columns that are not numbers; the rest is inferred.
+# Of wider tables, only columns that are not numbers are declared.
 MAX_DECLARED = 50
-# Settings to start with when the task changes.
+# Initial settings when the task changes.
 STARTERS: dict[str, dict[str, Any]] = {
     "classification": {"estimator": "logreg", "scoring": "f1_macro", "split": {"kind": "stratified"}},
     "regression": {"estimator": "ridge", "scoring": "r2", "split": {"kind": "random"}},
@@ -31,11 +31,11 @@ STARTERS: dict[str, dict[str, Any]] = {
 
 
 def propose(text: str, guess: Guess, path: Path, url: str | None, old_task: str) -> str:
-    """Write a guess into the text of `params.yaml`.
+    """Return the text of `params.yaml` with the settings of a guess.
 
     Args:
         text: Current content of `params.yaml`.
-        guess: What the table seems to contain.
+        guess: Guessed settings.
         path: Path of the table in `data/external`.
         url: URL of the table; None for a file.
         old_task: Task of the current settings.
@@ -60,11 +60,8 @@ def propose(text: str, guess: Guess, path: Path, url: str | None, old_task: str)
 
 def describe(guess: Guess, path: Path) -> str:
     """Describe a guess and its reasons."""
-    dropped = (
-        f"; {guess.n_missing_targets} of {guess.n_rows} rows have none and are dropped"
-        if guess.n_missing_targets
-        else ""
-    )
+    n_dropped = guess.n_missing_targets
+    dropped = f"; {n_dropped} of {guess.n_rows} rows have none and are dropped" if n_dropped else ""
     lines = [
         f"{path}: {guess.n_rows} rows × {len(guess.columns) + 1} columns",
         f"  target  {guess.target[0]}: {guess.target[1]}{dropped}",
@@ -114,23 +111,19 @@ def main() -> None:
     with atomic_path(PARAMS) as partial:
         partial.write_text(proposal, encoding="utf-8")
         load_config(partial)
-    # `git commit -a` leaves out files that git does not track yet.
+    # `git commit -a` ignores untracked files.
     add = shlex.join(["git", "add", f"{path}.dvc"])
     _say(f"Wrote {PARAMS}: check it, then run `make pipeline`, `{add}` and `git commit -a`.")
 
 
 def _locate(path: Path) -> Path:
-    """Return the absolute path of a file; of a link itself, because its target may be a hash in DVC's cache."""
+    """Return the absolute path of a file, without resolving a link into DVC's cache."""
     absolute = path.absolute()
     return absolute.parent.resolve() / absolute.name
 
 
 def _download(url: str, yes: bool) -> Path:
-    """Import a URL with DVC unless that was done before.
-
-    Raises:
-        DataError: The URL contains credentials or no file name, or the user does not agree.
-    """
+    """Import a URL with DVC, unless its file already exists."""
     try:
         UrlSource(kind="url", url=url)
     except ValidationError as error:
@@ -156,11 +149,7 @@ def _copy(original: Path, path: Path) -> None:
 
 
 def _confirm(question: str, yes: bool) -> None:
-    """Ask the user, unless `yes` answers already.
-
-    Raises:
-        DataError: The answer is no, or there is no terminal to ask on.
-    """
+    """Raise DataError unless the user, or `yes`, agrees."""
     if yes:
         _say(f"{question} yes")
     elif not sys.stdin.isatty():

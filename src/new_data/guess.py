@@ -1,4 +1,4 @@
-"""Guess what a table contains: its target, task and kinds of columns, each with the reason."""
+"""Guess the target, the task and the kinds of the columns of a table, each with the reason."""
 
 import re
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from src.new_data.sniff import sniff_text
 
 TARGET_NAMES = ("target", "label", "class", "y", "outcome", "species", "diagnosis", "churn", "survived", "default")
 NA_MARKS = ("?", "-", "--", ".", "*", "n/a", "N/a", "none given", "missing", "unknown", "-999", "#")
-# Where day and month cannot be told apart, the first one is used and the other is mentioned.
+# If several formats fit all dates, the first one is used and the second is mentioned.
 DATE_FORMATS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%d %b %Y", "%b %d, %Y")
 MAX_CLASSES = 20
 MIN_ROWS_PER_CLASS = 10
@@ -26,16 +26,14 @@ MIN_ROWS_PER_CLASS = 10
 
 @dataclass
 class Guess:
-    """What a table seems to contain.
+    """Guessed settings, each with the reason.
 
     Attributes:
-        n_rows: Number of rows.
-        target: Column to predict, and why.
-        task: Task, and why.
-        columns: For each other column what to declare, and why.
-        source: Settings of `data_load.source` that are not the default, and why.
-        n_missing_targets: Rows without a target.
-        notes: What the user should look at.
+        target: Column to predict.
+        columns: Declaration of each other column.
+        source: Settings of `data_load.source` that are not the default.
+        n_missing_targets: Number of rows without a target.
+        notes: What the user should check.
     """
 
     n_rows: int
@@ -48,11 +46,7 @@ class Guess:
 
 
 def guess_table(path: Path, target_column: str | None = None) -> Guess:
-    """Read a table and guess what it contains.
-
-    Args:
-        path: CSV, Parquet or a folder of Parquet parts.
-        target_column: Column to predict; None guesses it.
+    """Read a table and guess its settings, including the target column unless it is given.
 
     Raises:
         DataError: The file cannot be read, has a single column, or does not have the target column.
@@ -128,7 +122,8 @@ def _guess_column(column: pd.Series, has_codes: bool) -> tuple[dict[str, Any], s
     name, present = str(column.name), column.dropna()
     if not len(present):
         return {"kind": "ignore"}, "no values"
-    missing = _describe_missing(len(column) - len(present), len(column))
+    n_missing = len(column) - len(present)
+    missing = f", {n_missing} of {len(column)} missing" if n_missing else ""
     n_levels = present.nunique() if not holds_text(column) or present.map(type).nunique() == 1 else 0
     if re.fullmatch(r"column_\d+|(.*[_ ])?(id|uuid|index|rownames|rownum)", name.lower()) and n_levels == len(column):
         return {"kind": "ignore"}, "an identifier by its name, different in each row"
@@ -152,15 +147,7 @@ def _guess_column(column: pd.Series, has_codes: bool) -> tuple[dict[str, Any], s
     return {"kind": kind}, f"{n_levels} values of type {column.dtype}{missing}"
 
 
-def _describe_missing(n_missing: int, n_rows: int) -> str:
-    """Describe missing values in percent, or by number where that would round to none or all."""
-    if not n_missing:
-        return ""
-    percent = f"{n_missing / n_rows:.0%}"
-    return f", {f'{n_missing} of {n_rows}' if percent in ('0%', '100%') else percent} missing"
-
-
 def _date_formats(present: pd.Series) -> list[str]:
-    """List the formats that fit all values (of the first 1000 different ones)."""
+    """List the formats that fit the first 1000 different values."""
     sample = present.drop_duplicates().head(1000)
     return [form for form in DATE_FORMATS if convert(sample, {"kind": "date", "format": form})[1] is None]

@@ -1,4 +1,4 @@
-"""Change settings in the text of `params.yaml`; comments, order and layout stay."""
+"""Change settings in the text of `params.yaml`, and keep its comments, order and layout."""
 
 import io
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from ruamel.yaml.tokens import CommentToken
 from ruamel.yaml.util import load_yaml_guess_indent
 
-# Comments of new lines start at the same column, unless that would be farther to the right.
+# Comments of new lines are aligned, but not farther to the right.
 MAX_COMMENT_COLUMN = 60
 
-# Key of a new line: its value and the comment behind it.
+# Value and comment of each new line, by key.
 Block = Mapping[str, tuple[Any, str]]
 
 
@@ -30,7 +30,6 @@ def rewrite_settings(text: str, values: Mapping[str, Any], blocks: Mapping[str, 
         KeyError: The text has no such key.
     """
     yaml = YAML()
-    # Never break a line.
     yaml.width = 2**20
     yaml.preserve_quotes = True
     settings, indent, offset = load_yaml_guess_indent(text, yaml=yaml)
@@ -83,8 +82,8 @@ def _replace(settings: Any, dotted: str, value: Any) -> None:
     _put_comments_below(settings, key, below)
 
 
-# ruamel.yaml keeps blank lines and comments with the line above them. Where that line is
-# replaced, they have to move to the line that is above them now.
+# ruamel.yaml stores blank lines and comments with the line above them. When that line is
+# replaced, they have to move to the new line.
 def _last_line(parent: Any, key: Any) -> tuple[Any, Any]:
     """Return the collection and the key of the last line of a value."""
     value = parent[key]

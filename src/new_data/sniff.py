@@ -1,4 +1,4 @@
-"""Guess how a text file is written: encoding, separator, decimal mark, codes with leading zeros."""
+"""Guess the format of a text file: encoding, separator, decimal mark, codes with leading zeros."""
 
 import codecs
 import csv
@@ -15,16 +15,13 @@ from src.errors import DataError
 
 SAMPLE_LINES = 1000
 SEPARATORS = (",", ";", "\t", "|")
-# Common encodings of spreadsheets, most common first: short texts fit several of them equally well.
+# Common encodings of spreadsheets, most common first; short texts often fit several of them.
 ENCODINGS = ("cp1252", "cp1250", "cp1251", "cp1253", "cp932", "gb18030", "big5", "cp949", "euc_jp", "koi8_r")
 BLOCK_BYTES = 2**20
 
 
 def sniff_text(path: Path) -> tuple[dict[str, tuple[Any, str]], set[str]]:
-    """Guess how a text file is written, from all its bytes for the encoding and its first lines for the rest.
-
-    Args:
-        path: A table in any format; there is nothing to guess of Parquet.
+    """Guess the format of a text file; Parquet needs no settings.
 
     Returns:
         Settings of `data_load.source` that are not the default, each with the reason, and the names of columns with
@@ -77,7 +74,7 @@ def _guess_encoding(path: Path) -> str:
                 break
         else:
             return "utf-8"
-    # Short and purely accented texts fit too many encodings: plain lines and repetition help.
+    # Short texts of accented letters fit too many encodings; repetition and plain lines help.
     sample = b"".join(sorted(lines, key=bytes.isascii)[:SAMPLE_LINES]) * 5
     fits = {
         encoding: match.chaos

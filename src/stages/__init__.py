@@ -1,12 +1,12 @@
 """The five DVC stages, one module each.
 
-`python -m src.stages.NAME` imports this package first: before the stage imports anything,
-its command runs in a warm fork instead, if there is one.
+`python -m src.stages.NAME` imports this package first, so the stage can run in a fork of the warm
+server, if there is one, before anything else is imported.
 """
 
 from contextlib import suppress
 
-# `src/warm` may be deleted: then each stage runs as a process of its own.
+# Without `src/warm`, which may be deleted, each stage runs as its own process.
 with suppress(ModuleNotFoundError):
     from src.warm.client import hand_over
 

@@ -1,4 +1,4 @@
-"""Stage `data_split`: from the features to `train.parquet`, `test.parquet` and the findings of the data checks."""
+"""Stage `data_split`: from `features.parquet` to `train.parquet`, `test.parquet` and the findings of data checks."""
 
 from src.config.schema import Config
 from src.data.columns import read_columns
@@ -12,9 +12,9 @@ from src.utils.mlflow_run_decorator import StageResult, mlflow_run
 
 @mlflow_run
 def data_split(config: Config) -> StageResult:
-    """Split the rows into train and test, and check them for what would make the score misleading."""
+    """Split the rows into train and test, and check the data."""
     settings, base = config.data_split, config.base
-    # Without a name for the table, its columns are freed as they are split.
+    # No name refers to the table, so its columns are freed as they are split.
     train, test = split_table(read_table(config.featurize.features_path, made_by="featurize"), base, settings)
     columns = read_columns(config.data_load.schema_path)
     findings = run_checks(train, test, columns, config)

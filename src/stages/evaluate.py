@@ -27,7 +27,7 @@ def evaluate(config: Config) -> StageResult:
     features = features_by_kind(read_columns(config.data_load.schema_path), config.features, config.no_features)
     findings, candidates = read_findings(data.checks_path), read_candidates(train.cv_results_path)
     cv_metrics = read_cv_metrics(train.cv_metrics_path)
-    # The rows are featurized already.
+    # The rows are already featurized.
     model = read_model(train.model_path)[1:]
 
     predictions = predict_rows(model, X_test, y_test, base.task)

@@ -61,7 +61,7 @@ def test_task_depends_on_the_values_of_the_target(tmp_path: Path, values: list[A
     ("values", "declared", "reason"),
     [
         (np.linspace(0, 5, N), {"kind": "number"}, "0 to 5"),
-        ([1, None] * (N // 2), {"kind": "number"}, "1 to 1, 50% missing"),
+        ([1, None] * (N // 2), {"kind": "number"}, "1 to 1, 30 of 60 missing"),
         (["u", "v", "w"] * (N // 3), {"kind": "category"}, "3 levels such as u, v, w"),
         ([f"v{position}" for position in range(N)], {"kind": "high_cardinality"}, "60 levels such as v0, v1, v2"),
         ([True, False] * (N // 2), {"kind": "boolean"}, "2 values of type bool"),
@@ -71,8 +71,6 @@ def test_task_depends_on_the_values_of_the_target(tmp_path: Path, values: list[A
         (["01/31/2024"] * N, {"kind": "date", "format": "%m/%d/%Y"}, "dates such as 01/31/2024"),
         (["007", "123"] * (N // 2), {"kind": "category"}, "codes with leading zeros"),
         ([None] * N, {"kind": "ignore"}, "no values"),
-        ([None, *range(599)], {"kind": "number"}, "0 to 598, 1 of 600 missing"),
-        ([1, *[None] * 599], {"kind": "number"}, "1 to 1, 599 of 600 missing"),
         ([*map(str, range(N - 1)), "A7"], {"kind": "high_cardinality"}, "numbers mixed with text, please check"),
     ],
 )
@@ -101,7 +99,7 @@ def test_index_written_by_pandas_is_ignored(tmp_path: Path) -> None:
 def test_mark_among_numbers_is_a_missing_value(tmp_path: Path) -> None:
     found = guess(tmp_path, x=["?", *map(str, range(N - 1))], target=["a", "b"] * (N // 2))
     assert found.source["na_values"] == (["?"], "'?' among numbers")
-    assert found.columns["x"] == ({"kind": "number"}, "0 to 58, 2% missing")
+    assert found.columns["x"] == ({"kind": "number"}, "0 to 58, 1 of 60 missing")
 
 
 @pytest.mark.parametrize(

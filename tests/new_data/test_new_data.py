@@ -232,7 +232,7 @@ def test_description_gives_the_reasons(tmp_path: Path) -> None:
         "  task    classification: 2 different texts",
         "  separator  ';': the most frequent one in the first line",
         "  columns",
-        "    a b   number            1.5 to 4.5, 25% missing",
+        "    a b   number            1.5 to 4.5, 10 of 40 missing",
         "    town  category          4 levels such as Bonn, Ulm, None",
         "    day   date              dates such as 31.01.2024",
         "    x0    number            0.5 to 0.5",
