@@ -1,11 +1,9 @@
 """Cross-validated search for the best estimator and parameters.
 
-The grids, folds, scorers and models are scikit-learn's; the loop over the fits is not, because
-`GridSearchCV` and its relatives lose what a user needs to know. Warnings raised in other
-processes are not returned. If no candidate has a score, the first one is refitted without
-an error. A search cannot stop when its time is over. Successive halving draws rows
-without regard to classes, dates or groups: if a draw misses a rare class, every score of
-the round is NaN and an arbitrary candidate wins.
+The grids, folds, scorers and models are scikit-learn's, the loop over the fits is not: `GridSearchCV`
+and its relatives lose the warnings of other processes, refit the first candidate if none has a
+score, and cannot stop after a given time. Their halving draws rows without regard to classes, dates
+or groups: if a draw misses a rare class, every score of the round is NaN and an arbitrary candidate wins.
 """
 
 import io
@@ -54,9 +52,8 @@ class Result:
     """Scores of one candidate.
 
     Attributes:
-        candidate: Estimator and its parameters.
         scores: Score on each fold, NaN where there is none; empty without a search.
-        n_rows: Rows that were fitted on in the first fold.
+        n_rows: Number of rows to fit on in the first fold.
     """
 
     candidate: Candidate
@@ -75,12 +72,7 @@ class Result:
 
 
 def list_candidates(settings: Train, task: Task, random_state: int) -> list[Candidate]:
-    """List the candidates of a search; if several score best, the first of them is chosen.
-
-    Args:
-        settings: Section `train`.
-        task: Task that the estimators must support.
-        random_state: Seed of a random search.
+    """List the candidates of a search; of equally good ones, the first is chosen.
 
     Returns:
         All combinations of all grids; for a random search, a sample of them without
@@ -112,12 +104,9 @@ def run_search(
     """Score all candidates on all folds, or as many candidates as the time budget allows.
 
     Args:
-        spec: What all candidates have in common.
         candidates: Candidates in order of preference.
         X: Featurized training rows, shape (n_rows, n_columns).
         y: Target, shape (n_rows,).
-        folds: Rows to fit on and rows to score.
-        config: All settings.
 
     Returns:
         One result per scored candidate, in the order of the candidates.
@@ -161,12 +150,12 @@ def rank_results(results: Sequence[Result]) -> list[int | None]:
 
 
 def score_baseline(task: Task, y: NDArray[Any], folds: list[Fold], scoring: str) -> float:
-    """Return the mean score of a dummy estimator on the same folds; NaN where the score is undefined."""
-    # Which constant is best depends on the metric; the report uses the same rule.
+    """Return the mean score of a dummy estimator on the same folds; NaN if it is undefined."""
+    # As in the report: which constant is best depends on the metric.
     constant = "median" if scoring.endswith("absolute_error") else "mean"
     dummy = DummyClassifier(strategy="prior") if task == "classification" else DummyRegressor(strategy=constant)
     with warnings.catch_warnings():
-        # A class that is never predicted has no precision, which is expected of a dummy.
+        # A dummy never predicts some classes, whose precision is then undefined.
         warnings.simplefilter("ignore")
         return float(np.mean(cross_val_score(dummy, np.zeros((len(y), 1)), y, cv=folds, scoring=scoring)))
 
@@ -186,11 +175,7 @@ def catch_fit_warnings() -> Iterator[FitWarnings]:
 
 
 def log_fit_warnings(fits: Iterable[tuple[str, FitWarnings]]) -> None:
-    """Log the warnings of many fits: one line for all that did not converge, and one per other text.
-
-    Args:
-        fits: Estimator and warnings of each fit.
-    """
+    """Log the warnings of many fits: one line for all that did not converge, and one per other text."""
     n_fits, not_converged, others = 0, Counter[str](), Counter[tuple[str, str]]()
     for estimator, fit_warnings in fits:
         n_fits += 1
@@ -256,14 +241,9 @@ def list_candidate_records(results: Sequence[Result], scoring: str) -> list[dict
 
 
 class Progress(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
-    """Progress bar on a terminal; elsewhere, a log line every 15 seconds.
+    """Progress bar on a terminal; elsewhere, a log line every 15 seconds."""
 
-    Args:
-        total: Number of fits.
-        label: What is counted.
-    """
-
-    # Without the thread that adapts how often to look at the clock.
+    # Starts no monitoring thread.
     monitor_interval = 0
 
     def __init__(self, total: int, label: str) -> None:
@@ -298,7 +278,7 @@ class _Fit:
     score: float
     warnings: FitWarnings
     error: str = ""
-    # Whether the estimator refuses the value of a parameter, whatever the rows are.
+    # Whether the estimator refuses the value of a parameter, for any rows.
     is_refused: bool = False
 
 
@@ -339,7 +319,7 @@ def _fit_and_score(
         try:
             model = fit_candidate(candidate, spec, X.iloc[train], y[train])
             score = float(get_scorer(scoring)(model, X.iloc[test], y[test]))
-        # Estimators may raise anything; the search continues with the other candidates.
+        # Estimators may raise anything.
         except Exception as error:
             # By name, because the class is in a private module of scikit-learn.
             is_refused = type(error).__name__ == "InvalidParameterError"
@@ -350,7 +330,7 @@ def _fit_and_score(
 
 
 def _sort_key(result: Result) -> tuple[int, float]:
-    # Later rounds of halving have more rows. A score on few rows is better than none on many.
+    # Later rounds of halving have more rows; any score is better than none.
     return (-1, 0.0) if math.isnan(result.mean) else (result.n_rows, result.mean)
 
 
@@ -363,8 +343,7 @@ def _list_fractions(n_candidates: int, n_rows: int, factor: int) -> list[float]:
 
 
 def _report_failures(results: Sequence[Result], fits: Sequence[tuple[Candidate, _Fit]]) -> None:
-    failed = sum(math.isnan(result.mean) for result in results)
-    if not failed:
+    if not (failed := sum(math.isnan(result.mean) for result in results)):
         return
     candidate, error = next((candidate, fit.error) for candidate, fit in fits if fit.error)
     if len(results) == 1:
