@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 from pandas.errors import EmptyDataError
 
-from src.config.train import RESULT_COLUMNS
 from src.config.yaml_file import read_yaml
 from src.errors import ConfigError, MissingInputError
 
@@ -28,11 +27,6 @@ def read_candidates(path: Path) -> pd.DataFrame:
         return pd.DataFrame()
     except FileNotFoundError:
         raise MissingInputError(f"{path} is missing; stage train makes it: run `dvc repro train`.") from None
-
-
-def list_params(candidates: pd.DataFrame) -> list[str]:
-    """List the parameters that were searched."""
-    return [name for name in candidates.columns if name not in RESULT_COLUMNS]
 
 
 def read_cv_metrics(path: Path) -> dict[str, float]:

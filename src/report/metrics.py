@@ -167,28 +167,17 @@ def _macro(function: Callable[..., float], average: str = "macro") -> Callable[[
     return lambda p: function(p.y_true, p.y_pred, average=average, zero_division=0.0)
 
 
-def _balanced_accuracy(p: ClassPredictions) -> float:
-    # balanced_accuracy_score warns of every class without a test row.
-    return float(sklearn_metrics.recall_score(p.y_true, p.y_pred, labels=np.unique(p.y_true), average="macro"))
-
-
 def _calibration_error(p: ClassPredictions) -> float:
     predicted, observed, n_rows = calibration_bins(p)
     return float(np.average(np.abs(predicted - observed), weights=n_rows))
 
 
-def _r2(p: NumberPredictions) -> float:
-    return float(sklearn_metrics.r2_score(p.y_true, p.y_pred)) if np.ptp(p.y_true) > 0 else float("nan")
-
-
-def _mape(p: NumberPredictions) -> float:
-    error = sklearn_metrics.mean_absolute_percentage_error(p.y_true, p.y_pred)
-    return float(error) if p.y_true.all() else float("nan")
-
-
 _OF_LABELS: dict[str, Callable[[Any], float]] = {
     "accuracy": lambda p: sklearn_metrics.accuracy_score(p.y_true, p.y_pred),
-    "balanced_accuracy": _balanced_accuracy,
+    # balanced_accuracy_score warns of every class without a test row.
+    "balanced_accuracy": lambda p: sklearn_metrics.recall_score(
+        p.y_true, p.y_pred, labels=np.unique(p.y_true), average="macro"
+    ),
     "f1_macro": _macro(sklearn_metrics.f1_score),
     "f1_weighted": _macro(sklearn_metrics.f1_score, "weighted"),
     "precision_macro": _macro(sklearn_metrics.precision_score),
@@ -206,8 +195,8 @@ _OF_PROBABILITIES: dict[str, Callable[[Any], float]] = {
 }
 _OF_NUMBERS: dict[str, Callable[[Any], float]] = {
     "mae": lambda p: sklearn_metrics.mean_absolute_error(p.y_true, p.y_pred),
-    "mape": _mape,
+    "mape": lambda p: sklearn_metrics.mean_absolute_percentage_error(p.y_true, p.y_pred) if p.y_true.all() else np.nan,
     "median_absolute_error": lambda p: sklearn_metrics.median_absolute_error(p.y_true, p.y_pred),
-    "r2": _r2,
+    "r2": lambda p: sklearn_metrics.r2_score(p.y_true, p.y_pred) if np.ptp(p.y_true) > 0 else np.nan,
     "rmse": lambda p: sklearn_metrics.root_mean_squared_error(p.y_true, p.y_pred),
 }

@@ -16,8 +16,8 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from src.config.schema import Config
+from src.config.train import RESULT_COLUMNS
 from src.data.findings import Finding
-from src.report.inputs import list_params
 from src.report.intervals import count_rows
 from src.report.metrics import Metrics, metric_of
 from src.report.predictions import Predictions
@@ -88,7 +88,7 @@ def _describe_model(facts: Facts, config: Config) -> list[str]:
     # A model that scales the target wraps its estimator.
     estimator = getattr(facts.model[-1], "regressor_", facts.model[-1])
     defaults = {name: param.default for name, param in inspect.signature(type(estimator)).parameters.items()}
-    searched = list_params(facts.candidates)
+    searched = set(facts.candidates.columns).difference(RESULT_COLUMNS)
     params = [
         [f"Parameter {code(name)}", code(value)]
         for name, value in sorted(estimator.get_params(deep=False).items())

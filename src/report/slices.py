@@ -42,7 +42,7 @@ def find_weak_slices(X: pd.DataFrame, losses: Floats, columns: Mapping[str, Sequ
     Args:
         X: Featurized rows, shape (n_samples, n_features).
         losses: Loss of each row, shape (n_samples,).
-        columns: Names of the columns to check, by kind.
+        columns: Columns to check, by kind.
 
     Returns:
         At most `N_SHOWN` slices whose mean loss exceeds that of all rows by more than
@@ -57,7 +57,6 @@ def find_weak_slices(X: pd.DataFrame, losses: Floats, columns: Mapping[str, Sequ
             codes, groups = pd.factorize(values, use_na_sentinel=False)
             n_rows = np.bincount(codes)
             means = np.bincount(codes, losses) / n_rows
-            # All rows are not a slice.
             is_slice = (n_rows >= min_rows) & (n_rows < len(X))
             n_checked += int(is_slice.sum())
             error = spread * np.sqrt(1 / n_rows - 1 / len(X))

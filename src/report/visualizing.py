@@ -102,7 +102,7 @@ def plot_confusion_matrix(predictions: ClassPredictions) -> Figure:
     with_shares = n_classes <= MAX_WITH_SHARES
     cell = max(0.65, 3 / n_classes) if with_shares else 0.38
     font: dict[str, Any] = {"fontsize": "medium" if with_shares else "small", "parse_math": False}
-    texts = [textwrap.fill(name, 14) for name in fit_labels(names, 28)] if with_shares else fit_labels(names, 20)
+    texts = [textwrap.fill(fit_label(name, 28), 14) if with_shares else fit_label(name, 20) for name in names]
     widest = max(len(line) for text in texts for line in text.splitlines())
     # A letter of 10 points is about 0.1 inches wide.
     slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if widest * 0.1 > cell else {}
@@ -251,7 +251,7 @@ def plot_importance(importance: pd.DataFrame, scoring: str) -> Figure:
     title = f"Permutation importance, {len(shown)}{of_all} columns"
     figure, axes = _new_axes(5, 0.5 + 0.28 * len(shown), title, f"Drop of {scoring} when shuffled", "", left=5.3)
     axes.barh(range(len(shown)), shown["mean"], xerr=shown["std"], color=COLOURS[0], ecolor="black", capsize=2)
-    axes.set_yticks(range(len(shown)), fit_labels(list(shown["feature"]), 36), parse_math=False)
+    axes.set_yticks(range(len(shown)), [fit_label(name, 36) for name in shown["feature"]], parse_math=False)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.axvline(0, color="black", linewidth=0.8)
     return figure
@@ -270,8 +270,8 @@ def plot_search(candidates: pd.DataFrame, scoring: str) -> Figure:
         axes.errorbar(rows["mean"], rows.index, xerr=spread, marker="o", color=colour, capsize=2, linestyle="")
     # Parameters that all candidates share do not distinguish them.
     shared = [name for name in scored.columns if name != "estimator" and scored[name].nunique(dropna=False) == 1]
-    names = [describe_candidate(row) for _, row in shown.drop(columns=shared).iterrows()]
-    axes.set_yticks(range(len(shown)), fit_labels(names, 60), parse_math=False, fontsize="small")
+    names = [fit_label(describe_candidate(row), 60) for _, row in shown.drop(columns=shared).iterrows()]
+    axes.set_yticks(range(len(shown)), names, parse_math=False, fontsize="small")
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.grid(axis="x", alpha=0.3)
     return figure
@@ -315,15 +315,6 @@ def fit_label(label: Any, width: int) -> str:
         return text
     end = (width - 1) // 2
     return f"{text[: width - 1 - end]}…{text[-end:]}"
-
-
-def fit_labels(labels: Sequence[Any], width: int) -> list[str]:
-    """Shorten names, and number those that become equal."""
-    fitted = [fit_label(label, width) for label in labels]
-    return [
-        f"{text} ({fitted[: place + 1].count(text)})" if fitted.count(text) > 1 else text
-        for place, text in enumerate(fitted)
-    ]
 
 
 @cache

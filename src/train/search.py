@@ -101,15 +101,12 @@ def run_search(
     folds: list[Fold],
     config: Config,
 ) -> list[Result]:
-    """Score all candidates on all folds, or as many candidates as the time budget allows.
+    """Score all candidates on all folds, or as many candidates as the time budget allows, in their order.
 
     Args:
         candidates: Candidates in order of preference.
         X: Featurized training rows, shape (n_rows, n_columns).
         y: Target, shape (n_rows,).
-
-    Returns:
-        One result per scored candidate, in the order of the candidates.
 
     Raises:
         TrainError: An estimator refuses the value of a parameter, or no candidate has a score.
@@ -126,10 +123,10 @@ def run_search(
         n_rows = len(subsets[0][0])
         label = f"round {number} of {len(fractions)} on {n_rows} rows" if len(fractions) > 1 else "search"
         scored = _score([candidates[position] for position in remaining], spec, X, y, subsets, config, label)
-        for position, of_candidate in zip(remaining, scored, strict=False):
+        for position, candidate_fits in zip(remaining, scored, strict=False):
             candidate = candidates[position]
-            results[position] = Result(candidate, tuple(fit.score for fit in of_candidate), n_rows)
-            fits += [(candidate, fit) for fit in of_candidate]
+            results[position] = Result(candidate, tuple(fit.score for fit in candidate_fits), n_rows)
+            fits += [(candidate, fit) for fit in candidate_fits]
         ranked = sorted(remaining[: len(scored)], key=lambda position: _sort_key(results[position]), reverse=True)
         remaining = sorted(ranked[: math.ceil(len(ranked) / factor)])
     log_fit_warnings((candidate.estimator, fit.warnings) for candidate, fit in fits)
@@ -179,7 +176,6 @@ def log_fit_warnings(fits: Iterable[tuple[str, FitWarnings]]) -> None:
     n_fits, not_converged, others = 0, Counter[str](), Counter[tuple[str, str]]()
     for estimator, fit_warnings in fits:
         n_fits += 1
-        # One fit may raise several, for example one per class.
         not_converged[estimator] += any(category == ConvergenceWarning.__name__ for category, _ in fit_warnings)
         others.update({item for item in fit_warnings if item[0] != ConvergenceWarning.__name__})
     if not_converged.total():

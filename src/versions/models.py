@@ -71,8 +71,7 @@ def load_table_file(root: Path, revision: str | None = None) -> TableFile:
         text = read_file(root, find_commit(root, revision), path.name)
     else:
         text = path.read_text(encoding="utf-8") if path.exists() else None
-    content = parse_yaml(text, path) if text is not None else {}
-    section = content.get("data_load")
+    section = parse_yaml(text, path).get("data_load") if text is not None else None
     source = section.get("source") if isinstance(section, dict) else None
     if not isinstance(source, dict):
         return TableFile()

@@ -140,7 +140,7 @@ def test_deleted_stage_run_leaves_the_facts_of_git(project: Project) -> None:
 
 @pytest.mark.parametrize("reference", ["v9.9.9", "--json", "0" * 32, "m-" + "0" * 32, "$(touch hacked)"])
 def test_unknown_reference_is_refused(project: Project, reference: str) -> None:
-    with pytest.raises(VersionError, match="is (not a|neither) "):
+    with pytest.raises(VersionError, match=r"is (not a|neither) "):
         trace(project.root, reference, EXPERIMENT)
 
 
