@@ -223,17 +223,13 @@ def make_results_table(results: Sequence[Result], *, halving: bool) -> pd.DataFr
 
 def list_candidate_records(results: Sequence[Result], scoring: str) -> list[dict[str, Any]]:
     """List `estimator`, `params` and `metrics` of each candidate, the best candidate first."""
-    ranked = sorted(zip(rank_results(results), results, strict=True), key=lambda item: item[0] or math.inf)
-    return [
-        {
-            "estimator": result.candidate.estimator,
-            "params": _format_params(result.candidate),
-            "metrics": {}
-            if rank is None
-            else {f"cv_{scoring}_mean": result.mean, f"cv_{scoring}_std": result.std, "cv_rank": float(rank)},
-        }
-        for rank, result in ranked
-    ]
+    records = []
+    for rank, result in sorted(zip(rank_results(results), results, strict=True), key=lambda item: item[0] or math.inf):
+        scores = {f"cv_{scoring}_mean": result.mean, f"cv_{scoring}_std": result.std, "cv_rank": float(rank or 0)}
+        candidate = result.candidate
+        params = _format_params(candidate)
+        records.append({"estimator": candidate.estimator, "params": params, "metrics": scores if rank else {}})
+    return records
 
 
 class Progress(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
@@ -246,16 +242,8 @@ class Progress(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
         self._is_terminal = sys.stderr.isatty()
         interval = 0.1 if self._is_terminal else SECONDS_BETWEEN_LOG_LINES
         file = sys.stderr if self._is_terminal else io.StringIO()
-        super().__init__(
-            total=total,
-            desc=label,
-            unit="fit",
-            leave=False,
-            file=file,
-            miniters=1,
-            mininterval=interval,
-            delay=interval,
-        )
+        when: dict[str, Any] = {"miniters": 1, "mininterval": interval, "delay": interval}
+        super().__init__(total=total, desc=label, unit="fit", leave=False, file=file, **when)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Draw the bar, or log a line."""
@@ -351,9 +339,8 @@ def _report_failures(results: Sequence[Result], fits: Sequence[tuple[Candidate, 
 
 def _format_params(candidate: Candidate) -> dict[str, str]:
     """Format parameters as JSON, so that `null` differs from the text `None`."""
-    return {
-        f"{name}_" if name in RESULT_COLUMNS else name: value
-        if isinstance(value, str)
-        else json.dumps(value, default=str)
-        for name, value in sorted(candidate.params.items())
-    }
+    texts = {}
+    for name, value in sorted(candidate.params.items()):
+        text = value if isinstance(value, str) else json.dumps(value, default=str)
+        texts[f"{name}_" if name in RESULT_COLUMNS else name] = text
+    return texts

@@ -179,7 +179,7 @@ def _compare_files(root: Path, made: Path, md5: str) -> tuple[str, bool | None]:
 
 
 def compare_tables(recorded: pd.DataFrame, made: pd.DataFrame) -> tuple[str, bool]:
-    """Describe how a table differs from the recorded one, and return whether all values are within the tolerance."""
+    """Describe how a table differs from its record, and return whether all values are within the tolerance."""
     if list(recorded.columns) != list(made.columns):
         changed = sorted(set(recorded.columns) ^ set(made.columns))
         return f"other columns: {', '.join(changed) or 'in another order'}", False

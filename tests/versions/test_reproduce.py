@@ -177,6 +177,6 @@ def test_each_output_and_metric_is_compared(project: Project, fresh: Project) ->
     found = compare_with_record(fresh.root, project.root, Record("c0ffee", record.md5s, {"gone": 1.0}))
     assert [(item.name, item.description, item.is_close) for item in found if item.is_close is False] == [
         ("models/model.joblib", "is missing", False),
-        ("table.parquet", "differs, and the recorded one is in neither cache nor remote", False),
+        ("table.parquet", "differs, and the recorded file is in neither cache nor remote", False),
         ("gone", "nan instead of 1", False),
     ]
