@@ -20,15 +20,12 @@ def measure_importance(
 ) -> pd.DataFrame:
     """Measure how much the score drops when the values of one column are shuffled.
 
-    Uses at most `MAX_ROWS` rows, since each column costs `N_REPEATS` predictions of them. Columns
-    that carry the same information may both look unimportant.
+    Each column costs `N_REPEATS` predictions of at most `MAX_ROWS` rows. Columns that carry the same
+    information may both look unimportant.
 
     Args:
-        model: Takes X.
         X: Columns that the model uses, shape (n_samples, n_features).
         y: Target, shape (n_samples,).
-        scoring: Name of scikit-learn's scorer.
-        random_state: Seed of the rows and of the shuffling.
 
     Returns:
         Columns `feature`, `mean` and `std` of the drop over the repeats, most important first;
@@ -45,14 +42,12 @@ def measure_importance(
     if reason := _find_obstacle(model, X, y, scoring):
         logger.info("no permutation importance: %s", reason)
         return pd.DataFrame({"feature": [], "mean": [], "std": []})
-    # Threads that wait for each other cost more than they gain on so few rows: on a busy
-    # machine 1.1 s a prediction instead of 0.02 s. Hence no n_jobs either.
+    # On so few rows, threads and n_jobs cost more than they gain: on a busy machine, a prediction
+    # took 1.1 s instead of 0.02 s.
     with threadpool_limits(1):
         found = permutation_importance(model, X, y, scoring=scoring, n_repeats=N_REPEATS, random_state=random_state)
-    table = pd.DataFrame(
-        {"feature": list(X.columns), "mean": found["importances_mean"], "std": found["importances_std"]}
-    )
-    return table.sort_values("mean", ascending=False, kind="stable", ignore_index=True)
+    columns = {"feature": list(X.columns), "mean": found["importances_mean"], "std": found["importances_std"]}
+    return pd.DataFrame(columns).sort_values("mean", ascending=False, kind="stable", ignore_index=True)
 
 
 def _find_obstacle(model: Pipeline, X: pd.DataFrame, y: NDArray[Any], scoring: str) -> str | None:

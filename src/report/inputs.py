@@ -1,4 +1,4 @@
-"""What earlier stages wrote for the report, beside their tables and the model."""
+"""Read what earlier stages wrote for the report, besides their tables and the model."""
 
 import json
 from collections.abc import Iterable
@@ -7,32 +7,26 @@ from pathlib import Path
 import pandas as pd
 from pandas.errors import EmptyDataError
 
-from src.config.train import RESULT_COLUMNS
 from src.config.yaml_file import read_yaml
 from src.errors import ConfigError, MissingInputError
 
 
 def read_candidates(path: Path) -> pd.DataFrame:
-    """Read the candidates that stage `train` compared: `estimator`, parameters, `mean`, `std`, `rank`.
+    """Read the candidates that stage `train` compared; empty if nothing was searched.
 
     Returns:
-        An empty table if nothing was searched.
+        Columns `estimator`, parameters, `mean`, `std` and `rank`.
 
     Raises:
         MissingInputError: The file is missing.
     """
     try:
-        # `null`, `None` and `nan` are values of parameters; an empty cell is a parameter not set.
+        # Only an empty cell is a parameter that is not set: `null` and `nan` are values.
         return pd.read_csv(path, keep_default_na=False, na_values=[""])
     except EmptyDataError:
         return pd.DataFrame()
     except FileNotFoundError:
         raise MissingInputError(f"{path} is missing; stage train makes it: run `dvc repro train`.") from None
-
-
-def list_params(candidates: pd.DataFrame) -> list[str]:
-    """List the parameters that were searched."""
-    return [name for name in candidates.columns if name not in RESULT_COLUMNS]
 
 
 def read_cv_metrics(path: Path) -> dict[str, float]:
@@ -54,8 +48,7 @@ def read_md5s(paths: Iterable[Path], lock_path: Path = Path("dvc.lock")) -> dict
     """Look up the MD5 of files in `dvc.lock`, which DVC updates after each stage.
 
     Returns:
-        MD5 by path, without the files that `dvc.lock` does not list or lists with another size:
-        a stage that was run without DVC wrote those.
+        MD5 by path, without files of another size than in `dvc.lock`, which a stage wrote without DVC.
     """
     try:
         stages = read_yaml(lock_path).get("stages", {})

@@ -15,9 +15,9 @@ from scipy.stats import DegenerateDataWarning, bootstrap
 from src.report.predictions import ClassPredictions, Floats, Predictions
 
 LABEL_METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted")
-# Of more rows a random sample is resampled.
+# Of more rows, a random sample is resampled.
 MAX_ROWS = 20_000
-# Numbers computed at once: few enough for the cache of a processor.
+# Numbers computed at once, which fit into a processor's cache.
 _BATCH = 200_000
 
 Statistic = Callable[..., Any]
@@ -28,21 +28,12 @@ def bootstrap_interval(
 ) -> tuple[float, float] | None:
     """Compute the interval that holds a metric in 95 % of the resamples.
 
-    Metrics of labels take any number of rows. For the others at most `MAX_ROWS` random rows are
-    resampled, and the interval is scaled to all rows, as its width falls with the root of their
-    number (m out of n bootstrap, Bickel et al. 1997).
-
-    Args:
-        metric: Headline metric of `src.report.metrics`.
-        predictions: Predictions of all rows.
-        n_bootstrap: Number of resamples.
-        random_state: Seed of the resamples.
+    Metrics of labels resample all rows. The others resample at most `MAX_ROWS` random rows, and the
+    interval is scaled to all rows, as its width falls with the root of their number (m out of n
+    bootstrap, Bickel et al. 1997).
 
     Returns:
         Low and high end; None if no resample defines the metric.
-
-    Raises:
-        ValueError: The metric is not one that a search can maximise.
     """
     rng = np.random.default_rng(random_state)
     if isinstance(predictions, ClassPredictions) and metric in LABEL_METRICS:
@@ -96,7 +87,7 @@ def _score_matrices(metric: str, matrices: Floats) -> Floats:
 
 def _resample_rows(metric: str, predictions: Predictions, n_bootstrap: int, rng: Generator) -> Floats:
     n_rows, n_resampled = count_rows(metric, predictions)
-    # A single row has no other resample than itself.
+    # All resamples of a single row are equal.
     if n_rows < 2:
         return np.array([])
     rows = np.arange(n_rows)
@@ -104,7 +95,7 @@ def _resample_rows(metric: str, predictions: Predictions, n_bootstrap: int, rng:
     statistic = _make_statistic(metric, predictions, sample)
     options: dict[str, Any] = {"method": "percentile", "vectorized": True, "batch": max(1, _BATCH // n_resampled)}
     with warnings.catch_warnings():
-        # Some resamples do not define the metric, which the caller leaves out.
+        # The caller leaves out resamples that do not define the metric.
         warnings.simplefilter("ignore", DegenerateDataWarning)
         found = bootstrap((np.arange(n_resampled),), statistic, n_resamples=n_bootstrap, rng=rng, **options)
     values = np.asarray(found.bootstrap_distribution)
@@ -115,10 +106,7 @@ def _resample_rows(metric: str, predictions: Predictions, n_bootstrap: int, rng:
 
 
 def _make_statistic(metric: str, predictions: Predictions, rows: NDArray[np.intp]) -> Statistic:
-    """Return a function that computes the metric of resamples of these rows.
-
-    It takes places in `rows`, shape (…, n_samples), and reduces the last axis.
-    """
+    """Return a function of indices into `rows`, shape (…, n_samples), that reduces the last axis to the metric."""
     if isinstance(predictions, ClassPredictions):
         if metric == "roc_auc_ovr":
             return _make_mean_area([(each.y_true[rows], each.y_score[rows]) for each in predictions.one_vs_rest])
@@ -131,20 +119,17 @@ def _make_statistic(metric: str, predictions: Predictions, rows: NDArray[np.intp
 
     def r2(places: NDArray[np.intp], axis: int = -1) -> Any:
         spread = centred[places].var(axis)
-        # A resample of one row again and again has no spread.
+        # A resample of equal rows has no spread.
         defined = spread > 1e-12 * centred.var()
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(defined, 1 - (errors[places] ** 2).mean(axis) / spread, np.nan)
 
-    statistics: dict[str, Statistic] = {
+    return {
         "mae": lambda places, axis=-1: errors[places].mean(axis),
         "median_absolute_error": lambda places, axis=-1: np.median(errors[places], axis),
         "r2": r2,
         "rmse": lambda places, axis=-1: np.sqrt((errors[places] ** 2).mean(axis)),
-    }
-    if metric not in statistics:
-        raise ValueError(f"no interval of {metric!r} is known; add how to compute it from resampled rows")
-    return statistics[metric]
+    }[metric]
 
 
 def _make_mean_area(classes: list[tuple[NDArray[np.bool_], Floats]]) -> Statistic:

@@ -1,4 +1,4 @@
-"""Metrics of the test rows: each name and its source is written once, here."""
+"""Metrics of the test rows."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -26,26 +26,23 @@ _METRIC_OF_SCORING = {
     "neg_root_mean_squared_error": "rmse",
 }
 N_CALIBRATION_BINS = 10
-# A longer table of classes is hard to read; these are the classes with the most test rows.
+# Only the classes with the most test rows have their own metrics.
 MAX_CLASSES = 30
 
 
 def metric_of(scoring: str) -> str:
-    """Return the name of the metric that a search maximises or minimises."""
+    """Return the name of the metric behind a scorer of scikit-learn."""
     return _METRIC_OF_SCORING.get(scoring, scoring)
 
 
 def compute_metrics(
     predictions: Predictions, y_train: NDArray[Any], scoring: str, n_bootstrap: int, random_state: int
 ) -> Metrics:
-    """Compute everything that `metrics.json` holds.
+    """Compute the content of `metrics.json`.
 
     Args:
-        predictions: Predictions of the test rows.
         y_train: Target of the training rows, for the baseline, shape (n_train,).
         scoring: What the search maximised: the headline metric, which gets an interval and a baseline.
-        n_bootstrap: Resamples behind the interval.
-        random_state: Seed of the resamples.
 
     Returns:
         `test_<metric>`, `test_<headline>_ci95_low` and `_high`, `test_baseline_<headline>`, and for
@@ -74,8 +71,7 @@ def score(predictions: Predictions) -> dict[str, float]:
             (~predictions.is_known).sum(), len(predictions.y_true),
             ", ".join(repr(label) for label in predictions.labels[predictions.n_classes :][:5]),
         )  # fmt: skip
-    undefined = [name for name, value in scores.items() if not np.isfinite(value)]
-    if undefined:
+    if undefined := [name for name, value in scores.items() if not np.isfinite(value)]:
         logger.info("undefined for these rows, and left out: %s", ", ".join(undefined))
     return {name: value for name, value in scores.items() if name not in undefined}
 
@@ -87,7 +83,7 @@ def score_one(metric: str, predictions: Predictions) -> float:
 
 
 def predict_baseline(predictions: Predictions, y_train: NDArray[Any], metric: str) -> Predictions:
-    """Predict the same rows with a dummy model, which knows the target of the training rows only.
+    """Predict the same rows with a dummy model.
 
     Classes: the most frequent one, with the class shares as probabilities. Numbers: the median
     for metrics of absolute errors, else the mean.
@@ -106,18 +102,18 @@ def predict_baseline(predictions: Predictions, y_train: NDArray[Any], metric: st
 def calibration_bins(predictions: ClassPredictions) -> tuple[Floats, Floats, NDArray[np.intp]]:
     """Compare predicted probabilities with outcomes, in bins of equal width.
 
-    With two classes, the probability of the second against its share (Naeini et al. 2015); with
-    more, that of the predicted class against the accuracy (Guo et al. 2017).
+    With two classes, the probability of the second is compared with its share (Naeini et al. 2015);
+    with more, that of the predicted class with the accuracy (Guo et al. 2017).
 
     Returns:
-        Mean probability, observed share and number of rows of each bin that has rows.
+        Mean probability, observed share and number of rows of each bin that is not empty.
     """
     y_true, probabilities = predictions.known
     if predictions.n_classes == 2:
         predicted, observed = probabilities[:, 1], y_true == 1
     else:
         predicted, observed = probabilities.max(axis=1), y_true == probabilities.argmax(axis=1)
-    # Not calibration_curve of scikit-learn: it does not return the number of rows.
+    # scikit-learn's calibration_curve does not return the number of rows.
     bins = np.minimum((predicted * N_CALIBRATION_BINS).astype(int), N_CALIBRATION_BINS - 1)
     n_rows = np.bincount(bins, minlength=N_CALIBRATION_BINS)
     filled = n_rows > 0
@@ -171,36 +167,17 @@ def _macro(function: Callable[..., float], average: str = "macro") -> Callable[[
     return lambda p: function(p.y_true, p.y_pred, average=average, zero_division=0.0)
 
 
-def _balanced_accuracy(p: ClassPredictions) -> float:
-    # Not balanced_accuracy_score, which warns of every class that has no test row.
-    return float(sklearn_metrics.recall_score(p.y_true, p.y_pred, labels=np.unique(p.y_true), average="macro"))
-
-
-def _of_known(function: Callable[..., float]) -> Callable[[ClassPredictions], float]:
-    def compute(p: ClassPredictions) -> float:
-        y_true, probabilities = p.known
-        return function(y_true, probabilities, labels=range(p.n_classes))
-
-    return compute
-
-
 def _calibration_error(p: ClassPredictions) -> float:
     predicted, observed, n_rows = calibration_bins(p)
     return float(np.average(np.abs(predicted - observed), weights=n_rows))
 
 
-def _r2(p: NumberPredictions) -> float:
-    return float(sklearn_metrics.r2_score(p.y_true, p.y_pred)) if np.ptp(p.y_true) > 0 else float("nan")
-
-
-def _mape(p: NumberPredictions) -> float:
-    error = sklearn_metrics.mean_absolute_percentage_error(p.y_true, p.y_pred)
-    return float(error) if p.y_true.all() else float("nan")
-
-
 _OF_LABELS: dict[str, Callable[[Any], float]] = {
     "accuracy": lambda p: sklearn_metrics.accuracy_score(p.y_true, p.y_pred),
-    "balanced_accuracy": _balanced_accuracy,
+    # balanced_accuracy_score warns of every class without a test row.
+    "balanced_accuracy": lambda p: sklearn_metrics.recall_score(
+        p.y_true, p.y_pred, labels=np.unique(p.y_true), average="macro"
+    ),
     "f1_macro": _macro(sklearn_metrics.f1_score),
     "f1_weighted": _macro(sklearn_metrics.f1_score, "weighted"),
     "precision_macro": _macro(sklearn_metrics.precision_score),
@@ -212,14 +189,14 @@ _OF_RANKS: dict[str, Callable[[Any], float]] = {
     "roc_auc_ovr": lambda p: float(np.mean([each.roc_auc for each in p.one_vs_rest] or [np.nan])),
 }
 _OF_PROBABILITIES: dict[str, Callable[[Any], float]] = {
-    "brier": _of_known(sklearn_metrics.brier_score_loss),
+    "brier": lambda p: sklearn_metrics.brier_score_loss(*p.known, labels=range(p.n_classes)),
     "calibration_error": _calibration_error,
-    "log_loss": _of_known(sklearn_metrics.log_loss),
+    "log_loss": lambda p: sklearn_metrics.log_loss(*p.known, labels=range(p.n_classes)),
 }
 _OF_NUMBERS: dict[str, Callable[[Any], float]] = {
     "mae": lambda p: sklearn_metrics.mean_absolute_error(p.y_true, p.y_pred),
-    "mape": _mape,
+    "mape": lambda p: sklearn_metrics.mean_absolute_percentage_error(p.y_true, p.y_pred) if p.y_true.all() else np.nan,
     "median_absolute_error": lambda p: sklearn_metrics.median_absolute_error(p.y_true, p.y_pred),
-    "r2": _r2,
+    "r2": lambda p: sklearn_metrics.r2_score(p.y_true, p.y_pred) if np.ptp(p.y_true) > 0 else np.nan,
     "rmse": lambda p: sklearn_metrics.root_mean_squared_error(p.y_true, p.y_pred),
 }

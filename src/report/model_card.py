@@ -1,6 +1,6 @@
-"""The model card: what the model is, where it comes from, how good and how weak it is (Mitchell et al. 2019).
+"""The model card (Mitchell et al. 2019).
 
-A rerun writes the same bytes: the card names no run, no time and no commit.
+It names no run, time or commit, so that a rerun writes the same bytes.
 """
 
 import inspect
@@ -16,16 +16,16 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from src.config.schema import Config
+from src.config.train import RESULT_COLUMNS
 from src.data.findings import Finding
-from src.report.inputs import list_params
 from src.report.intervals import count_rows
 from src.report.metrics import Metrics, metric_of
 from src.report.predictions import Predictions
 from src.report.slices import find_weak_slices
 
-# A smaller test set is a limit of the model.
+# A smaller test set is listed under the limits.
 FEW_ROWS = 200
-# What each step of scikit-learn does; any other step goes by the name of its class.
+# Other steps are described by the name of their class.
 _STEPS = {
     "FunctionTransformer": "unchanged",
     "OneHotEncoder": "one-hot encoding",
@@ -38,20 +38,13 @@ _STEPS = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What the card reports beside the settings.
+    """What the card reports besides the settings.
 
     Attributes:
-        model: The fitted Pipeline that takes featurized rows; its last step is the estimator.
-        candidates: What the search compared.
+        model: The fitted Pipeline that takes featurized rows.
         features: Columns that the model uses, by kind.
-        n_train: Number of training rows.
         X_test: Columns of the test rows that the model uses.
-        predictions: Predictions of the test rows.
-        metrics: Content of `metrics.json`.
-        cv_metrics: Content of `cv_metrics.json`.
-        findings: What the data checks found.
-        md5s: MD5 of the tables and of the model by path, as far as they are known.
-        plots: Paths of the figures.
+        md5s: MD5 of the tables and of the model by path, where known.
     """
 
     model: Pipeline
@@ -66,11 +59,6 @@ class Facts:
     md5s: Mapping[str, str]
     plots: Sequence[Path]
 
-    @property
-    def n_test(self) -> int:
-        """Number of test rows."""
-        return len(self.X_test)
-
 
 def write_card(facts: Facts, config: Config) -> str:
     """Write the card as Markdown."""
@@ -81,7 +69,7 @@ def write_card(facts: Facts, config: Config) -> str:
         "Metrics": _describe_metrics(facts, config),
         "Weak slices": _describe_slices(facts, config),
         "Data checks": _list([text(finding.message) for finding in facts.findings]) or ["No problem was found."],
-        "Limits": _list(list(list_limits(facts.metrics, facts.n_test, config))),
+        "Limits": _list(list(list_limits(facts.metrics, len(facts.X_test), config))),
         "Plots": [f"![{path.name}]({os.path.relpath(path, folder)})" for path in facts.plots],
     }
     title = f"# Model card: {text(_name_table(config))}, predicting {text(config.base.target_column)}"
@@ -100,7 +88,7 @@ def _describe_model(facts: Facts, config: Config) -> list[str]:
     # A model that scales the target wraps its estimator.
     estimator = getattr(facts.model[-1], "regressor_", facts.model[-1])
     defaults = {name: param.default for name, param in inspect.signature(type(estimator)).parameters.items()}
-    searched = list_params(facts.candidates)
+    searched = set(facts.candidates.columns).difference(RESULT_COLUMNS)
     params = [
         [f"Parameter {code(name)}", code(value)]
         for name, value in sorted(estimator.get_params(deep=False).items())
@@ -123,10 +111,7 @@ def _describe_model(facts: Facts, config: Config) -> list[str]:
 
 
 def describe_preprocessing(steps: Sequence[Any]) -> str:
-    """Describe what is done to each kind of column.
-
-    Args:
-        steps: Fitted steps before the estimator; a ColumnTransformer is described by its parts.
+    """Describe the fitted steps before the estimator.
 
     Returns:
         As `number: median imputation, standard scaling; category: one-hot encoding`.
@@ -134,8 +119,8 @@ def describe_preprocessing(steps: Sequence[Any]) -> str:
     parts = []
     for step in steps:
         # A part without columns does nothing.
-        columns = [part for part in getattr(step, "transformers_", []) if len(part[2])]
-        parts += [f"{name.replace('_', ' ')}: {_describe_step(part)}" for name, part, _ in columns]
+        for name, part, columns in getattr(step, "transformers_", []):
+            parts += [f"{name.replace('_', ' ')}: {_describe_step(part)}"] if len(columns) else []
         if not hasattr(step, "transformers_"):
             parts.append(_describe_step(step))
     return "; ".join(parts) or "none"
@@ -163,7 +148,7 @@ def _describe_data(facts: Facts, config: Config) -> list[str]:
     split = ", ".join(str(value) for value in config.data_split.split.model_dump().values())
     rows = [
         ["Source", ", ".join(f"{key} {code(value)}" for key, value in shown.items())],
-        ["Split", f"{text(split)}: {facts.n_train} training rows, {facts.n_test} test rows"],
+        ["Split", f"{text(split)}: {facts.n_train} training rows, {len(facts.X_test)} test rows"],
         *[[f"MD5 of {code(path)}", code(md5)] for path, md5 in facts.md5s.items()],
     ]
     blocks = [table(["Property", "Value"], rows)]
@@ -214,7 +199,7 @@ def _describe_slices(facts: Facts, config: Config) -> list[str]:
     is_accuracy = config.base.task == "classification"
     rows = [
         [name, str(n_rows), _number(1 - loss if is_accuracy else loss)]
-        for name, n_rows, loss in [*shown, ("all test rows", facts.n_test, search.loss)]
+        for name, n_rows, loss in [*shown, ("all test rows", len(facts.X_test), search.loss)]
     ]
     header = ["Slice", "Rows", "Accuracy" if is_accuracy else "Mean absolute error"]
     return [
@@ -224,7 +209,7 @@ def _describe_slices(facts: Facts, config: Config) -> list[str]:
 
 
 def list_limits(metrics: Metrics, n_test: int, config: Config) -> Iterator[str]:
-    """List what the scores do not show, the limits of this very model first."""
+    """List what the scores do not show, the limits of this model first."""
     if n_test < FEW_ROWS:
         yield f"The test set is small: {n_test} rows, so that one row is {1 / n_test:.1%} of every score."
     headline = f"test_{metric_of(config.train.scoring)}"
@@ -268,9 +253,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequenc
     """Write a Markdown table with aligned columns.
 
     Args:
-        header: Names of the columns.
         rows: Cells, escaped already.
-        numbers: Indices of the columns to align to the right.
+        numbers: Indices of the right-aligned columns.
     """
     widths = [max(3, *map(len, column)) for column in zip(header, *rows, strict=True)]
     rule = ["-" * (width - 1) + (":" if place in numbers else "-") for place, width in enumerate(widths)]
@@ -296,7 +280,7 @@ def code(name: Any) -> str:
 
 
 def text(words: Any) -> str:
-    r"""Escape text that must not become a formula, link, table or tag.
+    r"""Escape text for Markdown.
 
     >>> text("costs $5 | <b>*new*</b>")
     'costs \\$5 \\| \\<b>\\*new\\*\\</b>'

@@ -1,4 +1,4 @@
-"""Predictions on labelled rows: computed once, used by every metric and figure."""
+"""Predictions on labelled rows, from which all metrics and figures are computed."""
 
 import logging
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Codes = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class OneVsRest:
-    """Scores of one class, and which rows are of it; arrays of shape (n_samples,)."""
+    """Scores of one class, and which rows belong to it; arrays of shape (n_samples,)."""
 
     label: Any
     y_true: NDArray[np.bool_]
@@ -54,8 +54,8 @@ class OneVsRest:
 class ClassPredictions:
     """Predicted classes as codes, which are indices of `labels`.
 
-    Labels that the model was not trained on follow its own classes. Their rows always count
-    as wrong in metrics of labels; metrics of scores leave them out, since no model scores them.
+    Rows of labels that the model was not trained on count as wrong in metrics of labels, and metrics
+    of scores leave them out.
 
     Attributes:
         labels: The model's classes, then labels unknown to it, shape (n_labels,).
@@ -64,7 +64,6 @@ class ClassPredictions:
         y_pred: Codes, shape (n_samples,).
         scores: Probability or decision value of each class, shape (n_samples, n_classes), or
             (n_samples, 0) if the model predicts labels only.
-        is_probability: Whether the scores are probabilities.
     """
 
     labels: list[Any]
@@ -91,7 +90,7 @@ class ClassPredictions:
 
     @cached_property
     def one_vs_rest(self) -> list[OneVsRest]:
-        """Scores by class: of two classes the second one, else each that some known rows have and others have not."""
+        """Scores of the second of two classes, else of each class that some but not all of the known rows have."""
         if not self.has_scores:
             return []
         y_true, scores = self.known
@@ -125,12 +124,10 @@ def predict_rows(model: Pipeline, X: pd.DataFrame, y_true: NDArray[Any], task: T
     """Predict rows whose target is known.
 
     Args:
-        model: Fitted Pipeline that takes X.
         X: Featurized rows, shape (n_samples, n_features).
         y_true: Their target, shape (n_samples,).
-        task: Whether classes or numbers are predicted.
     """
-    # Transform once, not again for the probabilities: it costs more than most estimators.
+    # Transform once for labels and probabilities: it costs more than most estimators.
     rows, estimator = model[:-1].transform(X) if len(model) > 1 else X, model[-1]
     y_pred = np.asarray(estimator.predict(rows))
     if task == "regression":
@@ -153,14 +150,11 @@ def predict_rows(model: Pipeline, X: pd.DataFrame, y_true: NDArray[Any], task: T
 def encode_classes(
     y_true: NDArray[Any], y_pred: NDArray[Any], scores: NDArray[Any], classes: NDArray[Any], is_probability: bool
 ) -> ClassPredictions:
-    """Turn labels into codes.
+    """Encode labels as codes.
 
     Args:
-        y_true: Labels, shape (n_samples,).
-        y_pred: Labels, shape (n_samples,).
         scores: Shape (n_samples, n_classes) or (n_samples, 0).
         classes: Labels that the model knows, shape (n_classes,).
-        is_probability: Whether the scores are probabilities.
     """
     known = pd.Index(classes)
     codes = known.get_indexer(pd.Index(y_true))

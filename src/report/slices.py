@@ -1,4 +1,4 @@
-"""Slices of the test rows where the model is weak."""
+"""Slices of the test rows on which the model is weak."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from src.report.predictions import Floats
 # A slice has at least this many rows, and this share of all.
 MIN_ROWS, MIN_SHARE = 10, 0.01
 N_QUANTILES, N_SHOWN = 4, 5
-# Of a hundred slices, chance alone would put some beyond two standard errors.
+# With two standard errors, some of a hundred slices would be weak by chance.
 MIN_STANDARD_ERRORS = 3.0
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Rows that share a value or a range of one column: a condition such as `= Dream` or `> 3.2`."""
+    """Rows that meet a condition on one column, such as `= Dream` or `> 3.2`."""
 
     column: str
     condition: str
@@ -28,7 +28,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class SliceSearch:
-    """Slices that are significantly worse than all rows, worst first, of those with at least `min_rows` rows."""
+    """Slices of at least `min_rows` rows that are significantly worse than all rows, worst first."""
 
     worst: list[Slice]
     n_checked: int
@@ -37,16 +37,16 @@ class SliceSearch:
 
 
 def find_weak_slices(X: pd.DataFrame, losses: Floats, columns: Mapping[str, Sequence[str]]) -> SliceSearch:
-    """Find where the model is weak: by level of a category and by quantile of a number.
+    """Find the levels of a category and the quantiles of a number on which the model is weak.
 
     Args:
         X: Featurized rows, shape (n_samples, n_features).
         losses: Loss of each row, shape (n_samples,).
-        columns: Names of the columns to check, by kind.
+        columns: Columns to check, by kind.
 
     Returns:
-        At most `N_SHOWN` slices whose mean loss is more than `MIN_STANDARD_ERRORS` above that of
-        all rows, by the standard error of a random sample of as many of these rows.
+        At most `N_SHOWN` slices whose mean loss exceeds that of all rows by more than
+        `MIN_STANDARD_ERRORS` standard errors of a random sample of the same size.
     """
     min_rows = max(MIN_ROWS, int(np.ceil(MIN_SHARE * len(X))))
     overall, spread = float(losses.mean()), float(losses.std())
@@ -57,7 +57,6 @@ def find_weak_slices(X: pd.DataFrame, losses: Floats, columns: Mapping[str, Sequ
             codes, groups = pd.factorize(values, use_na_sentinel=False)
             n_rows = np.bincount(codes)
             means = np.bincount(codes, losses) / n_rows
-            # All rows are not a slice.
             is_slice = (n_rows >= min_rows) & (n_rows < len(X))
             n_checked += int(is_slice.sum())
             error = spread * np.sqrt(1 / n_rows - 1 / len(X))
@@ -75,8 +74,7 @@ def _cut(values: "pd.Series[Any]", min_rows: int) -> Any:
     numbers = values.to_numpy(dtype=float, na_value=np.nan)
     known = numbers[~np.isnan(numbers)]
     n_parts = int(np.clip(len(known) // min_rows, 1, N_QUANTILES))
-    quantiles = np.quantile(known, np.linspace(0, 1, n_parts + 1)[1:-1]) if len(known) else known
-    edges = np.unique(quantiles)
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, n_parts + 1)[1:-1])) if len(known) else known
     return pd.cut(numbers, pd.IntervalIndex.from_breaks([-np.inf, *edges, np.inf]))
 
 

@@ -1,7 +1,6 @@
-"""All figures of the report.
+"""All figures of the report, without the global state of pyplot.
 
-Each `plot_*` function takes results and returns a `Figure`, without the global state of pyplot. Not
-with scikit-learn's displays, which import pyplot and read `$` in a class name as a formula.
+scikit-learn's displays import pyplot, and read `$` in a class name as a formula.
 """
 
 import logging
@@ -31,11 +30,11 @@ logger = logging.getLogger(__name__)
 DPI = 120
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#e377c2", "#17becf", "#bcbd22", "#7f7f7f")
 GREY = "#b0b0b0"
-# With more classes a cell of the confusion matrix has room for its count only; the rarest beyond that are merged.
+# With more classes, cells of the confusion matrix have no room for shares; beyond `MAX_CLASSES`, the rarest are merged.
 MAX_WITH_SHARES, MAX_CLASSES = 12, 30
-# With more classes only the worst curves get a colour and a name.
+# With more classes, only the worst curves get a colour and a name.
 MAX_NAMED, N_WORST = 10, 5
-# More points would hide each other: cells with counts are drawn instead.
+# More points would hide each other: hexagons coloured by count are drawn instead.
 MAX_POINTS = 3000
 N_FEATURES_SHOWN, N_CANDIDATES_SHOWN = 20, 30
 
@@ -43,7 +42,7 @@ N_FEATURES_SHOWN, N_CANDIDATES_SHOWN = 20, 30
 def draw_figures(
     predictions: Predictions, importance: pd.DataFrame, candidates: pd.DataFrame, scoring: str
 ) -> Iterator[tuple[str, Figure]]:
-    """Draw what the predictions allow, each figure with its name."""
+    """Yield the name and the figure of each plot that the predictions allow."""
     if isinstance(predictions, ClassPredictions):
         yield "confusion_matrix", plot_confusion_matrix(predictions)
         if predictions.one_vs_rest:
@@ -61,13 +60,9 @@ def draw_figures(
 
 
 def write_figures(figures: Iterable[tuple[str, Figure]], plots_dir: Path) -> list[Path]:
-    """Write figures as PNG files.
+    """Write figures as PNG files and return their paths.
 
-    Images, and not data for templates of DVC: its page loads the library that draws data from the
-    internet, and shows images without.
-
-    Returns:
-        The paths of the files.
+    DVC shows images offline; to draw data with its templates, it loads a library from the internet.
     """
     plots_dir.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -80,9 +75,7 @@ def write_figures(figures: Iterable[tuple[str, Figure]], plots_dir: Path) -> lis
 
 
 def render(figure: Figure) -> NDArray[np.uint8]:
-    """Draw a figure and crop its empty margins.
-
-    One pass, where `savefig` with constrained layout draws twice and measures every text four times.
+    """Draw a figure and crop its empty margins, in one pass where constrained layout needs several.
 
     Returns:
         Pixels, shape (height, width, 4).
@@ -100,7 +93,7 @@ def render(figure: Figure) -> NDArray[np.uint8]:
 
 
 def plot_confusion_matrix(predictions: ClassPredictions) -> Figure:
-    """Draw true labels down and predicted labels across, each cell with its count and its share of the true class."""
+    """Draw true labels down, predicted labels across, and in each cell its count and share of the true class."""
     n_labels = len(predictions.labels)
     counts = np.bincount(predictions.y_true * n_labels + predictions.y_pred, minlength=n_labels**2)
     counts, names = _merge_rarest(counts.reshape(n_labels, n_labels), predictions.labels)
@@ -109,7 +102,7 @@ def plot_confusion_matrix(predictions: ClassPredictions) -> Figure:
     with_shares = n_classes <= MAX_WITH_SHARES
     cell = max(0.65, 3 / n_classes) if with_shares else 0.38
     font: dict[str, Any] = {"fontsize": "medium" if with_shares else "small", "parse_math": False}
-    texts = [textwrap.fill(name, 14) for name in fit_labels(names, 28)] if with_shares else fit_labels(names, 20)
+    texts = [textwrap.fill(fit_label(name, 28), 14) if with_shares else fit_label(name, 20) for name in names]
     widest = max(len(line) for text in texts for line in text.splitlines())
     # A letter of 10 points is about 0.1 inches wide.
     slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if widest * 0.1 > cell else {}
@@ -187,7 +180,6 @@ def _draw_curves(
         text = f"{fit_label(label, 24)} ({area_name} {area:.3f})"
         axes.plot(x, y, color=colour, linewidth=width, label=text, **style)
     small: dict[str, Any] = {"fontsize": "small", "title_fontsize": "small", "frameon": False}
-    # To the right of the axes, where it covers nothing.
     legend = axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), title=title, alignment="left", **small)
     for entry in legend.get_texts():
         # A `$` in a class name does not start a formula.
@@ -195,7 +187,7 @@ def _draw_curves(
 
 
 def plot_calibration(predictions: ClassPredictions) -> Figure:
-    """Draw the observed share against the predicted probability, and below how many rows each point has."""
+    """Draw the observed share against the predicted probability, and below it the number of rows of each point."""
     predicted, observed, n_rows = calibration_bins(predictions)
     if predictions.n_classes == 2:
         x_label, y_label = f"Probability of {fit_label(predictions.labels[1], 24)}", "Observed share"
@@ -234,7 +226,7 @@ def plot_predicted(predictions: NumberPredictions) -> Figure:
 
 
 def plot_residuals(predictions: NumberPredictions) -> Figure:
-    """Draw true minus predicted against predicted numbers; a pattern shows what the model misses."""
+    """Draw true minus predicted against predicted numbers."""
     residuals = predictions.y_true - predictions.y_pred
     title = f"Residuals, {len(residuals)} test rows"
     figure, axes = _new_axes(5, 4.2, title, "Predicted", "True minus predicted")
@@ -259,19 +251,14 @@ def plot_importance(importance: pd.DataFrame, scoring: str) -> Figure:
     title = f"Permutation importance, {len(shown)}{of_all} columns"
     figure, axes = _new_axes(5, 0.5 + 0.28 * len(shown), title, f"Drop of {scoring} when shuffled", "", left=5.3)
     axes.barh(range(len(shown)), shown["mean"], xerr=shown["std"], color=COLOURS[0], ecolor="black", capsize=2)
-    axes.set_yticks(range(len(shown)), fit_labels(list(shown["feature"]), 36), parse_math=False)
+    axes.set_yticks(range(len(shown)), [fit_label(name, 36) for name in shown["feature"]], parse_math=False)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.axvline(0, color="black", linewidth=0.8)
     return figure
 
 
 def plot_search(candidates: pd.DataFrame, scoring: str) -> Figure:
-    """Draw the score of the best candidates, with the standard deviation over the folds.
-
-    Args:
-        candidates: Columns `estimator`, parameters, perhaps `n_rows`, `mean`, `std` and `rank`.
-        scoring: Name of the score.
-    """
+    """Draw the score of the best candidates, with the standard deviation over the folds."""
     scored = candidates[candidates["mean"].notna()].sort_values(["rank", "mean"], kind="stable", ignore_index=True)
     shown = scored.head(N_CANDIDATES_SHOWN)
     best_of = f"best {len(shown)} of {len(scored)}" if len(scored) > len(shown) else f"{len(shown)}"
@@ -283,8 +270,8 @@ def plot_search(candidates: pd.DataFrame, scoring: str) -> Figure:
         axes.errorbar(rows["mean"], rows.index, xerr=spread, marker="o", color=colour, capsize=2, linestyle="")
     # Parameters that all candidates share do not distinguish them.
     shared = [name for name in scored.columns if name != "estimator" and scored[name].nunique(dropna=False) == 1]
-    names = [describe_candidate(row) for _, row in shown.drop(columns=shared).iterrows()]
-    axes.set_yticks(range(len(shown)), fit_labels(names, 60), parse_math=False, fontsize="small")
+    names = [fit_label(describe_candidate(row), 60) for _, row in shown.drop(columns=shared).iterrows()]
+    axes.set_yticks(range(len(shown)), names, parse_math=False, fontsize="small")
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.grid(axis="x", alpha=0.3)
     return figure
@@ -315,7 +302,7 @@ def _new_axes(
 
 
 def fit_label(label: Any, width: int) -> str:
-    """Shorten a name to one line of letters that the font has, keeping its start and its end.
+    """Shorten a name to one line, keeping its start and its end; letters that the font has not become code points.
 
     >>> fit_label("a_very_long_name_of_a_column", 15)
     'a_very_…_column'
@@ -330,16 +317,7 @@ def fit_label(label: Any, width: int) -> str:
     return f"{text[: width - 1 - end]}…{text[-end:]}"
 
 
-def fit_labels(labels: Sequence[Any], width: int) -> list[str]:
-    """Shorten names, and number those that become equal."""
-    fitted = [fit_label(label, width) for label in labels]
-    return [
-        f"{text} ({fitted[: place + 1].count(text)})" if fitted.count(text) > 1 else text
-        for place, text in enumerate(fitted)
-    ]
-
-
 @cache
 def _font_letters() -> frozenset[int]:
-    # The font that comes with matplotlib, hence the same on every machine.
+    # This font comes with matplotlib, so it is the same on every machine.
     return frozenset(get_font(findfont(FontProperties(family="DejaVu Sans"))).get_charmap())

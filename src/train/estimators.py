@@ -14,8 +14,8 @@ from src.config.train import Task
 from src.errors import ConfigError
 
 Grid = Mapping[str, list[Any]]
-# Input that an estimator needs: numbers on one scale, plain numbers, or numbers with
-# missing values and categories as integer codes.
+# Input that an estimator needs: scaled numbers, unscaled numbers, or numbers with missing values
+# and categories as integer codes.
 Encoding = Literal["scaled", "unscaled", "native"]
 
 
@@ -24,7 +24,6 @@ class EstimatorSpec:
     """How to create an estimator for one task.
 
     Attributes:
-        path: Dotted path of the class.
         encoding: Input that the estimator needs.
         grid: Default grid. Without a search, the first value of each parameter is used.
         fixed: Parameters that differ from the defaults of the class.
@@ -42,6 +41,7 @@ class EstimatorSpec:
     parallel_fit: bool = False
 
 
+_ELASTIC_NET: Grid = {"alpha": [0.1, 0.001, 0.01, 1.0], "l1_ratio": [0.5, 0.9]}
 _BOOSTING: Grid = {"learning_rate": [0.1, 0.05], "max_leaf_nodes": [31, 15]}
 _FOREST_CLASSIFIER: Grid = {"min_samples_leaf": [1, 5], "max_features": ["sqrt", 0.5]}
 _FOREST_REGRESSOR: Grid = {"min_samples_leaf": [1, 5], "max_features": [1.0, 0.33]}
@@ -49,7 +49,9 @@ _KNN: Grid = {"n_neighbors": [5, 3, 15], "weights": ["uniform", "distance"]}
 _LIGHTGBM: Grid = {"learning_rate": [0.1, 0.05], "num_leaves": [31, 15]}
 # By default, the result of LightGBM depends on the number of threads.
 _LIGHTGBM_FIXED = {"deterministic": True, "force_col_wise": True, "verbosity": -1, "n_jobs": 0}
+_LOGREG: Grid = {"C": [1.0, 0.01, 0.1, 10.0]}
 _MLP: Grid = {"hidden_layer_sizes": [[64], [64, 32]], "alpha": [0.0001, 0.01]}
+_MLP_FIXED = {"max_iter": 500}
 _SVM: Grid = {"C": [1.0, 0.1, 10.0]}
 _ESTIMATORS: Mapping[Task, Mapping[str, EstimatorSpec]] = {
     "classification": {
@@ -61,15 +63,9 @@ _ESTIMATORS: Mapping[Task, Mapping[str, EstimatorSpec]] = {
         "knn": EstimatorSpec("sklearn.neighbors.KNeighborsClassifier", "scaled", _KNN, accepts_sparse=True),
         "lightgbm": EstimatorSpec("lightgbm.LGBMClassifier", "native", _LIGHTGBM, _LIGHTGBM_FIXED),
         "logreg": EstimatorSpec(
-            "sklearn.linear_model.LogisticRegression",
-            "scaled",
-            {"C": [1.0, 0.01, 0.1, 10.0]},
-            {"max_iter": 1000},
-            accepts_sparse=True,
+            "sklearn.linear_model.LogisticRegression", "scaled", _LOGREG, {"max_iter": 1000}, accepts_sparse=True
         ),
-        "mlp": EstimatorSpec(
-            "sklearn.neural_network.MLPClassifier", "scaled", _MLP, {"max_iter": 500}, accepts_sparse=True
-        ),
+        "mlp": EstimatorSpec("sklearn.neural_network.MLPClassifier", "scaled", _MLP, _MLP_FIXED, accepts_sparse=True),
         "random_forest": EstimatorSpec(
             "sklearn.ensemble.RandomForestClassifier", "unscaled", _FOREST_CLASSIFIER, parallel_fit=True
         ),
@@ -78,11 +74,7 @@ _ESTIMATORS: Mapping[Task, Mapping[str, EstimatorSpec]] = {
     "regression": {
         "dummy": EstimatorSpec("sklearn.dummy.DummyRegressor", "unscaled", {"strategy": ["mean", "median"]}),
         "elastic_net": EstimatorSpec(
-            "sklearn.linear_model.ElasticNet",
-            "scaled",
-            {"alpha": [0.1, 0.001, 0.01, 1.0], "l1_ratio": [0.5, 0.9]},
-            {"max_iter": 10_000},
-            scales_target=True,
+            "sklearn.linear_model.ElasticNet", "scaled", _ELASTIC_NET, {"max_iter": 10_000}, scales_target=True
         ),
         "extra_trees": EstimatorSpec(
             "sklearn.ensemble.ExtraTreesRegressor", "unscaled", _FOREST_REGRESSOR, parallel_fit=True
@@ -92,12 +84,7 @@ _ESTIMATORS: Mapping[Task, Mapping[str, EstimatorSpec]] = {
         "lightgbm": EstimatorSpec("lightgbm.LGBMRegressor", "native", _LIGHTGBM, _LIGHTGBM_FIXED),
         "linear": EstimatorSpec("sklearn.linear_model.LinearRegression", "scaled"),
         "mlp": EstimatorSpec(
-            "sklearn.neural_network.MLPRegressor",
-            "scaled",
-            _MLP,
-            {"max_iter": 500},
-            accepts_sparse=True,
-            scales_target=True,
+            "sklearn.neural_network.MLPRegressor", "scaled", _MLP, _MLP_FIXED, accepts_sparse=True, scales_target=True
         ),
         "random_forest": EstimatorSpec(
             "sklearn.ensemble.RandomForestRegressor", "unscaled", _FOREST_REGRESSOR, parallel_fit=True
@@ -111,14 +98,10 @@ _TREE_PACKAGES = ("sklearn.ensemble.", "sklearn.tree.", "xgboost.", "catboost.",
 
 
 def find_estimator(name: str, task: Task) -> EstimatorSpec:
-    """Look up an estimator.
+    """Look up an estimator by its short name or dotted path.
 
-    To add a short name, add a line to the table above and list the parameters in
-    `ESTIMATOR_PARAMS` of `src/config/train.py`.
-
-    Args:
-        name: Short name, or dotted path of a class.
-        task: Task that the estimator must support.
+    To add a short name, add it to the table above and its parameters to `ESTIMATOR_PARAMS` of
+    `src/config/train.py`.
 
     Raises:
         ConfigError: The short name does not support the task.
@@ -135,12 +118,6 @@ def find_estimator(name: str, task: Task) -> EstimatorSpec:
 
 def make_estimator(spec: EstimatorSpec, task: Task, params: Mapping[str, Any], random_state: int) -> Any:
     """Create an unfitted estimator.
-
-    Args:
-        spec: Estimator to create.
-        task: Task that it must support.
-        params: Parameters to set; the others keep the default of the spec or of the class.
-        random_state: Seed, for estimators that use one.
 
     Raises:
         ConfigError: The class cannot be used, or a parameter does not exist.
@@ -160,11 +137,7 @@ def make_estimator(spec: EstimatorSpec, task: Task, params: Mapping[str, Any], r
 
 
 def balance_classes(name: str, estimator: Any) -> None:
-    """Set balanced class weights, or check that the fit accepts row weights instead.
-
-    Args:
-        name: Estimator as `params.yaml` names it.
-        estimator: Unfitted estimator; modified in place.
+    """Set balanced class weights in place, or check that the fit accepts row weights instead.
 
     Raises:
         ConfigError: The estimator supports neither.
@@ -179,16 +152,10 @@ def balance_classes(name: str, estimator: Any) -> None:
 
 
 def import_estimator(path: str, task: Task) -> type[Any]:
-    """Import an estimator class and check that it supports a task.
-
-    The module that `params.yaml` names is executed: trust it as you trust the code of the repository.
-
-    Args:
-        path: Dotted path, for example `sklearn.naive_bayes.GaussianNB`.
-        task: Task that the estimator must support.
+    """Import an estimator class, which runs its module, and check that it supports a task.
 
     Raises:
-        ConfigError: The import fails, or the object is not an estimator, needs arguments, or
+        ConfigError: The import fails, or the object is no estimator class, needs arguments, or
             does not support the task.
     """
     where = f"params.yaml: train.estimator = {path!r}"
@@ -215,7 +182,7 @@ def _import(path: str, where: str) -> Any:
     module, _, name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
-    # Importing foreign code may raise anything.
+    # An import may raise anything.
     except Exception as error:
         if path.startswith("lightgbm.") and isinstance(error, ModuleNotFoundError) and error.name == "lightgbm":
             raise ConfigError(

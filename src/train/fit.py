@@ -1,8 +1,7 @@
-"""Search and fit: from featurized rows to a model that takes raw rows."""
+"""Search and fit: from featurized rows to a model of raw rows."""
 
 import logging
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +39,6 @@ class FitResult:
 
     Attributes:
         model: Fitted Pipeline `[features, preprocess, estimator]` that takes raw columns.
-        estimator: Short name or dotted path of the best estimator.
-        best_params: Best value of each parameter of the grid.
         cv_metrics: Mean and standard deviation of the score over the folds, and mean score of
             a dummy estimator; empty without a search.
         cv_results: One row per candidate, in the order in which they were tried.
@@ -61,8 +58,6 @@ def fit_model(table: pd.DataFrame, columns: Columns, config: Config) -> FitResul
 
     Args:
         table: Featurized training rows with their target, shape (n_samples, n_columns).
-        columns: Description of each raw column.
-        config: All settings.
 
     Raises:
         ConfigError: An estimator cannot be used with these settings.
@@ -76,10 +71,12 @@ def fit_model(table: pd.DataFrame, columns: Columns, config: Config) -> FitResul
     )
     if not spec.names:
         raise DataError("no column is a feature: every column is the target, a date, ignored, or groups the rows.")
-    _log_unused_dates(columns, config)
+    sources = {column for feature in config.featurize.features.values() for column in feature.columns}
+    if dates := [name for name, column in columns.items() if column["kind"] == "date" and name not in sources]:
+        logger.info("dates are not features, so these columns are not used: %s; declare a date_part", ", ".join(dates))
     candidates = list_candidates(settings, base.task, base.random_state)
+    # Report wrong estimators and parameter names before any fit.
     for candidate in {candidate.estimator: candidate for candidate in candidates}.values():
-        # Reports wrong estimators and parameter names before any fit.
         make_model(candidate, spec)
     X_train, y_train = split_target(sort_by_time(table, config), base.target_column, base.task)
     X_used = _select_columns(X_train, spec)
@@ -94,10 +91,11 @@ def fit_model(table: pd.DataFrame, columns: Columns, config: Config) -> FitResul
             cv_metrics[f"cv_baseline_{settings.scoring}_mean"] = baseline
     chosen = choose_best(results).candidate
     fitted = _refit(chosen, spec, X_used, y_train, settings.n_jobs)
+    # Added after the search: the rows already have their features, which are stateless.
+    raw = {name: dict(column) for name, column in columns.items() if name in sources.union(spec.names)}
+    features = FunctionTransformer(prepare_rows, kw_args={"columns": raw, "features": config.features})
     return FitResult(
-        # Added after the search: the rows already have their features, which are
-        # computed row by row and learn nothing.
-        model=Pipeline([("features", _make_features_step(X_train, columns, spec.names, config)), *fitted.steps]),
+        model=Pipeline([("features", features.fit(X_train[list(raw)])), *fitted.steps]),
         estimator=chosen.estimator,
         best_params=dict(chosen.params),
         cv_metrics=cv_metrics,
@@ -109,11 +107,11 @@ def fit_model(table: pd.DataFrame, columns: Columns, config: Config) -> FitResul
 def _select_columns(X: pd.DataFrame, spec: ModelSpec) -> pd.DataFrame:
     """Keep the columns that a model takes, with text as categories.
 
-    Encoders convert text to Python objects in each fit: 60 MB per million rows and column,
-    against 8 MB if equal values share one object. They learn the same from both.
+    Encoders convert text to Python objects in each fit. Categories share equal objects, which takes
+    8 MB per million rows and column instead of 60 MB, with the same result.
     """
     unused = X.columns.difference(spec.names)
-    # Selecting columns copies them, and memory may have no room for a copy of a large table.
+    # Selecting columns copies them, for which a large table may leave no memory.
     used = X.drop(columns=unused) if len(unused) else X
     text = [name for kind in ("category", "ordinal", "high_cardinality") for name in spec.kinds[kind]]
     return used.astype(dict.fromkeys(text, "category"))
@@ -130,22 +128,3 @@ def _refit(candidate: Candidate, spec: ModelSpec, X: pd.DataFrame, y: NDArray[An
             raise TrainError(f"{candidate} cannot be fitted: {format_error(error)}.") from error
     log_fit_warnings([(candidate.estimator, caught)])
     return fitted
-
-
-def _make_features_step(X: pd.DataFrame, columns: Columns, used: Sequence[str], config: Config) -> FunctionTransformer:
-    """Create the step that takes the raw columns: those that are used, and the sources of features."""
-    needed = {*used, *_feature_sources(config)}
-    raw = {name: dict(column) for name, column in columns.items() if name in needed}
-    step = FunctionTransformer(prepare_rows, kw_args={"columns": raw, "features": config.features})
-    return step.fit(X[list(raw)])
-
-
-def _log_unused_dates(columns: Columns, config: Config) -> None:
-    sources = _feature_sources(config)
-    dates = [name for name, column in columns.items() if column["kind"] == "date" and name not in sources]
-    if dates:
-        logger.info("dates are not features, so these columns are not used: %s; declare a date_part", ", ".join(dates))
-
-
-def _feature_sources(config: Config) -> set[str]:
-    return {column for feature in config.featurize.features.values() for column in feature.columns}

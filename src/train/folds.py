@@ -22,26 +22,19 @@ Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 def sort_by_time(table: pd.DataFrame, config: Config) -> pd.DataFrame:
     """Sort rows by time if `data_split.split` is by time; otherwise return them unchanged."""
     split = config.data_split.split
-    if split.kind != "time":
-        return table
-    _check_column(table, split.column)
-    return table.sort_values(split.column, kind="stable", ignore_index=True)
+    return table.sort_values(split.column, kind="stable", ignore_index=True) if split.kind == "time" else table
 
 
 def make_folds(table: pd.DataFrame, y: NDArray[Any], config: Config) -> list[Fold]:
-    """Split the training rows into folds as `data_split.split` split off the test rows.
+    """Split the training rows into `train.cv` folds, by the rule that `data_split.split` sets for the test rows.
 
-    If the split is by time, each fold is scored on rows that are newer than the rows it
-    was fitted on; rows of the first scored date are in neither part. A class with
-    fewer rows than folds is missing from some folds, which is logged as a warning.
+    If the split is by time, each fold is fitted on rows that are older than those it is scored on;
+    fitted rows of the first scored date are dropped. A class with fewer rows than folds is missing
+    from some folds, which is logged as a warning.
 
     Args:
         table: Featurized training rows, sorted by time if the split is by time.
         y: Target, shape (n_rows,).
-        config: All settings.
-
-    Returns:
-        `train.cv` folds.
 
     Raises:
         DataError: There are too few rows, dates, groups, or rows of a class.
@@ -54,11 +47,9 @@ def make_folds(table: pd.DataFrame, y: NDArray[Any], config: Config) -> list[Fol
         _warn_about_rare_classes(y, cv)
     groups: NDArray[np.intp] | None = None
     if split.kind == "time":
-        _check_column(table, split.column)
         return _make_time_folds(table[split.column], cv)
     if split.kind == "group":
-        _check_column(table, split.column)
-        # Rows without a group form a group.
+        # Rows without a group form one.
         groups, names = pd.factorize(table[split.column], use_na_sentinel=False)
         if len(names) < cv:
             raise DataError(
@@ -99,7 +90,7 @@ def subsample_fold(fold: Fold, fraction: float, y: NDArray[Any], config: Config)
 
 
 def _make_time_folds(dates: "pd.Series[Any]", cv: int) -> list[Fold]:
-    # Rows of one date know too much of each other to be fitted on and scored.
+    # Rows of one date resemble each other too much to be fitted on and scored.
     times, folds = dates.to_numpy(), []
     for number, (train, test) in enumerate(TimeSeriesSplit(cv).split(times), 1):
         older = train[times[train] < times[test[0]]]
@@ -111,11 +102,6 @@ def _make_time_folds(dates: "pd.Series[Any]", cv: int) -> list[Fold]:
             )
         folds.append((older, test))
     return folds
-
-
-def _check_column(table: pd.DataFrame, name: str) -> None:
-    if name not in table.columns:
-        raise DataError(f"data_split.split.column = {name!r} is not among the training rows; run `dvc repro train`.")
 
 
 def _warn_about_rare_classes(y: NDArray[Any], cv: int) -> None:

@@ -1,4 +1,4 @@
-"""Models of one candidate: how to create them from the settings, and how to fit them."""
+"""Create and fit the model of one candidate."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,19 +16,13 @@ from src.data.columns import Columns
 from src.train.estimators import balance_classes, find_estimator, make_estimator
 from src.train.preprocess import MAX_NATIVE_LEVELS, make_preprocess
 
-# On few rows, threads spend their time waiting for each other: beside other processes, a
-# fit of 0.1 s took 2 s.
+# On fewer rows, threads wait for each other: beside other processes, a fit of 0.1 s took 2 s.
 MIN_THREADED_ROWS = 20_000
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An estimator with one value for each parameter of its grid.
-
-    Attributes:
-        estimator: Short name or dotted path.
-        params: Parameters to set.
-    """
+    """An estimator with one value for each parameter of its grid."""
 
     estimator: str
     params: Mapping[str, Any]
@@ -43,12 +37,9 @@ class ModelSpec:
     """What the models of all candidates have in common.
 
     Attributes:
-        task: Task of the models.
-        kinds: Column names by kind.
+        kinds: Column names by kind, as returned by `features_by_kind`.
         columns: Description of each raw column.
-        preprocess: Section `train.preprocess`.
         balanced: Whether rare classes get a higher weight.
-        random_state: Seed of every random step.
     """
 
     task: Task
@@ -92,11 +83,9 @@ def fit_candidate(
     """Create and fit the pipeline `[preprocess, estimator]`.
 
     Args:
-        candidate: Estimator and its parameters.
-        spec: What all candidates have in common.
         X: Featurized rows, shape (n_rows, n_columns).
         y: Target, shape (n_rows,).
-        n_jobs: Processes of this fit, used where they cannot change the result.
+        n_jobs: Processes of this fit, used only where they cannot change the result.
     """
     model = make_model(candidate, spec)
     estimator_spec, estimator = find_estimator(candidate.estimator, spec.task), model["estimator"]
@@ -119,5 +108,5 @@ def fit_candidate(
 
 @cache
 def _threadpools(path: str) -> ThreadpoolController:  # noqa: ARG001 - each package may load another library
-    # Finding the loaded libraries takes 8 ms, as long as a fit of few rows.
+    # Finding the loaded libraries takes 8 ms, as long as a small fit.
     return ThreadpoolController()

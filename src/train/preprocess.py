@@ -1,7 +1,7 @@
 """Preprocessing: columns of all kinds become numbers, fitted on the training rows only.
 
-All numbers are float64. Forests and histogram boosting convert to float32 or bytes
-themselves; the other estimators need the precision to converge.
+All numbers are float64: forests and histogram boosting convert them themselves, the other
+estimators need the precision to converge.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,16 +41,11 @@ def make_preprocess(
 ) -> ColumnTransformer:
     """Create the unfitted step between the features and the estimator.
 
-    No value makes prediction fail: an unseen level counts as a rare level or as
-    missing, and a missing value is imputed or is a level of its own.
+    No value makes prediction fail: an unseen level counts as rare or as missing, and a missing
+    value is imputed or is a level of its own.
 
     Args:
-        kinds: Column names by kind, as returned by `features_by_kind`.
-        columns: Description of each raw column; supplies the order of ordinal levels.
-        settings: Section `train.preprocess`.
-        estimator: Estimator to prepare the columns for.
-        task: Selects the target encoding.
-        random_state: Seed of the folds of the target encoding.
+        columns: Description of each raw column, for the order of ordinal levels.
         max_levels: Levels per category where the estimator takes integer codes.
     """
     # Unseen and missing levels become NaN.
@@ -58,7 +53,7 @@ def make_preprocess(
     orders = [list(columns[name]["order"]) for name in kinds["ordinal"]]
     ordinal = OrdinalEncoder(categories=orders or "auto", handle_unknown="use_encoded_value", unknown_value=np.nan)
     folds = StratifiedKFold if task == "classification" else KFold
-    # Cross-fitted: if the code of a row depended on its own target, the estimator would overfit to it.
+    # Cross-fitted: the estimator would overfit to codes that depend on a row's own target.
     target_mean = TargetEncoder(
         target_type="auto" if task == "classification" else "continuous",
         cv=folds(N_TARGET_FOLDS, shuffle=True, random_state=random_state),

@@ -1,11 +1,9 @@
 """Cross-validated search for the best estimator and parameters.
 
-The grids, folds, scorers and models are scikit-learn's; the loop over the fits is not, because
-`GridSearchCV` and its relatives lose what a user needs to know. Warnings raised in other
-processes are not returned. If no candidate has a score, the first one is refitted without
-an error. A search cannot stop when its time is over. Successive halving draws rows
-without regard to classes, dates or groups: if a draw misses a rare class, every score of
-the round is NaN and an arbitrary candidate wins.
+The grids, folds, scorers and models are scikit-learn's, the loop over the fits is not: `GridSearchCV`
+and its relatives lose the warnings of other processes, refit the first candidate if none has a
+score, and cannot stop after a given time. Their halving draws rows without regard to classes, dates
+or groups: if a draw misses a rare class, every score of the round is NaN and an arbitrary candidate wins.
 """
 
 import io
@@ -54,9 +52,8 @@ class Result:
     """Scores of one candidate.
 
     Attributes:
-        candidate: Estimator and its parameters.
         scores: Score on each fold, NaN where there is none; empty without a search.
-        n_rows: Rows that were fitted on in the first fold.
+        n_rows: Number of rows to fit on in the first fold.
     """
 
     candidate: Candidate
@@ -75,12 +72,7 @@ class Result:
 
 
 def list_candidates(settings: Train, task: Task, random_state: int) -> list[Candidate]:
-    """List the candidates of a search; if several score best, the first of them is chosen.
-
-    Args:
-        settings: Section `train`.
-        task: Task that the estimators must support.
-        random_state: Seed of a random search.
+    """List the candidates of a search; of equally good ones, the first is chosen.
 
     Returns:
         All combinations of all grids; for a random search, a sample of them without
@@ -109,18 +101,12 @@ def run_search(
     folds: list[Fold],
     config: Config,
 ) -> list[Result]:
-    """Score all candidates on all folds, or as many candidates as the time budget allows.
+    """Score all candidates on all folds, or as many candidates as the time budget allows, in their order.
 
     Args:
-        spec: What all candidates have in common.
         candidates: Candidates in order of preference.
         X: Featurized training rows, shape (n_rows, n_columns).
         y: Target, shape (n_rows,).
-        folds: Rows to fit on and rows to score.
-        config: All settings.
-
-    Returns:
-        One result per scored candidate, in the order of the candidates.
 
     Raises:
         TrainError: An estimator refuses the value of a parameter, or no candidate has a score.
@@ -137,10 +123,10 @@ def run_search(
         n_rows = len(subsets[0][0])
         label = f"round {number} of {len(fractions)} on {n_rows} rows" if len(fractions) > 1 else "search"
         scored = _score([candidates[position] for position in remaining], spec, X, y, subsets, config, label)
-        for position, of_candidate in zip(remaining, scored, strict=False):
+        for position, candidate_fits in zip(remaining, scored, strict=False):
             candidate = candidates[position]
-            results[position] = Result(candidate, tuple(fit.score for fit in of_candidate), n_rows)
-            fits += [(candidate, fit) for fit in of_candidate]
+            results[position] = Result(candidate, tuple(fit.score for fit in candidate_fits), n_rows)
+            fits += [(candidate, fit) for fit in candidate_fits]
         ranked = sorted(remaining[: len(scored)], key=lambda position: _sort_key(results[position]), reverse=True)
         remaining = sorted(ranked[: math.ceil(len(ranked) / factor)])
     log_fit_warnings((candidate.estimator, fit.warnings) for candidate, fit in fits)
@@ -161,12 +147,12 @@ def rank_results(results: Sequence[Result]) -> list[int | None]:
 
 
 def score_baseline(task: Task, y: NDArray[Any], folds: list[Fold], scoring: str) -> float:
-    """Return the mean score of a dummy estimator on the same folds; NaN where the score is undefined."""
-    # Which constant is best depends on the metric; the report uses the same rule.
+    """Return the mean score of a dummy estimator on the same folds; NaN if it is undefined."""
+    # As in the report: which constant is best depends on the metric.
     constant = "median" if scoring.endswith("absolute_error") else "mean"
     dummy = DummyClassifier(strategy="prior") if task == "classification" else DummyRegressor(strategy=constant)
     with warnings.catch_warnings():
-        # A class that is never predicted has no precision, which is expected of a dummy.
+        # A dummy never predicts some classes, whose precision is then undefined.
         warnings.simplefilter("ignore")
         return float(np.mean(cross_val_score(dummy, np.zeros((len(y), 1)), y, cv=folds, scoring=scoring)))
 
@@ -186,15 +172,10 @@ def catch_fit_warnings() -> Iterator[FitWarnings]:
 
 
 def log_fit_warnings(fits: Iterable[tuple[str, FitWarnings]]) -> None:
-    """Log the warnings of many fits: one line for all that did not converge, and one per other text.
-
-    Args:
-        fits: Estimator and warnings of each fit.
-    """
+    """Log the warnings of many fits: one line for all that did not converge, and one per other text."""
     n_fits, not_converged, others = 0, Counter[str](), Counter[tuple[str, str]]()
     for estimator, fit_warnings in fits:
         n_fits += 1
-        # One fit may raise several, for example one per class.
         not_converged[estimator] += any(category == ConvergenceWarning.__name__ for category, _ in fit_warnings)
         others.update({item for item in fit_warnings if item[0] != ConvergenceWarning.__name__})
     if not_converged.total():
@@ -242,44 +223,27 @@ def make_results_table(results: Sequence[Result], *, halving: bool) -> pd.DataFr
 
 def list_candidate_records(results: Sequence[Result], scoring: str) -> list[dict[str, Any]]:
     """List `estimator`, `params` and `metrics` of each candidate, the best candidate first."""
-    ranked = sorted(zip(rank_results(results), results, strict=True), key=lambda item: item[0] or math.inf)
-    return [
-        {
-            "estimator": result.candidate.estimator,
-            "params": _format_params(result.candidate),
-            "metrics": {}
-            if rank is None
-            else {f"cv_{scoring}_mean": result.mean, f"cv_{scoring}_std": result.std, "cv_rank": float(rank)},
-        }
-        for rank, result in ranked
-    ]
+    records = []
+    for rank, result in sorted(zip(rank_results(results), results, strict=True), key=lambda item: item[0] or math.inf):
+        scores = {f"cv_{scoring}_mean": result.mean, f"cv_{scoring}_std": result.std, "cv_rank": float(rank or 0)}
+        candidate = result.candidate
+        params = _format_params(candidate)
+        records.append({"estimator": candidate.estimator, "params": params, "metrics": scores if rank else {}})
+    return records
 
 
 class Progress(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
-    """Progress bar on a terminal; elsewhere, a log line every 15 seconds.
+    """Progress bar on a terminal; elsewhere, a log line every 15 seconds."""
 
-    Args:
-        total: Number of fits.
-        label: What is counted.
-    """
-
-    # Without the thread that adapts how often to look at the clock.
+    # Starts no monitoring thread.
     monitor_interval = 0
 
     def __init__(self, total: int, label: str) -> None:
         self._is_terminal = sys.stderr.isatty()
         interval = 0.1 if self._is_terminal else SECONDS_BETWEEN_LOG_LINES
         file = sys.stderr if self._is_terminal else io.StringIO()
-        super().__init__(
-            total=total,
-            desc=label,
-            unit="fit",
-            leave=False,
-            file=file,
-            miniters=1,
-            mininterval=interval,
-            delay=interval,
-        )
+        when: dict[str, Any] = {"miniters": 1, "mininterval": interval, "delay": interval}
+        super().__init__(total=total, desc=label, unit="fit", leave=False, file=file, **when)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Draw the bar, or log a line."""
@@ -298,7 +262,7 @@ class _Fit:
     score: float
     warnings: FitWarnings
     error: str = ""
-    # Whether the estimator refuses the value of a parameter, whatever the rows are.
+    # Whether the estimator refuses the value of a parameter, for any rows.
     is_refused: bool = False
 
 
@@ -339,7 +303,7 @@ def _fit_and_score(
         try:
             model = fit_candidate(candidate, spec, X.iloc[train], y[train])
             score = float(get_scorer(scoring)(model, X.iloc[test], y[test]))
-        # Estimators may raise anything; the search continues with the other candidates.
+        # Estimators may raise anything.
         except Exception as error:
             # By name, because the class is in a private module of scikit-learn.
             is_refused = type(error).__name__ == "InvalidParameterError"
@@ -350,7 +314,7 @@ def _fit_and_score(
 
 
 def _sort_key(result: Result) -> tuple[int, float]:
-    # Later rounds of halving have more rows. A score on few rows is better than none on many.
+    # Later rounds of halving have more rows; any score is better than none.
     return (-1, 0.0) if math.isnan(result.mean) else (result.n_rows, result.mean)
 
 
@@ -363,8 +327,7 @@ def _list_fractions(n_candidates: int, n_rows: int, factor: int) -> list[float]:
 
 
 def _report_failures(results: Sequence[Result], fits: Sequence[tuple[Candidate, _Fit]]) -> None:
-    failed = sum(math.isnan(result.mean) for result in results)
-    if not failed:
+    if not (failed := sum(math.isnan(result.mean) for result in results)):
         return
     candidate, error = next((candidate, fit.error) for candidate, fit in fits if fit.error)
     if len(results) == 1:
@@ -376,9 +339,8 @@ def _report_failures(results: Sequence[Result], fits: Sequence[tuple[Candidate, 
 
 def _format_params(candidate: Candidate) -> dict[str, str]:
     """Format parameters as JSON, so that `null` differs from the text `None`."""
-    return {
-        f"{name}_" if name in RESULT_COLUMNS else name: value
-        if isinstance(value, str)
-        else json.dumps(value, default=str)
-        for name, value in sorted(candidate.params.items())
-    }
+    texts = {}
+    for name, value in sorted(candidate.params.items()):
+        text = value if isinstance(value, str) else json.dumps(value, default=str)
+        texts[f"{name}_" if name in RESULT_COLUMNS else name] = text
+    return texts

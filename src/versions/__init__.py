@@ -1,1 +1,1 @@
-"""Versions: publish a tag, restore it, compare two, reproduce a run, trace the lineage of a model or a file."""
+"""Versions: publish, restore, compare, reproduce, and trace the lineage of a model or a file."""

@@ -1,4 +1,4 @@
-"""Run git, DVC and GTO as a user would, and turn their failures into a `VersionError`."""
+"""Run git, DVC and GTO, and turn their failures into a `VersionError`."""
 
 import logging
 import re
@@ -15,22 +15,19 @@ logger = logging.getLogger(__name__)
 
 # https://semver.org, with the customary `v` of git tags.
 SEMANTIC_VERSION = re.compile(r"v\d+\.\d+\.\d+(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?")
-# The programs of this Python environment, whatever is on PATH.
+# DVC and GTO of this Python environment, which may not be those on PATH.
 PROGRAMS = {"git": ["git"], "dvc": [sys.executable, "-m", "dvc"], "gto": [sys.executable, "-m", "gto.cli"]}
 
 
 def git(root: Path, *arguments: str) -> str:
-    """Run git and return its output without the surrounding white space.
+    """Run git and return its stripped output.
 
     Raises:
         VersionError: git failed; quotes its last lines.
     """
-    try:
-        result = subprocess.run(
-            ["git", *arguments], cwd=root, capture_output=True, text=True, errors="surrogateescape", check=False
-        )
-    except OSError as error:
-        raise VersionError(f"git cannot be run: {error}.") from error
+    result = subprocess.run(
+        ["git", *arguments], cwd=root, capture_output=True, text=True, errors="surrogateescape", check=False
+    )
     if result.returncode:
         lines = [" ".join(line.split()) for line in result.stderr.splitlines() if not line.startswith("hint:")]
         reason = "; ".join(list(filter(None, lines))[-3:]) or f"exit code {result.returncode}"
@@ -44,22 +41,14 @@ def show_and_run(
     """Print a command as a user would type it, and run it.
 
     Args:
-        root: Working directory.
-        command: `git`, `dvc` or `gto`, followed by the arguments.
-        output: Where stdout goes; by default to stderr, as messages for people do.
-        env: The environment; by default that of this process.
+        output: Where stdout goes, by default to stderr.
 
     Raises:
         VersionError: The command failed; it has printed the reason.
     """
     logger.info("$ %s", shlex.join(command))
-    result = subprocess.run(
-        [*PROGRAMS[command[0]], *command[1:]],
-        cwd=root,
-        stdout=output or sys.stderr,
-        env=env,
-        check=False,
-    )
+    program = [*PROGRAMS[command[0]], *command[1:]]
+    result = subprocess.run(program, cwd=root, stdout=output or sys.stderr, env=env, check=False)
     if result.returncode:
         raise VersionError(f"`{shlex.join(command[:2])}` failed with exit code {result.returncode}, see above.")
 
@@ -68,9 +57,7 @@ def find_commit(root: Path, reference: str, kind: str = "tag, branch or commit")
     """Return the full hash of a tag, branch or commit.
 
     Args:
-        root: A folder of the repository.
-        reference: As the user typed it.
-        kind: What is accepted; `tag` accepts tags only.
+        kind: Describes the references in the error; `tag` accepts tags only.
 
     Raises:
         VersionError: It does not exist.
@@ -82,7 +69,7 @@ def find_commit(root: Path, reference: str, kind: str = "tag, branch or commit")
     except VersionError:
         tags = git(root, "tag", "--list", "v*", "--sort=-version:refname").splitlines()
         known = f"the newest tags are {', '.join(tags[:5])}" if tags else "there are no tags yet"
-        raise VersionError(f"{reference!r} is no {kind} of this repository; {known}.") from None
+        raise VersionError(f"{reference!r} is not a {kind} of this repository; {known}.") from None
 
 
 def list_tags(root: Path, commit: str) -> list[str]:
@@ -91,11 +78,7 @@ def list_tags(root: Path, commit: str) -> list[str]:
 
 
 def refuse_changes(root: Path, purpose: str) -> None:
-    """Stop if a file is changed or untracked and not ignored.
-
-    Raises:
-        VersionError: Names the first files.
-    """
+    """Raise a `VersionError` if a file is changed, or untracked and not ignored."""
     lines = git(root, "status", "--porcelain", "--no-renames").splitlines()
     changed = [line.strip().split(" ", 1)[1].strip() for line in lines]
     if changed:

@@ -17,12 +17,9 @@ PLOTS_DIR = "reports/compare"
 
 
 def compare(root: Path, first: str, second: str, experiment_name: str | None) -> None:
-    """Print what differs in settings and metrics, draw both versions' plots, and link to MLflow's comparison.
+    """Print the differences of settings and metrics, draw the plots of both, and link to MLflow's comparison.
 
     Args:
-        root: Root of the repository.
-        first: A tag, branch or commit.
-        second: Another.
         experiment_name: The MLflow experiment; None prints no link.
 
     Raises:

@@ -1,7 +1,7 @@
 """Show where a version came from: `python -m src.versions.lineage REFERENCE [--json]`.
 
-REFERENCE is an MLflow run id, a logged model (`m-…`), a git tag, a commit, or the MD5 of a file.
-Files that MLflow does not know are found in git: `dvc.lock` and the `.dvc` files of each commit name them.
+REFERENCE is an MLflow run id, a logged model (`m-…`), a git tag, a commit, or the MD5 of a file, which
+is looked up in MLflow and in the `dvc.lock` and `.dvc` files of all commits.
 """
 
 import argparse
@@ -37,11 +37,6 @@ RUN_ID_OR_MD5 = re.compile("[0-9a-f]{32}")
 def trace(root: Path, reference: str, experiment_name: str) -> Lineage:
     """Collect the commit, the data, the settings and the metrics behind a version.
 
-    Args:
-        root: Root of the repository.
-        reference: An MLflow run id, a logged model, a git tag, a commit, or the MD5 of a file.
-        experiment_name: The MLflow experiment.
-
     Returns:
         Plain values by section; `unknown` for what is not recorded.
 
@@ -67,7 +62,7 @@ def trace(root: Path, reference: str, experiment_name: str) -> Lineage:
             lineage = _trace_commit(root, store, commit)
     else:
         where = f"MLflow store {store.label}" if store else "MLflow, whose store cannot be used,"
-        raise VersionError(f"{reference} is no run or model of {where} and no file of a commit of this clone.")
+        raise VersionError(f"{reference} is neither a run or model of {where} nor a file in a commit of this clone.")
     if commit:
         lineage = {"file": {"path": path, "md5": reference}, **lineage}
         # Other tags of the commit may record another file.
@@ -76,14 +71,10 @@ def trace(root: Path, reference: str, experiment_name: str) -> Lineage:
 
 
 def find_file(root: Path, md5: str) -> tuple[str, str, list[str]]:
-    """Find the first commit of any branch, tag or experiment that records a file.
-
-    Args:
-        root: Root of the repository.
-        md5: MD5 of the file, as `md5sum` prints it.
+    """Find the first commit of any branch, tag or experiment that records a file, by its MD5.
 
     Returns:
-        The path, the commit, and the tags that record the same file, oldest version first; empty if there is none.
+        Path, commit, and tags that record the same file, oldest version first; empty if there is none.
     """
     # -m also searches merge commits.
     for commit in git(root, "log", "--all", "-m", "--reverse", "--format=%H", f"-S{md5}", *RECORDS).splitlines():
@@ -96,17 +87,13 @@ def find_file(root: Path, md5: str) -> tuple[str, str, list[str]]:
             # `git grep` fails if nothing matches.
             with suppress(VersionError):
                 lines = git(root, "grep", "--files-with-matches", md5, *tags, *RECORDS) if tags else ""
-            holding = {line.rpartition(":")[0] for line in lines.splitlines()}
-            return path, commit, [tag for tag in tags if tag in holding]
+            matching = {line.rpartition(":")[0] for line in lines.splitlines()}
+            return path, commit, [tag for tag in tags if tag in matching]
     return "", "", []
 
 
 def find_run(store: Store, run_id: str) -> "Run":
-    """Return a run, or its parent if it is nested.
-
-    Raises:
-        VersionError: The run does not exist.
-    """
+    """Return a run, or its parent if it is nested; raise a `VersionError` if it does not exist."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -121,8 +108,8 @@ def find_parents(store: Store, root: Path, commit: str) -> "list[Run]":
     """Find the parent runs with the outputs that a commit's `dvc.lock` records.
 
     Returns:
-        First runs published as a tag of this commit, then runs that trained the model
-        instead of reusing it, then runs made at this commit; newest first.
+        Runs published as a tag of this commit come first, then runs that trained the model instead of
+        reusing it, then runs made at this commit; newest first.
     """
     md5s = read_revision(root, commit).md5s
     if not md5s:
@@ -160,7 +147,7 @@ def _trace_run(root: Path, store: Store, run: "Run") -> Lineage:
     tags = run.data.tags
     commit, published = tags.get(names.GIT_COMMIT, names.UNKNOWN), tags.get(names.GIT_TAG)
     git_tags = [published] if published else []
-    # The tag points at the commit of the results, which follows that of the run; this clone may lack both.
+    # The tag points at the commit of the results, which follows that of the run. This clone may have neither.
     with suppress(VersionError):
         git_tags = list_tags(root, find_commit(root, published or commit))
     branch, dirty = (tags.get(name, names.UNKNOWN) for name in (names.GIT_BRANCH, names.GIT_DIRTY))
@@ -192,14 +179,14 @@ def _trace_commit(root: Path, store: Store | None, reference: str) -> Lineage:
 
 
 def _find_source(store: Store | None, parent: "Run | None", params: Mapping[str, str]) -> dict[str, str]:
-    """Return the origin of the data as the run that loaded it recorded it, or else as the settings say."""
+    """Return the origin of the data from the run that loaded it, or else from the settings."""
     loaded = _producer_tags(store, parent, "data_load")
     recorded = {key: value for key, value in loaded.items() if key.startswith("source.")}
     return recorded or {key: value for key, value in params.items() if key.startswith("data_load.source")}
 
 
 def _find_machine(store: Store | None, parent: "Run | None", cpu: str | None = None) -> dict[str, str]:
-    """Return where the model was trained, which may not be where a later run reused it."""
+    """Return where the model was trained, even if a later run reused it elsewhere."""
     trained = _producer_tags(store, parent, "train")
     cpu, python = trained.get(names.CPU) or cpu, trained.get(names.PYTHON)
     return {"cpu": cpu or names.UNKNOWN, "python": python or names.UNKNOWN}

@@ -1,4 +1,4 @@
-"""The model of a tag or of the workspace, and how its training table was written; the workspace is not touched."""
+"""Load the model of a tag or of the workspace, and the format of its training table."""
 
 import sys
 import tempfile
@@ -26,13 +26,11 @@ if TYPE_CHECKING:
 
 
 def load_model(root: Path, revision: str | None = None) -> "Pipeline":
-    """Load the model that takes raw columns.
+    """Load the model that takes raw columns, without touching the workspace.
 
-    Reading a model can run any code that its author put there: load versions of
-    repositories that you trust.
+    Reading a model can run any code in it: load only versions that you trust.
 
     Args:
-        root: Root of the repository.
         revision: A tag, branch or commit; None loads the model of the workspace.
 
     Returns:
@@ -49,7 +47,7 @@ def load_model(root: Path, revision: str | None = None) -> "Pipeline":
     path = next(iter(recorded.models.values()), "")
     md5 = recorded.outputs.get(path)
     if md5 is None:
-        raise VersionError(f"{revision} holds no model: it has no dvc.lock, or its dvc.yaml names no artifact.")
+        raise VersionError(f"{revision} has no model: it has no dvc.lock, or its dvc.yaml names no artifact.")
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "model.joblib"
         try:
@@ -64,29 +62,16 @@ def load_model(root: Path, revision: str | None = None) -> "Pipeline":
 
 
 def load_table_file(root: Path, revision: str | None = None) -> TableFile:
-    """Read how `data_load.source` describes the text file that the model was fitted on.
+    """Read the format of the text file that the model was fitted on; the default if it was fitted on no file.
 
-    Other settings are not checked: those of an older version may be unknown today.
-
-    Args:
-        root: Root of the repository.
-        revision: A tag, branch or commit; None reads the workspace.
-
-    Returns:
-        The settings; the default ones if the rows came from no file.
-
-    Raises:
-        ConfigError: The settings are invalid.
-        VersionError: The revision does not exist.
+    Other settings are not checked: today's code may not know those of an older version.
     """
-    name = "params.yaml"
-    path = root / name
+    path = root / "params.yaml"
     if revision:
-        text = read_file(root, find_commit(root, revision), name)
+        text = read_file(root, find_commit(root, revision), path.name)
     else:
         text = path.read_text(encoding="utf-8") if path.exists() else None
-    content = parse_yaml(text, path) if text is not None else {}
-    section = content.get("data_load")
+    section = parse_yaml(text, path).get("data_load") if text is not None else None
     source = section.get("source") if isinstance(section, dict) else None
     if not isinstance(source, dict):
         return TableFile()
@@ -100,7 +85,7 @@ def load_table_file(root: Path, revision: str | None = None) -> TableFile:
 
 @contextmanager
 def _code_of(root: Path, commit: str) -> Iterator[None]:
-    """Import this project's modules as a commit holds them, while its model is being read."""
+    """Import this project's modules from a commit while its model is read."""
     finder = _CommitFinder(root, commit)
     current = {name: module for name, module in sys.modules.items() if finder.is_responsible(name)}
     for name in current:
@@ -124,11 +109,11 @@ class _CommitFinder(MetaPathFinder, InspectLoader):
 
     @staticmethod
     def is_responsible(name: str) -> bool:
-        """Return whether a module comes from the commit: all of `src`, but for the errors that today's code catches."""
+        """Return whether a module comes from the commit: all of `src` except the errors, which today's code catches."""
         return f"{name}.".startswith("src.") and name != "src.errors"
 
     def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
-        """Return how to import a module of the commit, or None for others."""
+        """Return the spec of a module of the commit, or None."""
         is_package = self._path(name).endswith("/__init__.py")
         return spec_from_loader(name, self, is_package=is_package) if self.is_responsible(name) else None
 

@@ -1,6 +1,6 @@
 """Publish the state of HEAD as a version: `python -m src.versions.publish --tag v1.0.0 [--message TEXT]`.
 
-Data is pushed first and the tags last, in one atomic push: whoever sees a tag can restore it.
+Data is pushed before the tags, so that anyone who sees a tag can restore it.
 """
 
 import argparse
@@ -31,17 +31,15 @@ def publish(root: Path, tag: str, message: str | None, experiment_name: str | No
     """Push the data, tag HEAD, push the tags, and set the tag on the parent run.
 
     Args:
-        root: Root of the repository.
-        tag: A semantic version such as `v1.0.0`.
         message: First line of the tag; by default `Version` and the tag.
         experiment_name: The MLflow experiment; None records nothing.
 
     Raises:
-        VersionError: The state cannot be published, or a push failed. No tag is left behind.
+        VersionError: The state cannot be published, or a push failed; no tag is left.
         BusyError: Another process publishes or runs stages.
     """
     if not SEMANTIC_VERSION.fullmatch(tag):
-        raise VersionError(f"TAG = {tag!r} is no semantic version; name it as v1.0.0 or v1.0.0-rc.1.")
+        raise VersionError(f"TAG = {tag!r} is not a semantic version; use one such as v1.0.0 or v1.0.0-rc.1.")
     with exclusive(root, "publish"):
         check_publishable(root, tag)
         show_and_run(root, "dvc", "push", "--run-cache")
@@ -51,27 +49,27 @@ def publish(root: Path, tag: str, message: str | None, experiment_name: str | No
         with _all_or_no_tags(root, [tag, *(f"{model}@{tag}" for model in revision.models)]) as tags:
             git(root, "tag", "--annotate", "--message", annotation, tag)
             for model in revision.models:
-                # GTO prints the advice to push by hand.
+                # GTO prints advice to push by hand.
                 register = ("gto", "register", model, "HEAD", "--version", tag, "--message", text)
                 show_and_run(root, *register, output=subprocess.DEVNULL)
             push_tags(root, tags)
     if experiment_name:
         tag_parent(root, experiment_name, tag)
-    logger.info("published %s; anyone restores it with `make restore TAG=%s`", tag, tag)
+    logger.info("published %s; anyone can restore it with `make restore TAG=%s`", tag, tag)
 
 
 def check_publishable(root: Path, tag: str) -> None:
-    """Refuse what cannot be tagged, and what others could not restore.
+    """Check that HEAD can be tagged, and that others could restore it.
 
     Raises:
-        VersionError: git has no name for the user, the tag exists, a file is not committed, a stage
-            is stale, or DVC's cache is incomplete or damaged.
+        VersionError: git does not know the user's name, the tag exists, a file is not committed, a
+            stage is stale, or DVC's cache is incomplete or damaged.
     """
     try:
         git(root, "var", "GIT_COMMITTER_IDENT")
     except VersionError as error:
         raise VersionError(
-            "git knows no name for you; set `git config user.name …` and `git config user.email …`, then publish."
+            "git does not know your name; set `git config user.name …` and `git config user.email …`, then publish."
         ) from error
     if git(root, "tag", "--list", tag):
         raise VersionError(f"tag {tag} exists already; choose the next version.")
@@ -100,9 +98,9 @@ def push_tags(root: Path, tags: Sequence[str]) -> None:
 
 
 def tag_parent(root: Path, experiment_name: str, tag: str) -> None:
-    """Set a published tag on the parent run of HEAD; an unusable store costs a warning."""
+    """Set a published tag on the parent run of HEAD; log a warning if the store cannot be used."""
     try:
-        # A state that arrived by git and DVC gets its parent run here.
+        # Creates the parent run of a state that was pulled.
         sync(root, experiment_name)
         store = open_store(root, experiment_name)
         parents = find_parents(store, root, find_commit(root, "HEAD"))
@@ -110,7 +108,7 @@ def tag_parent(root: Path, experiment_name: str, tag: str) -> None:
             # An earlier version with the same results keeps its own run.
             parent = next((run for run in parents if names.GIT_TAG not in run.data.tags), parents[0])
             store.client.set_tag(parent.info.run_id, names.GIT_TAG, tag)
-    # The version is already published: a missing record must not make that look like a failure.
+    # The version is already published.
     except Exception as error:
         logger.warning("the parent run does not carry the tag: %s", explain(error, store_uri(root)))
         logger.debug("tracking failed", exc_info=True)
@@ -121,7 +119,7 @@ def _all_or_no_tags(root: Path, tags: list[str]) -> Iterator[list[str]]:
     def stop(number: int, _: object) -> None:
         raise SystemExit(128 + number)
 
-    # A closed terminal must clean up as Ctrl-C does: a tag that stays would block the next attempt.
+    # A tag that is left when a terminal closes would block the next attempt.
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield tags

@@ -1,7 +1,7 @@
-"""Prove that a version can be made again: `python -m src.versions.reproduce --run REFERENCE`.
+"""Check that a version can be reproduced: `python -m src.versions.reproduce --run REFERENCE`.
 
-REFERENCE is an MLflow run id, a git tag or a commit. In a temporary clone with an empty cache, the
-pipeline runs from its source, and each file and metric is compared with the record.
+REFERENCE is an MLflow run id, a git tag or a commit. The pipeline runs from its source in a temporary
+clone with an empty cache, and each file and metric is compared with the record.
 """
 
 import argparse
@@ -43,13 +43,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# The linear algebra of another kind of CPU may differ in the last bits.
+# Linear algebra on another kind of CPU may differ in the last bits.
 TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
 class Record:
-    """What the record of a version says: its commit, its outputs' MD5s by path, its metrics, and the CPU if known."""
+    """Commit, MD5 of each output by path, metrics, and CPU, if known, of a version."""
 
     commit: str
     md5s: dict[str, str] = field(default_factory=dict)
@@ -69,22 +69,21 @@ class Difference:
     Attributes:
         name: Path of the output, or name of the metric.
         description: How it differs.
-        is_output: Whether it is a file.
         is_close: Whether it is within the tolerance; None if the file holds no comparable numbers.
     """
 
     name: str
     description: str
-    is_output: bool
     is_close: bool | None
+    is_output: bool = True
 
 
 def find_record(root: Path, reference: str, experiment_name: str) -> Record:
     """Look up the record of a run, a tag or a commit.
 
     Raises:
-        VersionError: The reference is unknown, or cannot be made again.
-        TrackingError: The MLflow store that may know the run cannot be used.
+        VersionError: The reference is unknown, or cannot be reproduced.
+        TrackingError: The MLflow store cannot be used.
     """
     if RUN_ID_OR_MD5.fullmatch(reference):
         return _record_of_run(root, find_run(open_store(root, experiment_name), reference))
@@ -96,24 +95,24 @@ def find_record(root: Path, reference: str, experiment_name: str) -> Record:
 def _record_of_run(root: Path, run: "Run") -> Record:
     tags, name = run.data.tags, f"run {run.info.run_name} ({run.info.run_id})"
     experiment = (tags.get(names.EXP_NAME), tags.get(names.EXP_BASELINE))
-    # DVC has committed the changes of an experiment.
+    # DVC commits the changes of an experiment.
     commits = [item.commit for item in list_experiments(root) if (item.name, item.baseline) == experiment]
     if not commits and tags.get(names.GIT_DIRTY) != "false":
         raise VersionError(
-            f"{name} was made with changes that are not committed: git does not hold what it ran. Commit before "
-            "`make pipeline` to make runs that can be reproduced."
+            f"{name} was made with changes that are not committed, so git does not have the code that it ran. Commit "
+            "before `make pipeline` to make runs that can be reproduced."
         )
     commit = commits[0] if commits else find_commit(root, tags.get(names.GIT_COMMIT, names.UNKNOWN))
     outputs = sorted(read_revision(root, commit).outputs)
     if missing := [path for path in outputs if names.MD5 + path not in tags]:
-        raise VersionError(f"{name} left no {', '.join(missing)}: it did not complete ({run.info.status}).")
+        raise VersionError(f"{name} did not write {', '.join(missing)}: it did not complete ({run.info.status}).")
     return Record(commit, {path: tags[names.MD5 + path] for path in outputs}, run.data.metrics, tags.get(names.CPU))
 
 
 def reproduce(root: Path, record: Record) -> list[Difference]:
     """Run a recorded version again, from its source, in a temporary clone.
 
-    Nothing changes in `root`, except that missing tables are fetched into its cache.
+    In `root`, nothing changes but the cache, into which missing tables are fetched.
 
     Returns:
         Each output and metric that differs from the record.
@@ -123,7 +122,7 @@ def reproduce(root: Path, record: Record) -> list[Difference]:
     """
     with tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
         clone = Path(folder) / "clone"
-        # --shared also reaches commits that are on no branch: DVC's experiments.
+        # --shared includes commits that are on no branch, such as DVC's experiments.
         show_and_run(root, "git", "clone", "--quiet", "--shared", "--no-checkout", str(root), str(clone))
         show_and_run(clone, "git", "checkout", "--quiet", "--detach", record.commit)
         _pull_added_tables(root, clone, record.commit)
@@ -137,10 +136,10 @@ def reproduce(root: Path, record: Record) -> list[Difference]:
 def _pull_added_tables(root: Path, clone: Path, commit: str) -> None:
     added = list(read_revision(root, commit).added)
     if missing := [path for path in find_damaged(root, commit) if path in added]:
-        logger.info("fetching %s, which DVC's cache lacks", ", ".join(missing))
+        logger.info("fetching what is missing in DVC's cache: %s", ", ".join(missing))
         fetch(root, commit, missing)
-    # The cache becomes a remote, so that the clone's own cache holds nothing that the pipeline
-    # makes. The link avoids letters that DVC cannot write into its config (DVC 3.67: ASCII only).
+    # The cache becomes a remote: the clone's own cache must not have the outputs of the pipeline.
+    # The link avoids letters that DVC cannot write into its config (DVC 3.67: ASCII only).
     link = clone.parent / "cache-of-origin"
     with open_revision(root, WORKSPACE) as repo:
         link.symlink_to(repo.cache.local_cache_dir)
@@ -154,8 +153,6 @@ def compare_with_record(root: Path, clone: Path, record: Record) -> list[Differe
 
     Args:
         root: Root of the repository, whose DVC cache or remote may hold the recorded files.
-        clone: Where the pipeline ran again.
-        record: What to compare with.
     """
     made = read_revision(clone, WORKSPACE)
     changed = [(path, md5) for path, md5 in record.md5s.items() if made.outputs.get(path) != md5]
@@ -164,26 +161,25 @@ def compare_with_record(root: Path, clone: Path, record: Record) -> list[Differe
         value = made.metrics.get(name, math.nan)
         if value != recorded:
             is_close = math.isclose(value, recorded, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
-            differences.append(Difference(name, f"{value:.9g} instead of {recorded:.9g}", False, is_close))
+            differences.append(Difference(name, f"{value:.9g} instead of {recorded:.9g}", is_close, is_output=False))
     return differences
 
 
-def _compare_files(root: Path, made: Path, md5: str) -> tuple[str, bool, bool | None]:
+def _compare_files(root: Path, made: Path, md5: str) -> tuple[str, bool | None]:
     if not made.exists():
-        return "was not made", True, False
+        return "is missing", False
     if made.is_dir() or made.suffix != ".parquet":
-        return "differs", True, None
+        return "differs", None
     try:
         with open_content(root, md5) as content:
             recorded = pd.read_parquet(content)
     except VersionError:
-        return "differs, and the recorded one is in neither cache nor remote", True, False
-    description, is_close = compare_tables(recorded, pd.read_parquet(made))
-    return description, True, is_close
+        return "differs, and the recorded file is in neither cache nor remote", False
+    return compare_tables(recorded, pd.read_parquet(made))
 
 
 def compare_tables(recorded: pd.DataFrame, made: pd.DataFrame) -> tuple[str, bool]:
-    """Describe how a table differs from the recorded one, and return whether all values are within the tolerance."""
+    """Describe how a table differs from its record, and return whether all values are within the tolerance."""
     if list(recorded.columns) != list(made.columns):
         changed = sorted(set(recorded.columns) ^ set(made.columns))
         return f"other columns: {', '.join(changed) or 'in another order'}", False
@@ -211,8 +207,8 @@ def format_report(record: Record, differences: list[Difference]) -> str:
     lines = []
     if not record.is_of_this_cpu:
         lines.append(
-            f"The record is of another kind of CPU ({record.cpu}; here {cpu_model()}): "
-            f"numbers may differ by {TOLERANCE:g} of their size."
+            f"The record was made on another CPU ({record.cpu}; here {cpu_model()}): "
+            f"numbers may differ by a relative {TOLERANCE:g}."
         )
     n_outputs, n_changed = len(record.md5s), sum(difference.is_output for difference in differences)
     verdict = "reproduced" if is_reproduced(record, differences) else "NOT reproduced"
@@ -222,7 +218,7 @@ def format_report(record: Record, differences: list[Difference]) -> str:
 
 
 def is_reproduced(record: Record, differences: list[Difference]) -> bool:
-    """Return whether all is bytewise equal, or on another kind of CPU within the tolerance."""
+    """Return whether everything is bytewise equal, or within the tolerance on another CPU."""
     if record.is_of_this_cpu:
         return not differences
     return all(difference.is_close is not False for difference in differences)

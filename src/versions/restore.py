@@ -15,14 +15,14 @@ from src.versions.revision import WORKSPACE, fetch, find_damaged, list_cached, o
 
 logger = logging.getLogger(__name__)
 
-# git and DVC write files of their own to go back, also when the data has filled the disk.
+# git and DVC need space to go back when the data has filled the disk.
 RESERVED_BYTES = 2**20
-# The name under which DVC writes a file before it renames it; it stays behind on a full disk.
+# DVC's temporary files, which it leaves on a full disk.
 DVC_PARTIAL = ".??????????????????????.tmp"
 
 
 def restore(root: Path, tag: str) -> None:
-    """Check out a tag with its data. On failure the workspace is as it was before.
+    """Check out a tag with its data, or leave the workspace unchanged.
 
     Raises:
         VersionError: The tag does not exist, changes would be lost, data is unavailable, or the disk is full.
@@ -48,10 +48,10 @@ def restore(root: Path, tag: str) -> None:
         show_and_run(root, "git", "checkout", "--quiet", "--detach", f"refs/tags/{tag}")
         if not is_complete:
             complete_cache(root, commit)
-        # Not --quiet, which would hide the reason of a failure.
+        # --quiet would hide the reason of a failure.
         show_and_run(root, "dvc", "checkout")
     except BaseException:
-        # DVC does not always say that the disk is full.
+        # DVC does not always report that the disk is full.
         free = shutil.disk_usage(root).free // 1024
         reserve.unlink()
         logger.warning("%s cannot be restored, with %d kB free on the disk; going back to %s", tag, free, before)
@@ -60,21 +60,17 @@ def restore(root: Path, tag: str) -> None:
         for path in filter(os.path.lexists, new):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         show_and_run(root, "git", "checkout", "--quiet", "--force", before)
-        # A fresh clone had no data before either.
+        # In a fresh clone, the data of HEAD may not be in the cache.
         with suppress(VersionError):
             show_and_run(root, "dvc", "checkout", "--quiet", "--force")
         raise
     finally:
         reserve.unlink(missing_ok=True)
-    logger.info("restored %s; `git checkout %s && dvc checkout` leads back", tag, before)
+    logger.info("restored %s; go back with `git checkout %s && dvc checkout`", tag, before)
 
 
 def refuse_unsaved_data(root: Path) -> None:
-    """Stop if a file that DVC keeps has changed since DVC saved it.
-
-    Raises:
-        VersionError: Names the files.
-    """
+    """Raise a `VersionError` if a file has changed since DVC saved it."""
     with open_revision(root, WORKSPACE) as repo:
         changed = repo.data_status()["uncommitted"].get("modified", [])
     if changed:
@@ -85,19 +81,19 @@ def refuse_unsaved_data(root: Path) -> None:
 
 
 def complete_cache(root: Path, commit: str) -> None:
-    """Fetch what DVC's cache lacks or holds damaged of a commit, from the remote that is configured now.
+    """Fetch files of a commit that are missing or damaged in DVC's cache, from the remote that is configured now.
 
     Raises:
-        VersionError: The remote is unavailable, or lacks it too.
+        VersionError: The remote is unavailable, or does not have them.
     """
     if not (damaged := find_damaged(root, commit, delete=True)):
         return
-    logger.info("fetching what DVC's cache lacks: %s", ", ".join(damaged))
+    logger.info("fetching what is missing in DVC's cache: %s", ", ".join(damaged))
     fetch(root, commit)
     if damaged := find_damaged(root, commit, delete=True):
-        names = ", ".join(damaged)
         raise VersionError(
-            f"{names}: missing or damaged in DVC's cache and in its remote; push it again from a clone that has it."
+            f"{', '.join(damaged)}: missing or damaged in DVC's cache and in its remote; push it again from a clone "
+            "that has it."
         )
 
 

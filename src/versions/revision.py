@@ -1,4 +1,4 @@
-"""What DVC records of a commit, and the content of its files in DVC's cache and remote."""
+"""Read DVC's record of a commit, and its files in DVC's cache and remote."""
 
 import logging
 import re
@@ -23,14 +23,12 @@ WORKSPACE = "workspace"
 
 @dataclass(frozen=True)
 class Revision:
-    """What DVC records of a commit.
+    """DVC's record of a commit: the MD5 of each file by path, and values.
 
     Attributes:
-        outputs: MD5 of each output of the pipeline by path; None if `dvc.lock` lacks it.
-        added: MD5 of each file that was added by `dvc add`, by path.
-        dependencies: MD5 of each dependency of a stage, by path.
+        outputs: Outputs of the pipeline; None if `dvc.lock` has no MD5.
+        added: Files added by `dvc add`.
         metrics: Numbers of all metric files by dotted key.
-        params: Content of `params.yaml`.
         models: Path of each artifact of type `model`, by name.
     """
 
@@ -49,7 +47,7 @@ class Revision:
 
 @contextmanager
 def open_revision(root: Path, commit: str) -> Iterator["Repo"]:
-    """Open the DVC repository as a commit or `WORKSPACE` holds it, with today's cache.
+    """Open the DVC repository of a commit or of `WORKSPACE`, with today's cache.
 
     Raises:
         VersionError: DVC cannot read it.
@@ -60,7 +58,7 @@ def open_revision(root: Path, commit: str) -> Iterator["Repo"]:
     try:
         with Repo(str(root)) as repo, repo.switch(commit):
             yield repo
-    # DVC raises an ImportError where the configured remote needs a package that is not installed.
+    # An ImportError: the configured remote needs a package that is not installed.
     except (DvcException, ImportError) as error:
         raise VersionError(f"DVC cannot read {commit[:9]}: {_one_line(error)}.") from error
 
@@ -89,7 +87,7 @@ def read_recorded(root: Path, reference: str, commit: str) -> Revision:
     """
     revision = read_revision(root, commit)
     if not revision.md5s:
-        raise VersionError(f"{reference} holds no dvc.lock: nothing is recorded with it.")
+        raise VersionError(f"{reference} has no dvc.lock: nothing is recorded.")
     return revision
 
 
@@ -107,13 +105,11 @@ def list_cached(root: Path, commit: str) -> list[Path]:
 
 
 def find_damaged(root: Path, commit: str, *, delete: bool = False) -> list[str]:
-    """List the files of a commit that DVC's cache lacks or holds damaged.
+    """List the files of a commit that are missing or damaged in DVC's cache.
 
     DVC itself trusts a write-protected object without reading it.
 
     Args:
-        root: Root of the repository.
-        commit: A commit.
         delete: Whether to delete damaged objects, so that DVC fetches them again.
     """
     from dvc_data.hashfile.tree import Tree
@@ -133,7 +129,7 @@ def find_damaged(root: Path, commit: str, *, delete: bool = False) -> list[str]:
 
 
 def hash_file(path: Path) -> str:
-    """Compute the MD5 of a file, bypassing DVC's record of known hashes."""
+    """Compute the MD5 of a file without DVC's table of known hashes."""
     from dvc_data.hashfile.hash import file_md5
 
     return str(file_md5(str(path)))
@@ -143,7 +139,7 @@ def fetch(root: Path, commit: str, targets: Sequence[str] = ()) -> None:
     """Fetch files of a commit, by default all, from today's remote into the cache.
 
     Raises:
-        VersionError: The remote is unavailable, or the disk is full; DVC has printed more.
+        VersionError: The remote is unavailable, or the disk is full.
     """
     from dvc.repo import Repo
 
@@ -154,14 +150,16 @@ def fetch(root: Path, commit: str, targets: Sequence[str] = ()) -> None:
             url = remote.get("url", "")
             if url and "://" not in url and not Path(url).is_dir():
                 # DVC would report each file as missing.
-                raise VersionError(f"DVC's remote {url} is not there; mount it, or set another by `make remote URL=…`.")
+                raise VersionError(
+                    f"DVC's remote {url} does not exist; mount it, or set another by `make remote URL=…`."
+                )
             # The command `dvc fetch` accepts no commit, and a relative URL of the commit's own
             # config would resolve to the root of the disk (DVC 3.67).
             config = {"core": {"remote": name}, "remote": {name: remote}} if remote else {}
             repo.fetch(targets=list(targets) or None, revs=[commit], workspace=False, config=config)
     except VersionError:
         raise
-    # The library behind a remote raises almost anything.
+    # The library behind a remote may raise anything.
     except Exception as error:
         logger.debug("fetching failed", exc_info=True)
         raise VersionError(f"fetching from DVC's remote failed, see above: {_one_line(error).rstrip('.')}.") from error

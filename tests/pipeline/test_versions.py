@@ -40,9 +40,9 @@ def test_published_version_is_in_git_gto_dvc_and_mlflow(published: Clone, two_ve
 @pytest.mark.parametrize("name", ['v1.0.0"; touch hacked; "', "v1.0.0'`touch hacked`", "v1.0.0$(shell touch hacked)"])
 def test_nothing_in_a_variable_of_make_is_executed(published: Clone, name: str) -> None:
     reasons = {
-        "publish": "is no semantic version",
-        "restore": "is no tag",
-        "reproduce": "is no tag",
+        "publish": "is not a semantic version",
+        "restore": "is not a tag",
+        "reproduce": "is not a tag",
         "lineage": "is no",
     }
     for target, reason in reasons.items():
@@ -224,7 +224,7 @@ def test_model_of_a_tag_predicts_without_touching_the_workspace(published: Clone
     target = pd.read_parquet(published.path / "data/raw/dataset.parquet")["target"]
     assert (from_parquet["prediction"] == target).mean() > 0.95
     assert md5s(published) == before
-    assert "'v9.9.9' is no tag" in published.run(*command, "x.csv", "--rev", "v9.9.9", code=2).stderr
+    assert "'v9.9.9' is not a tag" in published.run(*command, "x.csv", "--rev", "v9.9.9", code=2).stderr
 
 
 # --- sources, caches ---

@@ -5,14 +5,13 @@ import pandas as pd
 import pytest
 
 from src.errors import MissingInputError
-from src.report.inputs import list_params, read_candidates, read_cv_metrics, read_md5s
+from src.report.inputs import read_candidates, read_cv_metrics, read_md5s
 
 
 def test_null_is_a_value_of_a_parameter_and_an_empty_cell_is_not(tmp_path: Path) -> None:
     path = tmp_path / "cv_results.csv"
     path.write_text("estimator,max_depth,metric,n_rows,mean,std,rank\nknn,null,,1,0.5,0.1,1\nknn,,nan,2,0.4,0.1,2\n")
     candidates = read_candidates(path)
-    assert list_params(candidates) == ["max_depth", "metric"]
     assert candidates["max_depth"].isna().tolist() == [False, True]
     assert candidates["metric"].isna().tolist() == [True, False]
     assert (candidates["max_depth"][0], candidates["metric"][1]) == ("null", "nan")

@@ -83,12 +83,6 @@ def test_number_of_resampled_rows_is_limited(metric: str, predictions: Any, expe
     assert count_rows(metric, predictions) == (30_000 if expected > 300 else 300, expected)
 
 
-@pytest.mark.parametrize("metric", ["mape", "max_error"])
-def test_metric_without_a_known_interval_is_refused(metric: str) -> None:
-    with pytest.raises(ValueError, match=f"no interval of '{metric}' is known"):
-        bootstrap_interval(metric, make_numbers(10), 100, 0)
-
-
 def test_about_95_of_100_intervals_contain_the_true_value() -> None:
     n_covered = 0
     for seed in range(200):

@@ -16,7 +16,6 @@ from src.report.visualizing import (
     describe_candidate,
     draw_figures,
     fit_label,
-    fit_labels,
     plot_calibration,
     plot_confusion_matrix,
     plot_importance,
@@ -342,7 +341,3 @@ def test_label_fits_on_one_line(label: Any) -> None:
     text = fit_label(label, 20)
     assert 0 < len(text) <= 20
     assert "\n" not in text
-
-
-def test_labels_that_become_equal_are_numbered() -> None:
-    assert fit_labels(["a" * 50, "a" * 60, "b"], 9) == ["aaaa…aaaa (1)", "aaaa…aaaa (2)", "b"]

@@ -114,13 +114,6 @@ def test_fewer_groups_than_folds_are_an_error() -> None:
         folds("group", table=TABLE.assign(clinic=["a", "b"] * 45))
 
 
-@pytest.mark.parametrize("kind", ["time", "group"])
-def test_missing_split_column_is_an_error(kind: str) -> None:
-    config, rows = make_config(split={"kind": kind, "column": "gone"}), TABLE
-    with pytest.raises(DataError, match=r"data_split\.split\.column = 'gone' is not among the training rows"):
-        make_folds(sort_by_time(rows, config), Y, config)
-
-
 def test_subsample_keeps_every_class_and_all_rows_to_score() -> None:
     fold = (np.arange(60), np.arange(60, 90))
     y = np.array(["rare"] * 3 + ["common"] * 87, dtype=object)

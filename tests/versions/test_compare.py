@@ -48,5 +48,5 @@ def test_unusable_store_is_named(
 
 
 def test_unknown_version_is_refused(project: Project) -> None:
-    with pytest.raises(VersionError, match="'--help' is no tag, branch or commit"):
+    with pytest.raises(VersionError, match="'--help' is not a tag, branch or commit"):
         compare(project.root, "v1.0.0", "--help", None)

@@ -54,9 +54,9 @@ def test_damaged_or_lost_model_is_refused(project: Project) -> None:
 def test_revision_without_a_model_is_refused(project: Project) -> None:
     project.git("rm", "--quiet", "dvc.lock")
     project.commit()
-    with pytest.raises(VersionError, match=r"^HEAD holds no model"):
+    with pytest.raises(VersionError, match=r"^HEAD has no model"):
         load_model(project.root, "HEAD")
-    with pytest.raises(VersionError, match=r"'v9\.9\.9' is no tag, branch or commit"):
+    with pytest.raises(VersionError, match=r"'v9\.9\.9' is not a tag, branch or commit"):
         load_model(project.root, "v9.9.9")
 
 

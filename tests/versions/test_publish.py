@@ -52,11 +52,11 @@ def test_publishing_commits_nothing(project: Project) -> None:
 @pytest.mark.parametrize(
     ("tag", "reason"),
     [
-        ("1.0.0", "is no semantic version"),
-        ("v1.0", "is no semantic version"),
-        ("-v1.0.0", "is no semantic version"),
-        ("v1.0.0 final", "is no semantic version"),
-        ("v1.0.0$(touch hacked)", "is no semantic version"),
+        ("1.0.0", "is not a semantic version"),
+        ("v1.0", "is not a semantic version"),
+        ("-v1.0.0", "is not a semantic version"),
+        ("v1.0.0 final", "is not a semantic version"),
+        ("v1.0.0$(touch hacked)", "is not a semantic version"),
         ("v1.1.0", "exists already"),
     ],
 )
@@ -113,7 +113,7 @@ def test_publisher_without_a_name_is_refused_before_anything_is_pushed(
     for name in IDENTITY:
         monkeypatch.delenv(name)
     project.git("config", "user.useConfigOnly", "true")
-    with pytest.raises(VersionError, match="git knows no name for you"):
+    with pytest.raises(VersionError, match="git does not know your name"):
         publish(project.root, "v2.0.0", None, None)
     assert not project.stored("models/model.joblib", remote=True).exists()
 

@@ -51,9 +51,9 @@ def test_first_column_out_of_tolerance_is_not_forgotten() -> None:
     assert compare_tables(recorded, pd.DataFrame({"a": [2.0], "b": [1.0 + 1e-9]}))[1] is False
 
 
-MODEL = Difference("models/model.joblib", "differs", True, None)
-SCORE = Difference("test_log_loss", "0.16 instead of 0.16", False, True)
-LOST = Difference("models/model.joblib", "was not made", True, False)
+MODEL = Difference("models/model.joblib", "differs", None)
+SCORE = Difference("test_log_loss", "0.16 instead of 0.16", True, is_output=False)
+LOST = Difference("models/model.joblib", "is missing", False)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ LOST = Difference("models/model.joblib", "was not made", True, False)
         (None, [MODEL], False),
         ("Another Chip", [MODEL, SCORE], True),
         ("Another Chip", [LOST], False),
-        ("Another Chip", [Difference("test_f1_macro", "0.5 instead of 0.9", False, False)], False),
+        ("Another Chip", [Difference("test_f1_macro", "0.5 instead of 0.9", False, is_output=False)], False),
     ],
 )
 def test_bytes_must_be_equal_on_this_cpu_and_numbers_close_on_another(
@@ -75,8 +75,8 @@ def test_bytes_must_be_equal_on_this_cpu_and_numbers_close_on_another(
     lines = format_report(record, differences).splitlines()
     if cpu == "Another Chip":
         assert lines.pop(0) == (
-            f"The record is of another kind of CPU (Another Chip; here {cpu_model()}): "
-            "numbers may differ by 1e-06 of their size."
+            f"The record was made on another CPU (Another Chip; here {cpu_model()}): "
+            "numbers may differ by a relative 1e-06."
         )
     n_equal = 2 - sum(difference.is_output for difference in differences)
     assert lines[0] == f"{'reproduced' if is_same else 'NOT reproduced'}: {n_equal} of 2 outputs equal to the byte"
@@ -97,7 +97,7 @@ def test_changed_code_is_found_out_and_the_run_before_it_is_reproduced(project: 
     script.write_text(script.read_text().replace("scale, 2.5]", "scale + 0.25, 2.5]"))
     project.commit("Change the code behind DVC's back")
     (difference,) = reproduce(project.root, find_record(project.root, "HEAD", EXPERIMENT))
-    assert difference == Difference("table.parquet", "size in 1 of 2 rows, by at most 0.25", True, False)
+    assert difference == Difference("table.parquet", "size in 1 of 2 rows, by at most 0.25", False)
 
 
 # pygtrie, within DVC 3.67; only tests turn warnings into errors.
@@ -136,8 +136,8 @@ def test_run_of_an_experiment_is_that_of_its_own_commit(project: Project) -> Non
     [
         ({names.GIT_DIRTY: "true"}, "was made with changes that are not committed"),
         ({names.GIT_DIRTY: "unknown"}, "was made with changes that are not committed"),
-        ({names.GIT_COMMIT: "1" * 40}, "is no tag, branch or commit"),
-        ({names.MD5 + "table.parquet": None}, r"left no table.parquet: it did not complete \(FINISHED\)"),
+        ({names.GIT_COMMIT: "1" * 40}, "is not a tag, branch or commit"),
+        ({names.MD5 + "table.parquet": None}, r"did not write table.parquet: it did not complete \(FINISHED\)"),
     ],
 )
 def test_run_that_cannot_be_made_again_is_refused(
@@ -151,7 +151,7 @@ def test_run_that_cannot_be_made_again_is_refused(
 
 @pytest.mark.parametrize(
     ("reference", "reason"),
-    [("0" * 32, f"has no run {'0' * 32}"), ("-x", "'-x' is no tag, branch or commit")],
+    [("0" * 32, f"has no run {'0' * 32}"), ("-x", "'-x' is not a tag, branch or commit")],
 )
 def test_unknown_reference_is_refused(project: Project, reference: str, reason: str) -> None:
     with pytest.raises(VersionError, match=reason):
@@ -176,7 +176,7 @@ def test_each_output_and_metric_is_compared(project: Project, fresh: Project) ->
     (project.root / "models/model.joblib").unlink()
     found = compare_with_record(fresh.root, project.root, Record("c0ffee", record.md5s, {"gone": 1.0}))
     assert [(item.name, item.description, item.is_close) for item in found if item.is_close is False] == [
-        ("models/model.joblib", "was not made", False),
-        ("table.parquet", "differs, and the recorded one is in neither cache nor remote", False),
+        ("models/model.joblib", "is missing", False),
+        ("table.parquet", "differs, and the recorded file is in neither cache nor remote", False),
         ("gone", "nan instead of 1", False),
     ]

@@ -32,7 +32,7 @@ def test_version_comes_back_from_the_cache_and_leads_back(project: Project, capl
     shutil.rmtree(project.root.parent / "storage")
     restore(project.root, "v1.0.0")
     assert is_v1(project)
-    assert "restored v1.0.0; `git checkout main && dvc checkout` leads back" in caplog.text
+    assert "restored v1.0.0; go back with `git checkout main && dvc checkout`" in caplog.text
     assert not (project.root / ".dvc/tmp/restore-reserve").exists()
     project.go_to("main")
     assert project.md5s() == before
@@ -60,7 +60,7 @@ def test_cache_of_the_users_own_configuration_is_used(
 
 @pytest.mark.parametrize("tag", ["v9.9.9", "-v1.0.0", "v1.0.0; touch hacked", "v*", "main"])
 def test_anything_but_a_tag_is_refused(project: Project, tag: str) -> None:
-    with pytest.raises(VersionError, match=r"is no tag of this repository; the newest tags are v1.1.0, v1.0.0\."):
+    with pytest.raises(VersionError, match=r"is not a tag of this repository; the newest tags are v1.1.0, v1.0.0\."):
         restore(project.root, tag)
 
 
@@ -68,7 +68,7 @@ def test_tag_without_results_is_refused(project: Project) -> None:
     project.git("rm", "--quiet", "dvc.lock")
     project.commit("Start over")
     project.git("tag", "empty")
-    with pytest.raises(VersionError, match=r"^empty holds no dvc\.lock"):
+    with pytest.raises(VersionError, match=r"^empty has no dvc\.lock"):
         restore(project.root, "empty")
 
 
@@ -120,7 +120,7 @@ def test_object_lost_or_damaged_everywhere_is_named_and_nothing_changes(
         VersionError, match=r"^models/model\.joblib: missing or damaged in DVC's cache and in its remote"
     ):
         restore(project.root, "v1.0.0")
-    assert "fetching what DVC's cache lacks: models/model.joblib\n" in caplog.text
+    assert "fetching what is missing in DVC's cache: models/model.joblib\n" in caplog.text
     assert project.git("branch", "--show-current") == "main"
     assert project.md5s() == before
 
@@ -138,7 +138,7 @@ def test_remote_of_the_version_is_used_where_that_of_today_lacks_it(
 
 def test_missing_remote_folder_is_named_and_the_fresh_clone_stays_empty(fresh: Project) -> None:
     shutil.rmtree(fresh.root.parent / "storage")
-    with pytest.raises(VersionError, match=r"^DVC's remote \S+/storage is not there; mount it"):
+    with pytest.raises(VersionError, match=r"^DVC's remote \S+/storage does not exist; mount it"):
         restore(fresh.root, "v1.0.0")
     assert fresh.git("branch", "--show-current") == "main"
     assert list(fresh.md5s()) == ["metrics.json"]
