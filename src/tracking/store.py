@@ -19,7 +19,7 @@ from src.tracking import names
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SYNC_HINT = "`make sync` fills the record in later"
+SYNC_HINT = "run `make sync` to complete the record"
 
 # A server that is down costs a stage at most 10 s. Values that the user has set are kept.
 TIMEOUTS = {
@@ -124,7 +124,7 @@ def explain(error: BaseException, uri: str) -> str:
             f"on a copy, then {SYNC_HINT}."
         )
     if "not a database" in lower or "malformed" in lower:
-        return f"{where} is corrupted; move it away, then `make sync` rebuilds the record."
+        return f"{where} is corrupted; move it away, then run `make sync` to rebuild the record."
     if "max retries" in lower or "connection" in lower or "timed out" in lower:
         return f"{where} cannot be reached; start it or check MLFLOW_TRACKING_URI, then {SYNC_HINT}."
     if "scheme" in lower or "registry" in lower or "could not parse" in lower or "can't load plugin" in lower:

@@ -2,8 +2,8 @@
 
 python -m src.utils.parent open|complete|check SESSION
 
-A process of its own: a warm fork has MLflow and DVC imported, and an interruption of the launcher
-cannot leave either half imported.
+This is a separate process, so that a warm fork can do it, which has imported MLflow and DVC, and so
+that interrupting the launcher cannot leave them half imported.
 """
 
 import logging
@@ -23,15 +23,14 @@ logger = logging.getLogger(__name__)
 
 
 def record_parent(server: str, action: str, session: Session) -> Session:
-    """Open or complete a parent run, in a warm fork if there is one.
+    """Open or complete a parent run, in a warm fork if possible, and return the session from the journal.
+
+    If the store fails, a warning is logged.
 
     Args:
         server: Folder of the warm server, or `0`.
-        action: `open`; `complete` if DVC finished all that it was asked for; `check` to ask it what is stale.
-        session: The session, as the journal has it.
-
-    Returns:
-        The session as the journal has it now. A store that fails costs a warning only.
+        action: `open`, `complete` if all stages are up to date, or `check` to ask DVC which are stale.
+        session: The session.
     """
     arguments = [action, session.id]
     status = None
@@ -61,8 +60,8 @@ def main(arguments: list[str]) -> None:
             ensure_parent(open_store(journal.root, experiment_name), journal, session)
         else:
             _complete(journal, session, experiment_name, check=action == "check")
-    # A record is never worth a training. MLflow raises errors of SQLAlchemy, requests and
-    # alembic, which share no base class.
+    # An error of the store must not fail the pipeline. MLflow raises errors of SQLAlchemy, requests
+    # and alembic, which share no base class.
     except Exception as error:
         logger.warning("%s", explain(error, store_uri(journal.root)))
         logger.debug("tracking failed", exc_info=True)
@@ -73,7 +72,7 @@ def _complete(journal: Journal, session: Session, experiment_name: str, *, check
     from src.tracking.outcomes import end_session
     from src.tracking.sync import complete
 
-    # First the journal: a store that fails must not keep the outcomes from the summary.
+    # The summary needs the outcomes, even if the store fails.
     end_session(journal, session, is_newest=True, status=session.status, check=check)
     store = open_store(journal.root, experiment_name)
     with open_repo(journal.root) as repo:

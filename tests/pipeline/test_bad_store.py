@@ -83,7 +83,7 @@ def test_corrupted_database_is_rebuilt_once_it_is_moved_away(clone: Clone, damag
     path = clone.path / "mlflow.db"
     if damage == "not a database":
         path.write_text("This was a database once, before somebody edited it by hand.\n" * 100)
-        assert_pipeline_warns_and_goes_on(clone, " is corrupted; move it away, and `make sync` rebuilds the record.")
+        assert_pipeline_warns_and_goes_on(clone, " is corrupted; move it away, then run `make sync` to rebuild the record.")
     else:
         with path.open("r+b") as file:
             file.seek(4096)

@@ -120,11 +120,11 @@ def test_launcher_beside_another_process_of_dvc_is_refused_and_recorded_nowhere(
     wait = "while not pathlib.Path('go_on').exists():\n        time.sleep(0.1)"
     clone.in_stage("featurize", f"import pathlib, time; pathlib.Path('in_stage').touch()\n    {wait}")
     n_before = len(clone.parents())
-    for command, told in ((LAUNCHER, "another `make pipeline` runs"), (("dvc", "repro"), "another DVC, process ")):
+    for command, message in ((LAUNCHER, "another `make pipeline` is running"), (("dvc", "repro"), "DVC is running")):
         process = clone.start(*command)
         wait_for((clone.path / "in_stage").exists)
         result = clone.launch(code=2)
-        assert (result.stdout, result.stderr.startswith(f"BusyError: {told}")) == ("", True)
+        assert (result.stdout, result.stderr.startswith(f"BusyError: {message}")) == ("", True)
         (clone.path / "go_on").touch()
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 0, output

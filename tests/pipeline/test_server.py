@@ -15,7 +15,7 @@ WAITING_LINE = (
     '[time.sleep(0.05) for _ in iter(pathlib.Path("go_on").exists, True)]'
 )
 CANNOT_BE_REACHED = (
-    "cannot be reached; start it or check MLFLOW_TRACKING_URI, then `make sync` fills the record in later."
+    "cannot be reached; start it or check MLFLOW_TRACKING_URI, then run `make sync` to complete the record."
 )
 
 
