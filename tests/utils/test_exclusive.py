@@ -10,7 +10,7 @@ from src.utils.exclusive import exclusive
 
 def test_second_make_of_a_target_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
     with exclusive(tmp_path, "pipeline"):
-        with pytest.raises(BusyError, match=rf"^DVC is running stages in this clone \(process {dvc.pid}\)"):
+        with pytest.raises(BusyError, match=r"^another `make pipeline` is running in this clone; wait"):
             exclusive(tmp_path, "pipeline").__enter__()
         with exclusive(tmp_path, "publish"):
             pass
