@@ -22,6 +22,7 @@ from src.tracking import names
 from src.tracking.journal import Execution, Journal, Session, now
 from src.tracking.names import Status
 from src.tracking.process import find_driver, own_key
+from src.tracking.runs import ensure_parent, open_execution, write_execution
 from src.tracking.session import Place, find_session, flatten, numbers
 from src.tracking.store import Store, explain, open_store, store_uri
 
@@ -70,15 +71,16 @@ def mlflow_run(stage: StageFunction) -> StageFunction:
         if not config.tracking.enabled:
             return stage(config)
         run = NestedRun(stage.__name__, config.tracking.experiment_name)
-        with _sigterm_raises():
+        with _handle(_terminate, signal.SIGTERM):
             try:
                 run.start()
                 result = stage(config)
             except BaseException as error:
-                with _signals_ignored():
+                with _handle(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):
                     run.end(_status_after(error), StageResult(), traceback.format_exc())
                 raise
-            with _signals_ignored():
+            # A second Ctrl-C must not interrupt the record.
+            with _handle(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):
                 run.end("FINISHED", result or StageResult())
         return result
 
@@ -126,9 +128,6 @@ class NestedRun:
         if driver:
             self._execution.reads, self._execution.sizes = driver.reads, dict.fromkeys(driver.writes, 0)
         self._journal.write_execution(self._session.id, self._execution)
-        # Imports MLflow, which the journal does not need.
-        from src.tracking.runs import ensure_parent, open_execution
-
         self._store = open_store(self._place.main_root, self._experiment_name)
         self._session = ensure_parent(self._store, self._journal, self._session)
         open_execution(self._store, self._session, self._execution)
@@ -142,8 +141,6 @@ class NestedRun:
         execution.sizes = {path: _size(self._place.work_root / path) for path in execution.sizes}
         self._journal.write_execution(self._session.id, execution)
         if self._store and execution.run_id:
-            from src.tracking.runs import write_execution
-
             write_execution(self._store, self._place, self._session, execution)
             self._journal.write_execution(self._session.id, execution)
 
@@ -178,32 +175,18 @@ def _status_after(error: BaseException) -> Status:
     return "FAILED"
 
 
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Turn SIGTERM into an exception, so that a stage can record how it ended."""
-
-    def terminate(*_: object) -> None:
-        raise Terminated
-
-    with _handling({signal.SIGTERM: terminate}):
-        yield
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
 @contextmanager
-def _signals_ignored() -> Iterator[None]:
-    """Ignore a second Ctrl-C while the run is being ended."""
-    with _handling({signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}):
-        yield
-
-
-@contextmanager
-def _handling(handlers: Mapping[int, Any]) -> Iterator[None]:
+def _handle(handler: Any, *numbers: signal.Signals) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    previous = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number in numbers:
+            signal.signal(number, previous[number])

@@ -14,8 +14,12 @@ from pathlib import Path
 
 from src.config.load import load_config
 from src.tracking import names
+from src.tracking.dvc_repo import open_repo
 from src.tracking.journal import Journal, Session
+from src.tracking.outcomes import end_session
+from src.tracking.runs import ensure_parent
 from src.tracking.store import explain, open_store, store_uri
+from src.tracking.sync import complete
 from src.utils.command import command
 from src.utils.logs import setup_logging
 
@@ -55,28 +59,18 @@ def main(arguments: list[str]) -> None:
         if session is None:
             raise FileNotFoundError(journal.path / session_id)
         if action == "open":
-            from src.tracking.runs import ensure_parent
-
             ensure_parent(open_store(journal.root, experiment_name), journal, session)
-        else:
-            _complete(journal, session, experiment_name, check=action == "check")
+            return
+        # The summary needs the outcomes, even if the store fails.
+        end_session(journal, session, is_newest=True, status=session.status, check=action == "check")
+        store = open_store(journal.root, experiment_name)
+        with open_repo(journal.root) as repo:
+            complete(journal, store, repo, session)
     # An error of the store must not fail the pipeline. MLflow raises errors of SQLAlchemy, requests
     # and alembic, which share no base class.
     except Exception as error:
         logger.warning("%s", explain(error, store_uri(journal.root)))
         logger.debug("tracking failed", exc_info=True)
-
-
-def _complete(journal: Journal, session: Session, experiment_name: str, *, check: bool) -> None:
-    from src.tracking.dvc_repo import open_repo
-    from src.tracking.outcomes import end_session
-    from src.tracking.sync import complete
-
-    # The summary needs the outcomes, even if the store fails.
-    end_session(journal, session, is_newest=True, status=session.status, check=check)
-    store = open_store(journal.root, experiment_name)
-    with open_repo(journal.root) as repo:
-        complete(journal, store, repo, session)
 
 
 if __name__ == "__main__":

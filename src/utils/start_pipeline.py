@@ -18,8 +18,9 @@ from src.errors import DataError, TrackingError
 from src.tracking import names
 from src.tracking.journal import Journal, now
 from src.tracking.process import own_key
+from src.tracking.runs import ensure_parent
 from src.tracking.session import Place, begin_session
-from src.tracking.store import QUIET
+from src.tracking.store import QUIET, open_store
 from src.utils.command import command
 from src.utils.dvc_main import OUTCOMES_PATH
 from src.utils.exclusive import exclusive
@@ -132,9 +133,6 @@ def open_by_hand(config: Config, name: str | None) -> str:
     """
     if not config.tracking.enabled:
         raise TrackingError("tracking.enabled is false in params.yaml; no parent run can be opened.")
-    from src.tracking.runs import ensure_parent
-    from src.tracking.store import open_store
-
     place = Place(Path.cwd(), Path.cwd())
     journal = Journal(place.main_root)
     store = open_store(place.main_root, config.tracking.experiment_name)
