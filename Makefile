@@ -1,4 +1,4 @@
-# Every command of the project. The recipes are short: read them to learn what runs.
+# Every command of the project.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
@@ -8,33 +8,33 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# DVC runs the stages with the `python` of the PATH. No tool sends usage data.
+# DVC runs stages with the `python` in PATH. No tool sends usage data.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export NO_MKDOCS_2_WARNING := 1
 GRID ?= train.estimator=knn,logreg,svm
-# Recipes read these as "$$NAME", so that the shell does not interpret them.
+# Recipes use these as "$$NAME", so that the shell does not interpret their values.
 export NAME URL ENDPOINT DIR GRID TAG MESSAGE A B RUN REF RUNS FILE TARGET
 
 UV := $(BIN)/uv
-# uv needs a quarter of pip's time, but does not read pip's configuration: pip is the fallback.
+# uv is four times as fast as pip, but does not read pip's configuration, so pip is the fallback.
 define install_locked
 	$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps $(1) \
 	  || $(BIN)/python -m pip install --quiet --no-deps $(1)
 endef
 
-# DVC 3.67 writes its config as ASCII: any other character makes it fail and leave the file empty.
+# DVC 3.67 writes its config as ASCII. Any other character makes it fail and empty the file.
 define refuse_beyond_ascii
 	@! printf %s "$$$(1)" | LC_ALL=C grep -q '[^ -~]' || \
 	  { echo "$(1) must be ASCII, since DVC writes it into its config; rename it, or use a link or a relative path" >&2; exit 2; }
 endef
 
-# Take variables as they were typed: make does not expand a $ in them.
+# Do not expand a $ in variables from the command line.
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),\
   $(eval override $(name) := $$(value $(name)))))
 
-# The same bytes on every x86-64 CPU: only instructions that all of them have, see docs/how-to/versions.md.
+# Use only instructions of all x86-64 CPUs, see docs/how-to/versions.md.
 ifdef PORTABLE
 export OPENBLAS_CORETYPE := Nehalem
 export NPY_DISABLE_CPU_FEATURES := X86_V3 X86_V4 AVX512_ICL AVX512_SPR
@@ -63,7 +63,7 @@ $(UV): requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements-dev.txt)"
 	@touch $@
 
-# The plugin of DVC for the remote in .dvc/config.
+# DVC's plugin for the remote in .dvc/config.
 PLUGINS = $(shell sed -nE 's#^ *url *= *(s3|gs|azure|ssh)://.*#dvc-\1#p' .dvc/config 2>/dev/null | sort -u)
 $(VENV)/.installed: requirements.txt $(wildcard .dvc/config) $(UV)
 	@echo "installing the locked requirements into $(VENV)" >&2
@@ -182,7 +182,7 @@ clean: ## Delete caches of tools and the built site, but no data, models or runs
 	rm -rf site htmlcov .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The locks name no host: each user's own package index is used.
+# The locks contain no URL, so that each user's package index is used.
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --no-annotate --no-emit-index-url \
   --no-emit-find-links --custom-compile-command "make lock"
 lock: $(UV) ## Update the locked requirements within the bounds of pyproject.toml

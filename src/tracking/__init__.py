@@ -1,1 +1,1 @@
-"""MLflow as a projection of git and DVC."""
+"""Record in MLflow what git and DVC know."""

@@ -1,6 +1,6 @@
-"""What DVC says of a repository: its stages, which of them are stale, and where content is cached.
+"""Ask DVC about a repository: its stages, which of them are stale, and where content is cached.
 
-Importing DVC costs half a second, so a stage's own process does without this module.
+Importing DVC costs half a second, so the process of a stage does not use this module.
 """
 
 import logging
@@ -19,19 +19,19 @@ from src.tracking.session import numbers
 
 logger = logging.getLogger(__name__)
 
-# Plots that are shown beside Markdown and web pages as artifacts of a run.
+# Outputs with these suffixes are logged as artifacts, as plots are.
 REPORT_SUFFIXES = (".md", ".html")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage as DVC resolved it, `foreach`, `matrix`, `vars` and `wdir` included.
+    """A stage after DVC has resolved `foreach`, `matrix`, `vars` and `wdir`.
 
     Attributes:
-        name: DVC's address of it, as `train` or `train@iris`.
-        deps: Paths of its inputs, relative to the root.
-        outs: Paths of its outputs, metrics and plots included.
-        reports: Those of its outputs that people look at: plots, Markdown and web pages.
+        name: DVC's address, such as `train` or `train@iris`.
+        deps: Paths of the inputs, relative to the root.
+        outs: Paths of the outputs, including metrics and plots.
+        reports: The plots, Markdown files and web pages among the outputs.
     """
 
     name: str
@@ -41,14 +41,14 @@ class Stage:
 
 
 class DvcRepo:
-    """Ask DVC about a workspace or a commit.
+    """A workspace, or a commit, as DVC sees it.
 
     Args:
         root: Root of the repository.
-        revision: A commit; None takes the workspace.
+        revision: A commit; None for the workspace.
 
     Raises:
-        TrackingError: DVC cannot read the repository, its `dvc.yaml` included.
+        TrackingError: DVC cannot read the repository or its `dvc.yaml`.
     """
 
     def __init__(self, root: Path, revision: str | None = None) -> None:
@@ -63,7 +63,7 @@ class DvcRepo:
                 # Not Repo(rev=…), which reads the configuration of the commit.
                 self._open.enter_context(self._repo.switch(revision))
             self._pipeline = {self._address(stage): stage for stage in self._repo.index.stages if stage.cmd}
-        # DVC passes on the errors of its parsers, of git and of the operating system.
+        # DVC also raises errors of its parsers, of git and of the operating system.
         except (DvcException, OSError, ValueError) as error:
             self._open.close()
             raise TrackingError(f"DVC cannot read {root}: {' '.join(str(error).split())}") from error
@@ -76,7 +76,7 @@ class DvcRepo:
 
     @cached_property
     def stages(self) -> dict[str, Stage]:
-        """Stages with a command, in the order of `dvc.yaml`."""
+        """The stages that have a command, in the order of `dvc.yaml`."""
         return {
             name: Stage(
                 name=name,
@@ -89,20 +89,20 @@ class DvcRepo:
 
     @cached_property
     def lock(self) -> dict[str, LockEntry]:
-        """Entry of each stage in `dvc.lock`, with paths relative to the root."""
+        """The entry of each stage in `dvc.lock`, with paths relative to the root."""
         found: dict[str, LockEntry] = {}
         for folder in dict.fromkeys(Path(stage.path).parent for stage in self._pipeline.values()):
             prefix = self._relative(folder)
             text = self.read_text((prefix / "dvc.lock").as_posix())
             for name, entry in parse_lock(text).items() if text else ():
                 found[name if prefix == Path() else f"{prefix.as_posix()}/dvc.yaml:{name}"] = entry
-        # DVC writes paths relative to the stage's `wdir`.
+        # Paths in dvc.lock are relative to the stage's `wdir`.
         wdirs = {name: self._relative(stage.wdir) for name, stage in self._pipeline.items()}
         return {name: _relocate(entry, wdirs[name]) for name, entry in found.items() if name in wdirs}
 
     @cached_property
     def data_paths(self) -> set[str]:
-        """Paths that DVC versions: outputs of stages, and tables added by `dvc add`."""
+        """Paths that DVC versions: outputs of stages, and files added by `dvc add`."""
         return {_path(out) for stage in self._repo.index.stages for out in stage.outs}
 
     @cached_property
@@ -112,7 +112,7 @@ class DvcRepo:
         return [artifact.path for artifacts in found for artifact in artifacts.values() if artifact.type == "model"]
 
     def find_stale(self) -> set[str] | None:
-        """Name the stages that DVC would run again; None if another DVC process keeps it from answering."""
+        """Return the stages that DVC would run again; None if another DVC process holds its lock."""
         if self._revision:
             return self._inconsistent()
         from dvc.exceptions import DvcException
@@ -122,12 +122,12 @@ class DvcRepo:
         except DvcException as error:
             logger.debug("dvc status failed: %s", error)
             return None
-        # A stage without dependencies runs each time; that does not make it stale.
+        # A stage without dependencies always runs, which does not make it stale.
         changes = {name: status.get(stage.addressing) for name, stage in self._pipeline.items()}
         return {name for name, change in changes.items() if change and change != ["always changed"]}
 
     def _inconsistent(self) -> set[str]:
-        """Name the stages of a commit that are not in its lock, or used other inputs than its stages produced."""
+        """Return the stages of a commit that are not in its lock, or whose inputs differ from what its stages wrote."""
         produced = {path: md5 for entry in self.lock.values() for path, md5 in entry.outs.items()}
         consistent = {
             name
@@ -137,19 +137,16 @@ class DvcRepo:
         return set(self.stages) - consistent
 
     def read_metrics(self, without: set[str]) -> dict[str, float]:
-        """Read all numbers of the metrics files, top-level ones included.
+        """Read the metrics of stages and of the top level, by dotted key.
 
         Args:
             without: Paths of metrics files to leave out.
-
-        Returns:
-            Numbers by their dotted keys.
         """
         from dvc.exceptions import DvcException
 
         revisions = [self._revision] if self._revision else None
         values: dict[str, float] = {}
-        # Without any metrics DVC raises.
+        # DVC raises if there are no metrics.
         with suppress(DvcException):
             shown = self._repo.metrics.show(revs=revisions)
             for path, content in shown.get(self._revision or "", {}).get("data", {}).items():
@@ -159,14 +156,14 @@ class DvcRepo:
         return values
 
     def find_files(self, path: str, md5: str | None) -> dict[str, Path]:
-        """Find the content of a file, or the files of a folder, in DVC's cache.
+        """Find the content of a file, or of each file of a folder, in DVC's cache.
 
         Args:
-            path: The file or folder, relative to the root.
+            path: File or folder, relative to the root.
             md5: Its hash in `dvc.lock`.
 
         Returns:
-            Cached files by their path relative to the root; what the cache does not have is left out.
+            Cached files by their path relative to the root. Files that are not in the cache are left out.
         """
         if md5 is None:
             return {}
@@ -179,18 +176,18 @@ class DvcRepo:
         if md5.endswith(".dir"):
             try:
                 tree: Any = load(cache, HashInfo("md5", md5))
-            # Absent, or damaged.
+            # It is missing or damaged.
             except (OSError, ObjectFormatError):
                 return {}
             found = {"/".join((path, *key)): info.value for key, _, info in tree}
         files = {name: Path(cache.oid_to_path(value)) for name, value in found.items()}
-        if self._revision is None and self._is_current(path, md5):
-            # What git keeps instead of DVC is in no cache.
+        if self._revision is None and any(entry.outs.get(path) == md5 for entry in self.lock.values()):
+            # Files that git tracks instead of DVC are not in the cache.
             files = {name: file if file.is_file() else self._root / name for name, file in files.items()}
         return {name: file for name, file in files.items() if file.is_file()}
 
     def _address(self, stage: Any) -> str:
-        # DVC's own address is relative to the working folder.
+        # DVC's own address depends on the working folder.
         folder = self._relative(stage.path).parent
         name = getattr(stage, "name", None) or Path(stage.path).name
         return str(name) if folder == Path() else f"{folder.as_posix()}/dvc.yaml:{name}"
@@ -198,11 +195,8 @@ class DvcRepo:
     def _relative(self, path: str | Path) -> Path:
         return Path(path).relative_to(self._repo.root_dir)
 
-    def _is_current(self, path: str, md5: str) -> bool:
-        return any(entry.outs.get(path) == md5 for entry in self.lock.values())
-
     def read_text(self, path: str) -> str | None:
-        """Read a text file of the workspace or the commit; None if there is none."""
+        """Read a text file of the workspace or the commit; None if it does not exist."""
         try:
             with self._repo.fs.open(self._repo.fs.join(self._repo.root_dir, path), encoding="utf-8") as file:
                 return str(file.read())
@@ -210,14 +204,14 @@ class DvcRepo:
             return None
 
     def read_yaml(self, path: str) -> dict[str, Any]:
-        """Read a YAML mapping of the workspace or the commit; empty if there is none."""
+        """Read a YAML mapping of the workspace or the commit; empty if the file does not exist."""
         text = self.read_text(path)
         return {} if text is None else parse_yaml(text, Path(path))
 
 
 @contextmanager
 def open_repo(root: Path, revision: str | None = None) -> Iterator[DvcRepo | None]:
-    """Open a workspace or a commit; None if DVC cannot read it, which it has reported when it ran."""
+    """Open a workspace or a commit; None if DVC cannot read it, which DVC itself reports when it runs."""
     try:
         repo = DvcRepo(root, revision)
     except TrackingError as error:
@@ -229,12 +223,12 @@ def open_repo(root: Path, revision: str | None = None) -> Iterator[DvcRepo | Non
 
 
 def _is_file(dep: Any) -> bool:
-    # Parameters are dependencies too, and so are URLs.
+    # Parameters and URLs are dependencies too.
     return dep.protocol in ("local", "file") and not dep.__class__.__name__.startswith("Params")
 
 
 def _path(item: Any) -> str:
-    """Return the path of an output or dependency relative to the root, or its URL."""
+    """Return the path of an output or dependency, relative to the root, or its URL."""
     root = item.repo.root_dir
     path = Path(item.fs_path)
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(item.def_path)

@@ -1,4 +1,4 @@
-"""Read git: the state of the work tree, and DVC's experiments, which are refs."""
+"""Read from git the state of the work tree, and DVC's experiments, which are refs."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from src.tracking.names import UNKNOWN
 
 @dataclass(frozen=True)
 class GitState:
-    """Commit, branch and whether anything was uncommitted: `true`, `false` or `unknown`."""
+    """Commit, branch, and whether there are uncommitted changes: `true`, `false` or `unknown`."""
 
     commit: str = UNKNOWN
     branch: str = UNKNOWN
@@ -21,12 +21,11 @@ class GitState:
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment of DVC, which lives as `refs/exps/<baseline>/<name>`.
+    """An experiment of DVC: the ref `refs/exps/<baseline>/<name>`.
 
     Attributes:
-        name: DVC's name of it.
         baseline: Commit that it started from.
-        commit: Commit that holds its settings, `dvc.lock` and metrics.
+        commit: Commit with its settings, `dvc.lock` and metrics.
         finished: Milliseconds since the epoch.
     """
 
@@ -37,11 +36,11 @@ class Experiment:
 
 
 def read_git(root: Path, outputs: Iterable[str] = ()) -> GitState:
-    """Read the state of the work tree around `root`; `unknown` outside of git.
+    """Read the state of the work tree that contains `root`; `unknown` outside of git.
 
     Args:
         root: A folder in the work tree.
-        outputs: Paths below `root` that do not count as uncommitted: the pipeline writes them.
+        outputs: Paths below `root` whose changes are ignored, because the pipeline writes them.
     """
     paths = ["--", ":(top)", *(f":(exclude){path}" for path in outputs)]
     output = _git(root, "status", "--porcelain=v2", "--branch", *paths)
@@ -60,7 +59,7 @@ def read_git(root: Path, outputs: Iterable[str] = ()) -> GitState:
 def list_experiments(root: Path) -> list[Experiment]:
     """List DVC's experiments, oldest first."""
     output = _git(root, "for-each-ref", "--format=%(committerdate:unix) %(objectname) %(refname)", "refs/exps") or ""
-    # Other refs below refs/exps are DVC's own: queued and running tasks.
+    # Other refs below refs/exps are queued and running tasks.
     found = re.findall(r"^(\d+) (\w+) refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)$", output, re.MULTILINE)
     experiments = [
         Experiment(name, head + tail, commit, 1000 * int(seconds)) for seconds, commit, head, tail, name in found
@@ -74,11 +73,11 @@ def read_file(root: Path, revision: str, path: str) -> str | None:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    # Without optional locks, to stay out of the way of the user's own git commands.
+    # Without optional locks, so that the user's own git commands never wait.
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     try:
         output = subprocess.run(["git", *arguments], cwd=root, env=environment, capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
-    # File names need not be valid text.
+    # File names may not be valid UTF-8.
     return output.decode("utf-8", errors="surrogateescape")

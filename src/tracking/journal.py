@@ -1,8 +1,8 @@
-"""The journal: what happened, on disk, before MLflow is told.
+"""The journal: a record on disk of what happened, written before MLflow is called.
 
-One folder a session under `.dvc/tmp/pipeline`, which git ignores: `session.json` and a file
-for each stage that ran. MLflow is filled from these and from DVC's files, at once if the
-store can be reached and by `make sync` if not.
+Each session has a folder under `.dvc/tmp/pipeline`, which git ignores, with `session.json` and one
+file per stage that ran. Runs are written to MLflow from these files and from DVC's, at once or, if
+the store cannot be reached, by `make sync`.
 """
 
 import json
@@ -25,69 +25,74 @@ from src.tracking.process import ProcessKey
 
 T = TypeVar("T")
 
-# Sessions that `make sync` keeps although the store has them.
+# Sessions that `make sync` keeps after the store has them.
 KEPT_SESSIONS = 100
+
+
+def now() -> int:
+    """Return the time in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
 
 
 @dataclass
 class Snapshot:
-    """The workspace as a session left it: what its parent run shows."""
+    """The workspace at the end of a session, as its parent run shows it."""
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)  # by stage, in the order of dvc.yaml
-    entries: dict[str, str | None] = field(default_factory=dict)  # hash of each stage's entry in dvc.lock
-    params: dict[str, str] = field(default_factory=dict)  # all settings, flat
-    metrics: dict[str, float] = field(default_factory=dict)  # of the stages that are up to date
-    md5s: dict[str, str] = field(default_factory=dict)  # of the files that DVC versions, by path
-    reports: list[str] = field(default_factory=list)  # plots, Markdown and web pages among these files
+    entries: dict[str, str | None] = field(default_factory=dict)  # digest of each stage's entry in dvc.lock
+    params: dict[str, str] = field(default_factory=dict)  # all settings, by dotted key
+    metrics: dict[str, float] = field(default_factory=dict)  # of stages that are up to date
+    md5s: dict[str, str] = field(default_factory=dict)  # of files that DVC versions, by path
+    reports: list[str] = field(default_factory=list)  # plots, Markdown and web pages of the stages
     models: list[str] = field(default_factory=list)  # models among these files
     texts: dict[str, str] = field(default_factory=dict)  # dvc.yaml, dvc.lock and params.yaml
 
 
 @dataclass
 class Session:
-    """One run of the pipeline: what becomes a parent run. Times are milliseconds since the epoch."""
+    """One run of the pipeline, which becomes a parent run. Times are milliseconds since the epoch."""
 
-    id: str  # key under which the stages of one DVC process find each other
+    id: str  # the stages of one DVC process find each other by it
     name: str
-    work_root: str  # where the stages run; a temporary folder in some experiments
-    owner: ProcessKey  # the launcher or DVC, whose end ends the session
-    launched: bool  # whether the owner is the launcher, which completes the parent itself
-    before: dict[str, str | None]  # hash of each stage's lock entry before it; None where that is unknown
+    work_root: str  # where the stages run; a temporary folder for some experiments
+    owner: ProcessKey  # the launcher or DVC; the session ends with it
+    launched: bool  # whether the owner is the launcher
+    before: dict[str, str | None]  # digest of each stage's lock entry at the start; None if unknown
     git: GitState
-    exp_name: str = ""  # DVC's experiment
+    exp_name: str = ""  # name of the DVC experiment
     exp_baseline: str = ""  # commit that the experiment started from
-    exp_commit: str = ""  # commit that holds the experiment's results, once known
+    exp_commit: str = ""  # commit with the experiment's results, once known
     status: Status = "RUNNING"
-    start_time: int = field(default_factory=lambda: now())
+    start_time: int = field(default_factory=now)
     end_time: int | None = None
-    run_id: str | None = None  # None until a store has it
-    complete: bool = False  # whether the parent run shows everything
-    snapshot: Snapshot | None = None  # until the session has ended, its settings only
+    run_id: str | None = None  # None until the store has it
+    complete: bool = False  # whether the parent run is complete
+    snapshot: Snapshot | None = None  # has only the settings until the session has ended
 
 
 @dataclass
 class Execution:
-    """One execution of one stage: what becomes a nested run. Times are milliseconds since the epoch."""
+    """One execution of a stage, which becomes a nested run. Times are milliseconds since the epoch."""
 
-    stage: str  # the function's name; of a foreach stage DVC's address, once known
+    stage: str  # name of the function, later DVC's address, such as `train@iris`
     process: ProcessKey
-    start_time: int = field(default_factory=lambda: now())
+    start_time: int = field(default_factory=now)
     status: Status = "RUNNING"
     end_time: int | None = None
-    reads: list[str] = field(default_factory=list)  # inputs that DVC holds for it; empty without DVC
-    sizes: dict[str, int] = field(default_factory=dict)  # outputs that DVC holds for it, in bytes
-    params: dict[str, str] = field(default_factory=dict)  # its own settings, flat
+    reads: list[str] = field(default_factory=list)  # inputs that DVC locked for it; empty without DVC
+    sizes: dict[str, int] = field(default_factory=dict)  # bytes of the outputs that DVC locked for it
+    params: dict[str, str] = field(default_factory=dict)  # settings of the stage, by dotted key
     metrics: dict[str, float] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
-    candidates: list[dict[str, Any]] = field(default_factory=list)  # what its search tried, the best first
+    candidates: list[dict[str, Any]] = field(default_factory=list)  # of the search, best first
     artifacts: list[str] = field(default_factory=list)
-    model: str | None = None  # path of the model that it wrote
+    model: str | None = None  # path of the model file
     traceback: str | None = None
-    entry: LockEntry | None = None  # what DVC recorded of it, once DVC has ended
-    run_id: str | None = None  # None until a store has it
-    model_id: str | None = None  # the logged model
+    entry: LockEntry | None = None  # from dvc.lock, once DVC has ended
+    run_id: str | None = None  # None until the store has it
+    model_id: str | None = None  # id of the logged model
     logged: bool = False  # whether the run has what the stage returned
-    complete: bool = False  # whether it also has what DVC recorded
+    complete: bool = False  # whether the run also has what DVC recorded
 
 
 _SESSION, _EXECUTION = TypeAdapter(Session), TypeAdapter(Execution)
@@ -106,7 +111,7 @@ class Journal:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Let one process at a time decide about sessions and parents."""
+        """Lock the sessions, so that two processes never begin the same one."""
         self.path.mkdir(parents=True, exist_ok=True)
         with FileLock(self.path / "lock", timeout=60):
             yield
@@ -117,7 +122,7 @@ class Journal:
         return sorted((session for session in found if session), key=lambda session: session.start_time)
 
     def read_session(self, session_id: str) -> Session | None:
-        """Read one session; None if there is none."""
+        """Read one session; None if it does not exist."""
         return _read(self.path / session_id / "session.json", _SESSION)
 
     def write_session(self, session: Session) -> None:
@@ -125,46 +130,41 @@ class Journal:
         _write(self.path / session.id / "session.json", asdict(session))
 
     def rename(self, session: Session, session_id: str) -> None:
-        """Give a session without executions another id."""
+        """Change the id of a session that has no executions yet."""
         shutil.rmtree(self.path / session.id, ignore_errors=True)
         session.id = session_id
         self.write_session(session)
 
     def executions(self, session_id: str) -> list[Execution]:
-        """Read what ran in a session, oldest first."""
+        """Read the executions of a session, oldest first."""
         found = [_read(path, _EXECUTION) for path in (self.path / session_id).glob("execution-*.json")]
         return sorted((execution for execution in found if execution), key=lambda execution: execution.start_time)
 
     def write_execution(self, session_id: str, execution: Execution) -> None:
-        """Write one execution of a stage atomically."""
+        """Write an execution atomically."""
         name = f"execution-{execution.start_time}-{execution.process.pid}.json"
         _write(self.path / session_id / name, asdict(execution))
 
     def dvc_outcomes_path(self, session_id: str) -> Path:
-        """Return where the launcher's DVC writes what it did with each stage."""
+        """Return the file to which the launcher's DVC writes the outcome of each stage."""
         return self.path / session_id / "dvc.json"
 
     def dvc_outcomes(self, session_id: str) -> dict[str, Outcome]:
-        """Read what the launcher's DVC did with each stage; empty without a launcher."""
+        """Read the outcome of each stage from the launcher's DVC; empty without a launcher."""
         return _read(self.dvc_outcomes_path(session_id), TypeAdapter(dict[str, Outcome])) or {}
 
     def prune(self) -> None:
-        """Delete all but the last `KEPT_SESSIONS` of the sessions that the store has completely."""
+        """Delete complete sessions, except the last `KEPT_SESSIONS`."""
         complete = [session for session in self.sessions() if session.complete]
         for session in complete[:-KEPT_SESSIONS]:
             shutil.rmtree(self.path / session.id, ignore_errors=True)
 
 
-def now() -> int:
-    """Return the time in milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
-
-
 def _read(path: Path, kind: "TypeAdapter[T]") -> T | None:
     try:
         return kind.validate_json(path.read_bytes())
-    # Absent, damaged by a loss of power, or of another version of this project: one file
-    # must not hide the others. ValidationError is a ValueError.
+    # The file is missing, damaged by a loss of power, or from another version of this project.
+    # pydantic's ValidationError is a ValueError.
     except (OSError, ValueError):
         return None
 

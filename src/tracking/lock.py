@@ -1,4 +1,4 @@
-"""`dvc.lock`: what each stage was made from, and what it produced."""
+"""Read `dvc.lock`: the inputs, parameters and outputs of each stage."""
 
 import hashlib
 import json
@@ -14,12 +14,11 @@ class LockEntry:
     """What DVC recorded of a stage.
 
     Attributes:
-        cmd: The command, or several.
         deps: MD5 of each input by path.
         params: Value of each declared parameter by file and key.
         outs: MD5 of each output by path.
         sizes: Bytes of each output by path.
-        digest: Hash of the entry as `dvc.lock` has it, equal for equal entries.
+        digest: Hash of everything except the sizes.
     """
 
     cmd: str | list[str]
@@ -37,10 +36,10 @@ class LockEntry:
 
 
 def read_lock(root: Path) -> dict[str, LockEntry]:
-    """Read the entry of each stage from `dvc.lock`; empty if there is no such file.
+    """Read the entry of each stage from `dvc.lock`; empty if the file does not exist.
 
     Raises:
-        ConfigError: It is not YAML.
+        ConfigError: The file is not YAML.
     """
     path = root / "dvc.lock"
     return parse_lock(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -62,5 +61,5 @@ def parse_lock(text: str) -> dict[str, LockEntry]:
 
 
 def digests(lock: dict[str, LockEntry]) -> dict[str, str]:
-    """Return the hash of each entry."""
+    """Return the digest of each entry."""
     return {name: entry.digest for name, entry in lock.items()}

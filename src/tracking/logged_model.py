@@ -1,4 +1,4 @@
-"""Log a model to MLflow with its types, code, requirements and columns, so that it loads without this repository."""
+"""Log a model to MLflow with its code, requirements and signature, so that it loads without this repository."""
 
 import importlib.metadata
 import re
@@ -18,34 +18,31 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.models import ModelSignature
 
-# Types of these modules are trusted; any other type in a model is refused by name.
+# Types from these modules are trusted; any other type is refused by name.
 TRUSTED_MODULES = ("numpy.", "scipy.", "sklearn.", "src.featurize.features.")
-# Containers, harmless by themselves: skops checks their content too.
+# Containers; skops also checks their content.
 TRUSTED_TYPES = ("collections.OrderedDict", "collections.defaultdict", "functools.partial")
-# What a model needs to predict, pinned as in requirements.txt.
+# What a model needs to predict; pinned as in requirements.txt.
 MODEL_PACKAGES = ("cloudpickle", "mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
-# The folders of the code that computes a model's features.
+# Folders with the code that computes features.
 CODE = ("config", "data", "featurize")
 N_EXAMPLE_ROWS = 5
-# Rows that are read to infer the type of a column.
+# Rows from which the type of a column is inferred.
 N_TYPED_ROWS = 10_000
 
 
 def log_model(place: Place, content: Path, path: str, table: Path | None, estimators: Collection[str] = ()) -> str:
-    """Log a model to the active run so that it loads without this repository.
+    """Log a model to the active run, and return the id of the logged model.
 
     Args:
         place: Where the stage ran.
-        content: The joblib file, written by the pipeline itself; it is unpickled.
-        path: Its path in the repository, kept as a tag.
-        table: The table that it was fitted on; the first rows become its example. None for no example.
-        estimators: Names and dotted paths of estimators in the settings; their packages are trusted.
-
-    Returns:
-        Id of the logged model.
+        content: A joblib file that the pipeline wrote; it is unpickled.
+        path: Its path in the repository, which becomes a tag.
+        table: The training rows. The first ones become the input example; None for no example.
+        estimators: Names and dotted paths of the estimators in the settings. Their packages are trusted.
 
     Raises:
-        TrackingError: The model holds types that are not known to be harmless.
+        TrackingError: The model contains types that are not trusted.
     """
     import joblib
     import mlflow
@@ -55,14 +52,13 @@ def log_model(place: Place, content: Path, path: str, table: Path | None, estima
     types = trusted_types(model, packages)
     root = place.work_root if (place.work_root / "src").is_dir() else place.main_root
     example = _read_rows(table, list(model.feature_names_in_)) if table else None
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as code:
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        code = Path(folder, "src")
         for name in CODE:
-            shutil.copytree(
-                root / "src" / name, Path(code) / "src" / name, ignore=shutil.ignore_patterns("__pycache__")
-            )
+            shutil.copytree(root / "src" / name, code / name, ignore=shutil.ignore_patterns("__pycache__"))
         for file in ("__init__.py", "errors.py", "atomic.py"):
-            shutil.copyfile(root / "src" / file, Path(code) / "src" / file)
-        # scikit-learn warns of LightGBM's arrays without names; the pipeline before it has the names.
+            shutil.copyfile(root / "src" / file, code / file)
+        # scikit-learn warns because LightGBM gets arrays; the steps before it have checked the names.
         warnings.filterwarnings("ignore", message="X does not have valid feature names", category=UserWarning)
         logged = mlflow.sklearn.log_model(
             model,
@@ -70,7 +66,7 @@ def log_model(place: Place, content: Path, path: str, table: Path | None, estima
             signature=None if example is None else describe_columns(model, example),
             input_example=None if example is None else example.head(N_EXAMPLE_ROWS),
             pip_requirements=[*pinned_requirements(root / "requirements.txt"), *_requirements_of(types, packages)],
-            code_paths=[str(Path(code) / "src")],
+            code_paths=[str(code)],
             serialization_format="skops",
             skops_trusted_types=types,
             tags={"dvc.path": path},
@@ -79,7 +75,7 @@ def log_model(place: Place, content: Path, path: str, table: Path | None, estima
 
 
 def find_logged_model(store: Store, md5: str) -> "LoggedModel | None":
-    """Find the newest logged model with the content of a model file."""
+    """Find the newest logged model that was made from a model file with this MD5."""
     found = store.client.search_logged_models(
         [store.experiment_id],
         filter_string=f"tags.`dvc.md5` = '{md5}'",
@@ -90,23 +86,22 @@ def find_logged_model(store: Store, md5: str) -> "LoggedModel | None":
 
 
 def packages_of(estimators: Collection[str]) -> set[str]:
-    """Return the packages of estimators that the user chose: of `xgboost.XGBClassifier`, `xgboost`.
+    """Return the packages of estimators: `xgboost` for `xgboost.XGBClassifier`.
 
-    A class whose path is in params.yaml runs at every training, so trusting its package to
-    load its own state adds no risk. Types of other packages in the model are still refused.
+    Code of a class in params.yaml runs at every training, so trusting its package adds no risk.
     """
     return {name.partition(".")[0] for name in estimators if "." in name} | ({"lightgbm"} & set(estimators))
 
 
 def trusted_types(model: Any, named: Collection[str] = ()) -> list[str]:
-    """List the types of a model that skops asks about, if all are trusted.
+    """List the types of a model that skops does not trust by itself.
 
     Args:
         model: The model.
-        named: Packages that are trusted beside `TRUSTED_MODULES`.
+        named: Packages that are trusted in addition to `TRUSTED_MODULES`.
 
     Raises:
-        TrackingError: The model holds other types.
+        TrackingError: The model contains types from other modules.
     """
     import skops.io
 
@@ -118,7 +113,7 @@ def trusted_types(model: Any, named: Collection[str] = ()) -> list[str]:
     strange = [name for name in types if not name.startswith(known) and name not in TRUSTED_TYPES]
     if strange:
         raise TrackingError(
-            f"the model holds {', '.join(strange)}, which is not from {', '.join(known)}: add its module to "
+            f"the model contains {', '.join(strange)}, which is not from {', '.join(known)}: add its module to "
             "TRUSTED_MODULES in src/tracking/logged_model.py if you trust it"
         )
     return types
@@ -127,10 +122,9 @@ def trusted_types(model: Any, named: Collection[str] = ()) -> list[str]:
 def describe_columns(model: Any, rows: "pd.DataFrame") -> "ModelSignature":
     """Describe the raw columns and the prediction as an MLflow signature.
 
-    Any value may be missing, so all columns are optional. A column has a type only where rows
-    cannot arrive in another one: MLflow refuses integers for `double`, and text for dates.
-    Whole numbers, booleans, dates and numbers as text are `Any`: the model itself converts
-    and checks them.
+    All columns are optional, since any value may be missing. MLflow refuses integers for `double`
+    and text for dates, so whole numbers, booleans, dates and numbers as text have the type `Any`:
+    the model converts and checks them.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
@@ -155,16 +149,16 @@ def describe_columns(model: Any, rows: "pd.DataFrame") -> "ModelSignature":
 
 
 def pinned_requirements(lock: Path) -> list[str]:
-    """Return the lines of a lock file that pin what a model needs."""
+    """Return the lines of a requirements file that pin what a model needs."""
     lines = lock.read_text(encoding="utf-8").splitlines()
     return [line for line in lines if re.split(r"[=<>!~ ;\[]", line)[0] in MODEL_PACKAGES]
 
 
 def _requirements_of(types: Collection[str], named: Collection[str]) -> list[str]:
-    """Pin the packages of the user's estimators as they are installed."""
+    """Pin the packages of the user's estimators to the installed versions."""
     used = {name.partition(".")[0] for name in types} & set(named)
     if not used:
-        # Listing what is installed takes half a second.
+        # Listing the installed packages takes half a second.
         return []
     known = importlib.metadata.packages_distributions()
     found = {distribution for package in used for distribution in known.get(package, [])} - set(MODEL_PACKAGES)
@@ -172,7 +166,6 @@ def _requirements_of(types: Collection[str], named: Collection[str]) -> list[str
 
 
 def _read_rows(table: Path, columns: list[str]) -> "pd.DataFrame":
-    """Read only the first rows of a table."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -3,19 +3,19 @@
 from typing import Literal
 
 # Environment variables
-MLFLOW_RUN_ID = "MLFLOW_RUN_ID"  # parent run, by MLflow's own convention
+MLFLOW_RUN_ID = "MLFLOW_RUN_ID"  # the parent run
 MLFLOW_TRACKING_URI = "MLFLOW_TRACKING_URI"
-PIPELINE_SESSION = "PIPELINE_SESSION"  # session of the launcher, set even when no store can be reached
-PIPELINE_WARM = "PIPELINE_WARM"  # folder of the warm server, or 0 for none
-PIPELINE_CLIENT_PID = "PIPELINE_CLIENT_PID"  # in a warm fork: the stage's own process, a child of DVC
-DVC_ROOT = "DVC_ROOT"  # main repository, also while an experiment runs in a temporary folder
+PIPELINE_SESSION = "PIPELINE_SESSION"  # session of the launcher
+PIPELINE_WARM = "PIPELINE_WARM"  # folder of the warm server, or COLD
+PIPELINE_CLIENT_PID = "PIPELINE_CLIENT_PID"  # in a warm fork: the process of the stage, a child of DVC
+DVC_ROOT = "DVC_ROOT"  # main repository, even if an experiment runs in a temporary folder
 DVC_EXP_NAME = "DVC_EXP_NAME"
 DVC_EXP_BASELINE_REV = "DVC_EXP_BASELINE_REV"
 
 COLD = "0"
 
 # Tags of runs
-SOURCE = "mlflow.source.name"  # shown by MLflow as the source of a run
+SOURCE = "mlflow.source.name"  # source of a run in MLflow's UI
 PARENT_ID = "mlflow.parentRunId"
 KIND = "pipeline.kind"  # "parent", "stage" or "candidate"
 CANDIDATE = "candidate.number"  # rank of a candidate in its search, from 1
@@ -24,15 +24,15 @@ HOST = "pipeline.host"
 CPU = "pipeline.cpu"
 PYTHON = "pipeline.python"
 STAGE = "dvc.stage"
-ENTRY = "dvc.entry"  # hash of the stage's entry in dvc.lock
-MD5 = "dvc.md5."  # + path of a table, a model or another file that DVC tracks
+ENTRY = "dvc.entry"  # digest of the stage's entry in dvc.lock
+MD5 = "dvc.md5."  # + path of a file that DVC tracks
 EXP_NAME = "dvc.exp.name"
 EXP_BASELINE = "dvc.exp.baseline"
 GIT_COMMIT = "git.commit"
 GIT_BRANCH = "git.branch"
 GIT_DIRTY = "git.dirty"
 GIT_TAG = "git.tag"  # version that was published from this state
-STAGE_OUTCOME = "stage."  # + name of the stage; with ".run_id", the run that produced what is there
+STAGE_OUTCOME = "stage."  # + name of the stage; with ".run_id", the run that produced its outputs
 
 UNKNOWN = "unknown"
 

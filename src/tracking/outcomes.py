@@ -1,4 +1,4 @@
-"""How a session ended: decided once, after DVC has ended, from what DVC says and the journal holds."""
+"""Decide how a session ended, once DVC has ended, from what DVC reports and what the journal contains."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,11 +7,9 @@ from pathlib import Path
 from src.tracking.dvc_repo import DvcRepo, Stage, open_repo
 from src.tracking.journal import Execution, Journal, Session, Snapshot, now
 from src.tracking.names import Outcome, Status
-from src.tracking.session import flatten, read_settings
+from src.tracking.session import TEXTS, flatten, read_settings
 
 UP_TO_DATE = ("ran", "restored", "unchanged")
-NOT_UP_TO_DATE = ("failed", "stale")
-TEXTS = ("dvc.yaml", "dvc.lock", "params.yaml")
 
 
 def end_session(
@@ -21,14 +19,14 @@ def end_session(
 
     Args:
         journal: The journal.
-        session: A session whose owner has ended, or is about to.
-        is_newest: Whether no other session came after it in its folder.
+        session: A session whose owner has ended, or is about to end.
+        is_newest: Whether it is the last session in its folder.
         status: How it ended, if the owner knows.
         check: Whether to ask DVC which stages are stale.
     """
     for execution in journal.executions(session.id):
         if execution.status == "RUNNING" and execution.process.is_alive() is False:
-            # Killed before it could record that.
+            # It was killed before it could record how it ended.
             execution.status, execution.end_time = "KILLED", now()
             journal.write_execution(session.id, execution)
     executions = journal.executions(session.id)
@@ -40,14 +38,15 @@ def end_session(
             )
             last = {execution.stage: execution for execution in executions}
             for execution in executions:
-                # Without sizes it ran by hand, and the lock is about an earlier execution.
+                # An execution without sizes was started by hand: the lock entry is of an earlier one.
                 is_locked = execution is last[execution.stage] and execution.sizes
                 if session.snapshot.outcomes.get(execution.stage) == "ran" and is_locked:
                     execution.entry = repo.lock.get(execution.stage)
                 journal.write_execution(session.id, execution)
-        else:
-            _record_failures(session.snapshot or Snapshot(), executions)
-    # To DVC, a stage that was killed is one that failed.
+        elif session.snapshot:
+            failed = [execution.stage for execution in executions if execution.status in ("FAILED", "KILLED")]
+            session.snapshot.outcomes |= dict.fromkeys(failed, "failed")
+    # DVC reports a stage that was killed as failed.
     if status == "FAILED" and worst_status(executions) == "KILLED":
         status = "KILLED"
     if session.status == "RUNNING" or status:
@@ -66,13 +65,13 @@ def take_snapshot(
     dvc_outcomes: Mapping[str, Outcome],
     check: bool,
 ) -> Snapshot:
-    """Read what a session left behind.
+    """Read the results of a session.
 
     Args:
-        repo: The workspace or the experiment's commit.
+        repo: The workspace, or the commit of an experiment.
         session: The session.
-        executions: What ran in it, oldest first, by DVC's names of the stages.
-        dvc_outcomes: What the launcher's DVC did with each stage; empty without a launcher.
+        executions: Its executions, oldest first, with DVC's names of the stages.
+        dvc_outcomes: Outcomes that the launcher's DVC logged; empty without a launcher.
         check: Whether to ask DVC which stages are stale.
     """
     lock = repo.lock
@@ -117,18 +116,18 @@ def decide_outcome(
     """Decide what happened to a stage in a session.
 
     Args:
-        stage: Its name.
-        before: Hash of each stage's lock entry before the session; None if it changed before anyone looked.
-        after: Hash of each stage's lock entry now; None if there is none.
-        executions: What ran in the session, oldest first.
-        dvc_outcomes: What the launcher's DVC did with each stage.
-        stale: Stages that DVC would run again; None if it cannot say, since another DVC is at work.
+        stage: Name of the stage.
+        before: Digest of each stage's lock entry before the session; None if unknown.
+        after: Digest of each stage's lock entry now; None if there is none.
+        executions: Executions of the session, oldest first.
+        dvc_outcomes: Outcomes that the launcher's DVC logged.
+        stale: Stages that DVC would run again; None if another DVC holds its lock.
     """
     last = next((execution for execution in reversed(executions) if execution.stage == stage), None)
     if last is not None and last.status in ("FAILED", "KILLED"):
         return "failed"
     if stale is not None and stage in stale:
-        # A stage that is no Python function of ours leaves no other trace of its failure.
+        # A shell command that fails leaves no other trace.
         return "failed" if dvc_outcomes.get(stage) == "ran" else "stale"
     if last is not None:
         return "ran"
@@ -137,13 +136,13 @@ def decide_outcome(
     if after.get(stage) is None:
         return "stale"
     if stale is None and before.get(stage) != after[stage]:
-        # Restored, or written by the other DVC.
+        # The other DVC may have written it.
         return "unknown"
     return "unchanged" if before.get(stage) == after[stage] else "restored"
 
 
 def worst_status(executions: Sequence[Execution]) -> Status:
-    """Return how a session ended from how each of its stages ended last."""
+    """Return the worst of the last statuses of each stage."""
     last = {execution.stage: execution.status for execution in executions}
     if "KILLED" in last.values():
         return "KILLED"
@@ -151,9 +150,9 @@ def worst_status(executions: Sequence[Execution]) -> Status:
 
 
 def assign_stages(stages: Mapping[str, Stage], executions: Sequence[Execution]) -> list[Execution]:
-    """Give each execution the name that DVC has for its stage: of a `foreach` stage, `train@iris`.
+    """Set the stage of each execution to DVC's name, such as `train@iris` for a `foreach` stage.
 
-    The function's name is not enough there; the outputs that DVC held for the process are.
+    It is found by the outputs that DVC locked for the process.
     """
     for execution in executions:
         written = set(execution.sizes)
@@ -164,7 +163,7 @@ def assign_stages(stages: Mapping[str, Stage], executions: Sequence[Execution]) 
 
 
 def _spread_staleness(stages: Mapping[str, Stage], decided: Mapping[str, Outcome]) -> dict[str, Outcome]:
-    """Call stale what comes after a stage that failed or is stale: DVC looks at each stage by itself."""
+    """Mark stages after a failed or stale one as stale; DVC checks each stage by itself."""
     outcomes = dict(decided)
     producer = {path: name for name, stage in stages.items() for path in stage.outs}
 
@@ -172,7 +171,7 @@ def _spread_staleness(stages: Mapping[str, Stage], decided: Mapping[str, Outcome
         before = {producer[path] for path in stages[name].deps if path in producer}
         if outcomes[name] == "unchanged" and not all(is_up_to_date(other) for other in before):
             outcomes[name] = "stale"
-        return outcomes[name] not in NOT_UP_TO_DATE
+        return outcomes[name] not in ("failed", "stale")
 
     for name in stages:
         is_up_to_date(name)
@@ -183,7 +182,7 @@ def _spread_staleness(stages: Mapping[str, Stage], decided: Mapping[str, Outcome
 def _open_results(
     main_root: Path, session: Session, executions: Sequence[Execution], *, is_newest: bool
 ) -> Iterator[DvcRepo | None]:
-    """Open what holds the results of a session; None if only the journal remembers."""
+    """Open the workspace or commit with the results of a session; None if they were overwritten."""
     work_root = Path(session.work_root)
     if session.exp_commit:
         with open_repo(main_root, session.exp_commit) as repo:
@@ -196,10 +195,10 @@ def _open_results(
 
 
 def _is_unchanged(work_root: Path, repo: DvcRepo, session: Session, executions: Sequence[Execution]) -> bool:
-    """Return whether the workspace still is as the session left it.
+    """Return whether the workspace still has the results of the session.
 
-    Compares the settings, and the size of each output with its size in `dvc.lock`; hashing
-    the files a second time would cost more than the answer is worth.
+    Compares the settings, and the size of each output with its size in `dvc.lock`; hashing all files
+    again would take too long.
     """
     texts = session.snapshot.texts if session.snapshot else {}
     here = read_settings(work_root).texts
@@ -209,11 +208,5 @@ def _is_unchanged(work_root: Path, repo: DvcRepo, session: Session, executions: 
     last = {execution.stage: execution for execution in executions}.values()
     finished = [execution for execution in last if execution.status == "FINISHED"]
     sizes = [item for execution in finished for item in execution.sizes.items()]
-    # Another command of the stage wrote a file that was not there when the execution ended.
+    # A size of 0: another command of the stage wrote the file later.
     return all(locked.get(path, size) == size for path, size in sizes if size)
-
-
-def _record_failures(snapshot: Snapshot, executions: Sequence[Execution]) -> None:
-    for execution in executions:
-        if execution.status in ("FAILED", "KILLED"):
-            snapshot.outcomes[execution.stage] = "failed"

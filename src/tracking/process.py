@@ -1,4 +1,4 @@
-"""Identify processes: the DVC process that drives a stage, and whether a process is still alive."""
+"""Identify processes: which DVC process runs a stage, and whether a process is still alive."""
 
 import hashlib
 import json
@@ -19,13 +19,11 @@ from src.tracking import names
 
 @dataclass(frozen=True)
 class ProcessKey:
-    """A process, identified also after its pid was reused.
+    """The identity of a process, unique even if its pid is reused.
 
     Attributes:
-        pid: Process id.
-        started: Start time: ticks since the boot on Linux, else seconds since the epoch.
-        boot: Identity of the boot.
-        host: Name of the machine.
+        started: Ticks since the boot on Linux, else seconds since the epoch.
+        boot: Id of the boot.
     """
 
     pid: int
@@ -39,14 +37,14 @@ class ProcessKey:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
     def is_alive(self) -> bool | None:
-        """Return whether the process runs; None if it belongs to another host."""
+        """Return whether the process is running; None if it belongs to another host."""
         if self.host != socket.gethostname():
             return None
         return self.boot == boot_id() and process_key(self.pid) == self
 
 
 def process_key(pid: int) -> ProcessKey | None:
-    """Return the key of a running process; None if there is none."""
+    """Return the key of a running process; None if it is not running."""
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
@@ -57,8 +55,7 @@ def process_key(pid: int) -> ProcessKey | None:
 
 
 def _start_time(process: psutil.Process) -> float:
-    # Ticks since the boot where the kernel gives them: psutil's seconds since the
-    # epoch move when the clock is set.
+    # psutil's seconds since the epoch change when the clock is set.
     stat = Path(f"/proc/{process.pid}/stat")
     if stat.exists():
         return float(stat.read_text().rpartition(")")[2].split()[19])
@@ -66,24 +63,21 @@ def _start_time(process: psutil.Process) -> float:
 
 
 def began_at(key: ProcessKey) -> float:
-    """Return the start time of a running process of this host, in seconds since the epoch."""
+    """Return the start time of a running process, in seconds since the epoch."""
     if hasattr(time, "CLOCK_BOOTTIME") and Path("/proc/self/stat").exists():
-        # psutil knows the time of the boot only to the second.
+        # psutil rounds the time of the boot to a second.
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - key.started / os.sysconf("SC_CLK_TCK")
         return time.time() - age
     return key.started
 
 
 def own_pid() -> int:
-    """Return the pid of this process, or in a warm fork that of the stage's own process.
-
-    That one is a child of DVC, lives exactly as long, and is found by whoever stops the stage.
-    """
+    """Return the pid of this process, or, in a warm fork, of the stage's process, which is a child of DVC."""
     return int(os.environ.get(names.PIPELINE_CLIENT_PID) or os.getpid())
 
 
 def own_key() -> ProcessKey:
-    """Return the key of this process, or in a warm fork that of the stage's own process."""
+    """Return the key of the process with `own_pid`."""
     key = process_key(own_pid()) or process_key(os.getpid())
     assert key is not None, "this process runs"  # noqa: S101 - psutil always finds its own process
     return key
@@ -91,7 +85,7 @@ def own_key() -> ProcessKey:
 
 @cache
 def boot_id() -> str:
-    """Identify the boot: by the id that Linux gives it, elsewhere by its time in seconds."""
+    """Return Linux's id of the boot, or elsewhere its time in seconds."""
     path = Path("/proc/sys/kernel/random/boot_id")
     return path.read_text().strip() if path.exists() else str(int(psutil.boot_time()))
 
@@ -102,7 +96,7 @@ class Driver:
 
     Attributes:
         process: The process.
-        reads: Paths of the stage's inputs, relative to the working folder where they are below it.
+        reads: Paths of the stage's inputs, relative to its working folder if they are below it.
         writes: Paths of its outputs.
     """
 
@@ -112,16 +106,10 @@ class Driver:
 
 
 def find_driver(work_root: Path) -> Driver | None:
-    """Find the DVC process that runs this stage.
+    """Find the DVC process that runs this stage; None if the stage was started by hand.
 
-    While a stage runs, DVC's own lock file names the process that holds the stage's files;
-    it is ours if it is among our ancestors. A shell in between does not matter.
-
-    Args:
-        work_root: Folder that the stage runs in; its `.dvc` is the executing one.
-
-    Returns:
-        None if the stage was started by hand.
+    While a stage runs, DVC's `rwlock` names the process that has locked the stage's files. It is
+    the driver if it is an ancestor of this process.
     """
     reads, writes = _read_rwlock(work_root)
     try:
@@ -131,23 +119,23 @@ def find_driver(work_root: Path) -> Driver | None:
     if driver is None:
         return None
     written = writes[driver.pid]
-    # DVC holds the outputs for reading too.
+    # DVC locks the outputs for reading, too.
     read = set(reads.get(driver.pid, [])) - set(written)
     return Driver(driver, _relative(read, work_root), _relative(written, work_root))
 
 
 def find_dvc_at_work(work_root: Path) -> int | None:
-    """Return the pid of a DVC process that runs stages in a folder; None if there is none."""
+    """Return the pid of a DVC process that is running stages in a folder; None if there is none."""
     for pid in sorted(_read_rwlock(work_root)[1]):
         with suppress(psutil.Error):
-            # The file may be older than the process that has the pid now.
+            # The pid in an old file may have been reused.
             if "dvc" in " ".join(psutil.Process(pid).cmdline()):
                 return pid
     return None
 
 
 def _read_rwlock(work_root: Path) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
-    """Read from DVC's `rwlock` which paths each process reads and writes."""
+    """Read from DVC's `rwlock` which paths each process reads, and which it writes."""
     reads: dict[int, list[str]] = {}
     writes: dict[int, list[str]] = {}
     try:
@@ -158,7 +146,7 @@ def _read_rwlock(work_root: Path) -> tuple[dict[int, list[str]], dict[int, list[
             for holder in holders:
                 reads.setdefault(int(holder["pid"]), []).append(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        # There is none, or DVC is writing it.
+        # The file does not exist, or DVC is writing it.
         return {}, {}
     return reads, writes
 
@@ -168,10 +156,10 @@ def _relative(paths: Iterable[str], root: Path) -> list[str]:
 
 
 def is_queue_worker(driver: Driver | None) -> bool:
-    """Return whether DVC's experiment queue drives the stage.
+    """Return whether a worker of DVC's experiment queue runs the stage.
 
-    Its workers inherit the environment of whoever started the queue, so variables that
-    name a run belong to somebody else.
+    Workers inherit the environment of the command that started the queue, so variables that name
+    a run may belong to another session.
     """
     try:
         return driver is not None and "exec-run" in driver.process.cmdline()
@@ -181,7 +169,7 @@ def is_queue_worker(driver: Driver | None) -> bool:
 
 @cache
 def cpu_model() -> str:
-    """Return the model of the CPU: linear algebra may differ in the last bits between models."""
+    """Return the model of the CPU, on which the last bits of linear algebra may depend."""
     path = Path("/proc/cpuinfo")
     if path.exists():
         for line in path.read_text().splitlines():

@@ -1,14 +1,14 @@
-"""MLflow runs: one function writes an execution as a nested run, one writes a session as a parent run.
+"""Write executions to MLflow as nested runs, and sessions as parent runs.
 
-Both are called live and by `make sync`, and calling them twice changes nothing.
+Stages, the launcher and `make sync` call the same functions, which are idempotent.
 """
 
 import json
 import logging
-import os
 import platform
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 # MLflow cuts longer values silently.
 MAX_PARAM, MAX_TAG, MAX_BATCH = 6000, 5000, 100
-# More would bury the stages, and each costs the store five writes.
+# More would hide the runs of stages, and each costs five writes to the store.
 MAX_CANDIDATE_RUNS = 20
 CANDIDATES_TABLE = "cv_results.json"
 
@@ -39,11 +39,7 @@ CANDIDATES_TABLE = "cv_results.json"
 
 
 def ensure_parent(store: Store, journal: Journal, session: Session) -> Session:
-    """Open the parent run of a session if it has none that can be used.
-
-    Returns:
-        The session as it is on disk now, with its run.
-    """
+    """Open the parent run of a session, unless it has one, and return the session from the journal."""
     with journal.locked():
         session = journal.read_session(session.id) or session
         if session.run_id is not None and not _is_active(store, session.run_id):
@@ -55,19 +51,19 @@ def ensure_parent(store: Store, journal: Journal, session: Session) -> Session:
         if session.run_id is None:
             session.run_id = _create_run(store, session, session.name, session.start_time, {names.KIND: "parent"})
         elif session.status == "RUNNING" and not session.launched:
-            # One that was opened by hand may have ended.
+            # A run that was opened by hand may have ended.
             store.client.update_run(session.run_id, status="RUNNING")
         journal.write_session(session)
     return session
 
 
 def write_parent(store: Store, repo: DvcRepo | None, session: Session) -> None:
-    """Write what a session left to its parent run, and end the run.
+    """Write the results of a session to its parent run, and end the run.
 
     Args:
         store: The store.
-        repo: Finds the content of plots and reports; None leaves them out.
-        session: A session that has ended, whose nested runs are written.
+        repo: Repository with the content of plots and reports; None leaves them out.
+        session: A session that has ended. Its nested runs have been written.
     """
     snapshot, run_id = session.snapshot or Snapshot(), session.run_id
     assert run_id is not None, "the parent run is open"  # noqa: S101 - callers call ensure_parent first
@@ -83,32 +79,27 @@ def write_parent(store: Store, repo: DvcRepo | None, session: Session) -> None:
         tags[f"{names.STAGE_OUTCOME}{stage}.run_id"] = producer.info.run_id if producer else names.UNKNOWN
         if producer and outcome in UP_TO_DATE:
             tags |= {key: value for key, value in producer.data.tags.items() if key.startswith("best.")}
-    # A run that was opened by hand may live through several sessions. MLflow refuses to
-    # change a param: the first value stays, and the artifact params.yaml has the others.
+    # Several DVC processes may share a run that was opened by hand. MLflow refuses to change a
+    # param, so the first value stays; the artifact params.yaml has the last one.
     known = store.client.get_run(run_id).data.params
     params = {key: value for key, value in snapshot.params.items() if fit_key(key) not in known}
     log_values(store, run_id, params=params, metrics=snapshot.metrics, tags=tags)
     if repo:
         _link_data_and_model(store, repo, run_id, snapshot)
-    with tempfile.TemporaryDirectory() as folder:
-        for name, text in snapshot.texts.items():
-            (Path(folder) / name).write_text(text, encoding="utf-8")
-        for path in snapshot.reports:
-            files = repo.find_files(path, snapshot.md5s.get(path)) if repo else {}
-            _lay_out(files, folder)
-        store.client.log_artifacts(run_id, folder)
+    reports = [repo.find_files(path, snapshot.md5s.get(path)) for path in snapshot.reports] if repo else []
+    _log_files(store, run_id, reports, snapshot.texts)
     store.client.set_terminated(run_id, session.status, session.end_time)
 
 
 def _find_producer(store: Store, session: Session, snapshot: Snapshot, stage: str) -> "Run | None":
-    """Find the run that produced what a session left of a stage, or that failed to."""
+    """Find the run that produced, or failed to produce, the outputs of a stage."""
     query = f"tags.`{names.KIND}` = 'stage' and tags.`{names.STAGE}` = '{stage}' and "
     outcome, entry = snapshot.outcomes[stage], snapshot.entries.get(stage)
     if outcome in ("ran", "failed"):
-        # Not by what it produced: another clone may produce the same at the same time.
+        # Not by the lock entry: another clone may produce the same at the same time.
         query += f"tags.`{names.SESSION}` = '{session.id}'"
     elif outcome in UP_TO_DATE and entry:
-        # A session that is recorded late must not be linked to what ran after it.
+        # A session that is written late must not be linked to a later run.
         query += f"tags.`{names.ENTRY}` = '{entry}' and attributes.start_time <= {session.end_time or now()}"
     else:
         return None
@@ -117,7 +108,7 @@ def _find_producer(store: Store, session: Session, snapshot: Snapshot, stage: st
 
 
 def _describe(store: Store, snapshot: Snapshot, producers: Mapping[str, "Run | None"]) -> str:
-    """Write the stages and their outcomes as a Markdown table with links."""
+    """Format the outcomes as a Markdown table with links to the runs."""
     rows = ["| stage | outcome | duration | run |", "| --- | --- | --- | --- |"]
     for stage, outcome in snapshot.outcomes.items():
         duration, link = "", names.UNKNOWN
@@ -131,7 +122,7 @@ def _describe(store: Store, snapshot: Snapshot, producers: Mapping[str, "Run | N
 
 
 def _link_data_and_model(store: Store, repo: DvcRepo, run_id: str, snapshot: Snapshot) -> None:
-    """Show the table and the model of a parent in the columns that MLflow has for them."""
+    """Log the table and the model of a parent run to MLflow's columns Dataset and Models."""
     from mlflow.entities import LoggedModelInput
 
     tables = [path for path in snapshot.md5s if path.endswith(".parquet")][:1]
@@ -143,13 +134,13 @@ def _link_data_and_model(store: Store, repo: DvcRepo, run_id: str, snapshot: Sna
 
 
 def ui_page(path: str, **query: str) -> str:
-    """Name a page of MLflow's UI, relative to its address.
+    """Return the address of a page of MLflow's UI, relative to the UI.
 
     Args:
-        path: As `experiments/1`.
+        path: For example `experiments/1`.
         query: Parameters of the page.
     """
-    # Without the last parameter the UI opens its view for language models.
+    # Without workflowType the UI opens its view for language models.
     return f"#/{path}?{urlencode({**query, 'workflowType': 'machine_learning'}, quote_via=quote)}"
 
 
@@ -176,70 +167,43 @@ def write_execution(
         store: The store.
         place: Where the stage ran.
         session: Its session, whose parent run is open.
-        execution: The execution. What is written is noted in it; the caller writes it to the journal.
-        repo: DVC, once it has ended: adds what it recorded of the stage. None in the stage's
-            own process, where its files are as it left them.
+        execution: The execution. This function notes in it what was written; the caller writes it to
+            the journal.
+        repo: The repository, once DVC has ended, which adds what DVC recorded of the stage. None in
+            the process of the stage, which takes files from the workspace.
     """
     if execution.run_id is None:
         open_execution(store, session, execution)
     run_id = execution.run_id
     assert run_id is not None, "the nested run is open"  # noqa: S101 - opened above
     if not execution.logged:
-        _leave_run(run_id)
+        import mlflow
+
+        active = mlflow.active_run()
+        if active and active.info.run_id == run_id:
+            # Otherwise MLflow ends the run as FINISHED when the process exits.
+            mlflow.end_run()
         log_values(store, run_id, params=execution.params, metrics=execution.metrics, tags=execution.tags)
         if execution.traceback:
             store.client.log_text(run_id, execution.traceback, "traceback.txt")
         if execution.status == "FINISHED":
-            if execution.candidates:
-                _write_candidates(store, session, run_id, execution)
-            _log_artifacts(store, place, run_id, execution, repo)
-            _log_model(place, execution, repo)
+            _write_candidates(store, session, run_id, execution)
+            find = partial(_find_content, place, execution, repo)
+            _log_files(store, run_id, map(find, execution.artifacts))
+            if execution.model and (content := find(execution.model).get(execution.model)):
+                tables = [file for path in execution.reads if path.endswith(".parquet") for file in find(path).values()]
+                # As JSON, if it is a list.
+                estimator = execution.params.get("train.estimator", "")
+                estimators = json.loads(estimator) if estimator.startswith("[") else [estimator]
+                with mlflow.start_run(run_id=run_id, nested=True):
+                    execution.model_id = log_model(
+                        place, content, execution.model, next(iter(tables), None), estimators
+                    )
         store.client.set_terminated(run_id, execution.status, execution.end_time)
         execution.logged = True
     if repo is not None and not execution.complete:
         _add_lock_entry(store, repo, run_id, execution)
         execution.complete = True
-
-
-def _leave_run(run_id: str) -> None:
-    """End the fluent use of a run: MLflow would end it as FINISHED when the process exits."""
-    import mlflow
-
-    active = mlflow.active_run()
-    if active and active.info.run_id == run_id:
-        mlflow.end_run()
-
-
-def _log_artifacts(store: Store, place: Place, run_id: str, execution: Execution, repo: DvcRepo | None) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        for path in execution.artifacts:
-            _lay_out(_find_content(place, execution, repo, path), folder)
-        if os.listdir(folder):  # noqa: PTH208 - only whether there is anything
-            store.client.log_artifacts(run_id, folder)
-
-
-def _log_model(place: Place, execution: Execution, repo: DvcRepo | None) -> None:
-    import mlflow
-
-    if execution.model is None:
-        return
-    content = _find_content(place, execution, repo, execution.model).get(execution.model)
-    tables = [file for path in execution.reads for file in _tables(place, execution, repo, path)]
-    if content is None:
-        return
-    with mlflow.start_run(run_id=execution.run_id, nested=True):
-        table = tables[0] if tables else None
-        execution.model_id = log_model(place, content, execution.model, table, _estimators(execution.params))
-
-
-def _estimators(params: Mapping[str, str]) -> list[str]:
-    """Read which estimators the settings name: one, or a list as JSON."""
-    value = params.get("train.estimator", "")
-    return [str(name) for name in json.loads(value)] if value.startswith("[") else [value]
-
-
-def _tables(place: Place, execution: Execution, repo: DvcRepo | None, path: str) -> list[Path]:
-    return list(_find_content(place, execution, repo, path).values()) if path.endswith(".parquet") else []
 
 
 def _find_content(place: Place, execution: Execution, repo: DvcRepo | None, path: str) -> dict[str, Path]:
@@ -252,16 +216,8 @@ def _find_content(place: Place, execution: Execution, repo: DvcRepo | None, path
     return repo.find_files(path, entry.outs.get(path) or entry.deps.get(path))
 
 
-def _lay_out(files: Mapping[str, Path], folder: str) -> None:
-    """Link files into a folder under their path in the repository: DVC's cache names them by their hash."""
-    for name, content in files.items():
-        target = Path(folder) / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.symlink_to(content.resolve())
-
-
 def _add_lock_entry(store: Store, repo: DvcRepo, run_id: str, execution: Execution) -> None:
-    """Add to a nested run what DVC recorded of it: hashes, tables, the model that it wrote or scored."""
+    """Add to a nested run what DVC recorded of the stage: hashes, tables, the model that it wrote or scored."""
     tags = {names.STAGE: execution.stage}
     entry = execution.entry
     if entry is None:
@@ -271,14 +227,14 @@ def _add_lock_entry(store: Store, repo: DvcRepo, run_id: str, execution: Executi
     tags |= {names.ENTRY: entry.digest, **{names.MD5 + path: md5 for path, md5 in files.items()}}
     log_values(store, run_id, tags=tags)
     store.client.update_run(run_id, name=execution.stage)
-    # The first stage reads no file of DVC: its table stands for the source.
+    # The first stage reads no file that DVC tracks, so its own table is logged.
     tables = {path: files[path] for path in entry.deps if path in files} or files
     tables = {path: md5 for path, md5 in tables.items() if path.endswith(".parquet")}
     if datasets := _describe_tables(repo, tables, context=execution.stage):
         store.client.log_inputs(run_id, datasets=datasets)
     if execution.model and execution.model_id and (md5 := entry.outs.get(execution.model)):
         store.client.set_logged_model_tags(execution.model_id, {"dvc.md5": md5})
-        # DVC skips the scoring of a model that came out equal to one that was scored.
+        # DVC skips `evaluate` if the model is equal to one that it has scored.
         query = f"tags.`{names.MD5}{execution.model}` = '{md5}' and tags.`{names.STAGE}` != '{execution.stage}'"
         query += f" and tags.`{names.KIND}` = 'stage' and status = 'FINISHED'"
         for run in store.client.search_runs([store.experiment_id], query, max_results=1):
@@ -289,7 +245,7 @@ def _add_lock_entry(store: Store, repo: DvcRepo, run_id: str, execution: Executi
 
 
 def _attach_metrics(store: Store, run_id: str, model_md5: str, metrics: Mapping[str, float]) -> None:
-    """Attach the metrics of a run to the logged model that it scored."""
+    """Copy the metrics of a run to the logged model that it scored."""
     from mlflow.entities import LoggedModelInput, Metric
 
     model = find_logged_model(store, model_md5)
@@ -304,35 +260,36 @@ def _attach_metrics(store: Store, run_id: str, model_md5: str, metrics: Mapping[
 
 
 def _describe_tables(repo: DvcRepo, tables: Mapping[str, str], context: str) -> "list[DatasetInput]":
-    """Describe tables as MLflow datasets, by their metadata."""
+    """Describe tables as MLflow datasets, without reading their rows."""
     import pyarrow.parquet as pq
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     described = []
     for path, md5 in tables.items():
-        for content in repo.find_files(path, md5).values():
-            metadata = pq.read_metadata(content)
-            columns = [
-                {"name": column.name, "type": _mlflow_type(str(column.type)), "required": True}
-                for column in metadata.schema.to_arrow_schema()
-            ]
-            profile = {"num_rows": metadata.num_rows, "num_elements": metadata.num_rows * len(columns)}
-            dataset = Dataset(
-                name=path,
-                digest=md5,
-                source_type="local",
-                source=json.dumps({"uri": path}),
-                schema=json.dumps({"mlflow_colspec": columns}),
-                profile=json.dumps(profile),
-            )
-            tags = [InputTag("mlflow.data.context", context), InputTag(names.MD5 + path, md5)]
-            described.append(DatasetInput(dataset, tags))
-            break
+        content = next(iter(repo.find_files(path, md5).values()), None)
+        if content is None:
+            continue
+        metadata = pq.read_metadata(content)
+        columns = [
+            {"name": column.name, "type": _mlflow_type(str(column.type)), "required": True}
+            for column in metadata.schema.to_arrow_schema()
+        ]
+        profile = {"num_rows": metadata.num_rows, "num_elements": metadata.num_rows * len(columns)}
+        dataset = Dataset(
+            name=path,
+            digest=md5,
+            source_type="local",
+            source=json.dumps({"uri": path}),
+            schema=json.dumps({"mlflow_colspec": columns}),
+            profile=json.dumps(profile),
+        )
+        tags = [InputTag("mlflow.data.context", context), InputTag(names.MD5 + path, md5)]
+        described.append(DatasetInput(dataset, tags))
     return described
 
 
 def _mlflow_type(arrow_type: str) -> str:
-    """Translate a column type of Arrow into MLflow's name for it."""
+    """Return MLflow's name of an Arrow type."""
     if arrow_type.startswith(("timestamp", "date")):
         return "datetime"
     types = {"double": "double", "float": "float", "bool": "boolean", "int64": "long", "uint32": "long",
@@ -344,15 +301,17 @@ def _mlflow_type(arrow_type: str) -> str:
 
 
 def _write_candidates(store: Store, session: Session, run_id: str, execution: Execution) -> None:
-    """Log the candidates of a search: all in one table, the best as runs under the run of the stage."""
+    """Log all candidates of a search as a table, and the best as runs under the run of the stage."""
+    if not execution.candidates:
+        return
     from mlflow.entities import ViewType
 
     table = json.dumps(_tabulate(execution.candidates), ensure_ascii=False)
     store.client.log_text(run_id, table, CANDIDATES_TABLE)
-    # MLflow's page of a run and `mlflow.load_table` find tables by this tag.
+    # MLflow's UI and `mlflow.load_table` find tables by this tag.
     store.client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([{"path": CANDIDATES_TABLE, "type": "table"}]))
     query = f"tags.`{names.PARENT_ID}` = '{run_id}' and tags.`{names.KIND}` = 'candidate'"
-    # Deleted ones too: they stay deleted.
+    # Deleted runs are found too, and not created again.
     found = store.client.search_runs([store.experiment_id], query, ViewType.ALL, max_results=MAX_CANDIDATE_RUNS)
     known = {run.data.tags.get(names.CANDIDATE): run.info for run in found}
     for number, candidate in enumerate(execution.candidates[:MAX_CANDIDATE_RUNS], start=1):
@@ -375,7 +334,7 @@ def _write_candidates(store: Store, session: Session, run_id: str, execution: Ex
 
 
 def _tabulate(candidates: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Lay out a table as `mlflow.load_table` reads it; NaN becomes null."""
+    """Build a table in the format of `mlflow.load_table`; NaN becomes null."""
     params = sorted({name for candidate in candidates for name in candidate["params"]})
     metrics = sorted({name for candidate in candidates for name in candidate["metrics"]})
     rows = []
@@ -386,11 +345,11 @@ def _tabulate(candidates: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {"columns": ["estimator", *params, *metrics], "data": rows}
 
 
-# --- what all runs share ---
+# --- all runs ---
 
 
 def _create_run(store: Store, session: Session, name: str, start_time: int, tags: Mapping[str, str]) -> str:
-    """Create a run with the tags that every run of a session has; returns its id."""
+    """Create a run with the tags that all runs of a session share, and return its id."""
     from mlflow.tracking.context.registry import resolve_tags
 
     shared = {
@@ -406,7 +365,7 @@ def _create_run(store: Store, session: Session, name: str, start_time: int, tags
         names.SOURCE: "dvc.yaml",
         **tags,
     }
-    # MLflow adds its own: user, commit.
+    # MLflow adds its own tags, such as the user.
     all_tags = resolve_tags({key: value for key, value in shared.items() if value})
     run = store.client.create_run(store.experiment_id, start_time=start_time, tags=all_tags, run_name=name)
     return str(run.info.run_id)
@@ -424,6 +383,23 @@ def _is_active(store: Store, run_id: str) -> bool:
         raise
 
 
+def _log_files(
+    store: Store, run_id: str, found: Iterable[Mapping[str, Path]], texts: Mapping[str, str] | None = None
+) -> None:
+    """Log files as artifacts under their paths in the repository; DVC's cache has them under their hashes."""
+    files = {name: content for group in found for name, content in group.items()}
+    if not files and not texts:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in (texts or {}).items():
+            Path(folder, name).write_text(text, encoding="utf-8")
+        for name, content in files.items():
+            target = Path(folder, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(content.resolve())
+        store.client.log_artifacts(run_id, folder)
+
+
 def log_values(
     store: Store,
     run_id: str,
@@ -432,11 +408,11 @@ def log_values(
     metrics: Mapping[str, float] | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> None:
-    """Log many values in few calls; keys and lengths are made to fit MLflow's limits."""
+    """Log values in batches, with keys and values that fit MLflow's limits."""
     from mlflow.entities import Metric, Param, RunTag
 
     moment = now()
-    # MLflow refuses a batch that has one key twice: of keys that become equal the last stays.
+    # MLflow refuses a batch with the same key twice; of keys that become equal, the last stays.
     fitted = {fit_key(key): _fit(value, MAX_PARAM) for key, value in (params or {}).items()}
     run_params = [Param(key, value) for key, value in fitted.items()]
     run_metrics = [Metric(fit_key(key), value, moment, 0) for key, value in (metrics or {}).items()]
@@ -447,13 +423,13 @@ def log_values(
 
 
 def fit_key(key: str) -> str:
-    """Replace what MLflow does not allow in a key.
+    """Replace characters that MLflow does not allow in a key.
 
     >>> fit_key("test_f1_class.a[1]"), fit_key("../etc")
     ('test_f1_class.a_1_', '_/etc')
     """
     key = "".join(letter if letter.isalnum() or letter in "_-. /:" else "_" for letter in key)[:250]
-    # MLflow takes a key for a path, and refuses one that is not normalised.
+    # MLflow treats a key as a path, which must be normalized.
     return "/".join(part if part not in ("", ".", "..") else "_" for part in key.split("/"))[:250].rstrip("/")
 
 

@@ -1,9 +1,9 @@
-"""Which session a stage belongs to, and so which parent run."""
+"""Find the session, and so the parent run, that a stage belongs to."""
 
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -16,7 +16,9 @@ from src.tracking.journal import Journal, Session, Snapshot
 from src.tracking.lock import LockEntry, digests, parse_lock, read_lock
 from src.tracking.process import Driver, ProcessKey, began_at, is_queue_worker, own_key, process_key
 
-# While an experiment runs, DVC keeps there the workspace that it started from.
+# Files that a parent run shows as they were.
+TEXTS = ("dvc.yaml", "dvc.lock", "params.yaml")
+# While an experiment runs, this ref has the workspace that it started from.
 EXPERIMENT_START = "refs/exps/exec/EXEC_MERGE"
 
 
@@ -25,8 +27,8 @@ class Place:
     """Where a stage runs.
 
     Attributes:
-        main_root: Root of the repository that owns the store, the journal and the cache.
-        work_root: Root that the stage reads and writes; differs in some experiments.
+        main_root: Root of the repository with the store, the journal and the cache.
+        work_root: Root that the stage reads and writes; a temporary folder for some experiments.
     """
 
     main_root: Path
@@ -42,11 +44,11 @@ class Place:
 def find_session(
     journal: Journal, place: Place, driver: Driver | None, environ: Mapping[str, str] = os.environ
 ) -> Session:
-    """Find the session of the stage that runs in this process, or begin it.
+    """Find or begin the session of the stage that runs in this process.
 
-    In this order: the launcher's own; the run that `MLFLOW_RUN_ID` names; the DVC process
-    that drives the stage; else this process by itself. A worker of DVC's queue inherits its
-    environment from somebody else, so there the first two are ignored.
+    It is, in this order, the session of the launcher, of the run that `MLFLOW_RUN_ID` names, of the
+    DVC process that runs the stage, or of this process. In a worker of DVC's queue the first two
+    are ignored, because they may belong to another session.
     """
     owner = (process_key(driver.process.pid) if driver else None) or own_key()
     if not is_queue_worker(driver):
@@ -70,13 +72,13 @@ def begin_session(
     run_id: str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Session:
-    """Describe a new session; the caller writes it.
+    """Create a session, without writing it.
 
     Args:
         place: Where the stages run.
-        session_id: Its key.
-        owner: The process whose end ends it.
-        name: Name of the parent run; by default DVC's name of the experiment, or the time.
+        session_id: Id of the session.
+        owner: The process with which the session ends.
+        name: Name of the parent run; by default the name of the DVC experiment, or the time.
         launched: Whether the owner is the launcher.
         run_id: An existing parent run.
         environ: Environment variables.
@@ -84,7 +86,7 @@ def begin_session(
     exp_name = environ.get(names.DVC_EXP_NAME, "")
     lock = read_lock(place.work_root)
     before = _entries_before_experiment(place.work_root, environ) if exp_name else None
-    # DVC has deleted a stage's outputs by the time the stage asks: they do not count as changes.
+    # DVC deletes the outputs of a stage before it runs it, which is not a change by the user.
     outputs = ["dvc.lock", *(path for entry in lock.values() for path in entry.outs)]
     return Session(
         id=session_id,
@@ -102,28 +104,30 @@ def begin_session(
 
 
 def read_settings(root: Path) -> Snapshot:
-    """Read what is known of a session before it has ended: its settings."""
+    """Read what is known before a session has ended: its settings."""
     return Snapshot(
         params=flatten(read_yaml(root / "params.yaml")),
-        texts={
-            name: (root / name).read_text(encoding="utf-8")
-            for name in ("dvc.yaml", "dvc.lock", "params.yaml")
-            if (root / name).exists()
-        },
+        texts={name: (root / name).read_text(encoding="utf-8") for name in TEXTS if (root / name).exists()},
     )
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Flatten settings to dotted keys and text.
+    """Flatten settings to dotted keys; values that are not text become JSON.
 
     >>> flatten({"train": {"cv": 5, "estimator": ["knn", "svm"], "param_grid": {}}})
     {'train.cv': '5', 'train.estimator': '["knn", "svm"]', 'train.param_grid': '{}'}
     """
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in _leaves(params, prefix)}
+    flat: dict[str, str] = {}
+    for key, value in params.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
+    return flat
 
 
 def numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """Flatten nested numbers to dotted keys; anything else is left out.
+    """Flatten nested numbers to dotted keys, and leave out everything else.
 
     >>> numbers({"f1": 1, "f1_class": {"setosa": 0.5}, "note": "x"})
     {'f1': 1.0, 'f1_class.setosa': 0.5}
@@ -135,14 +139,6 @@ def numbers(values: Mapping[str, Any]) -> dict[str, float]:
         elif isinstance(value, Real):
             found[str(key)] = float(value)
     return found
-
-
-def _leaves(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _find_or_begin(
@@ -157,17 +153,17 @@ def _find_or_begin(
         session = journal.read_session(session_id)
         if session is None:
             session = begin_session(place, session_id, owner, launched=False, run_id=run_id, environ=environ)
-        # Another DVC process may continue a run that was opened by hand.
+        # A second DVC process may continue a run that was opened by hand.
         session.owner, session.status, session.end_time, session.complete = owner, "RUNNING", None, False
         journal.write_session(session)
     return session
 
 
 def _entries_before_experiment(work_root: Path, environ: Mapping[str, str]) -> dict[str, str | None] | None:
-    """Hash the entries of `dvc.lock` as the experiment found them; None if there are none.
+    """Return the digests of the entries of `dvc.lock` at the start of an experiment; None if there are none.
 
-    DVC makes an experiment's folder from the stashed workspace, or from the baseline:
-    all files there are new, and their times say nothing.
+    They are read from git: DVC has just created the experiment's folder, so the times of files in it
+    have no meaning.
     """
     for revision in (EXPERIMENT_START, environ.get(names.DVC_EXP_BASELINE_REV, "HEAD")):
         text = read_file(work_root, revision, "dvc.lock")
@@ -177,10 +173,10 @@ def _entries_before_experiment(work_root: Path, environ: Mapping[str, str]) -> d
 
 
 def _entries_before(work_root: Path, lock: Mapping[str, LockEntry], owner: ProcessKey) -> dict[str, str | None]:
-    """Hash the entries of `dvc.lock` as they were before the owner began.
+    """Return the digests of the entries of `dvc.lock` before the owner began; None if an entry changed since.
 
-    The launcher asks before DVC starts. A stage under bare DVC asks late: DVC may have
-    restored earlier stages already, which shows in the time of their files.
+    A session of bare DVC begins with the first stage that runs. DVC may have restored earlier stages
+    by then, which shows in the times of their files.
     """
     began = began_at(owner)
     lock_is_old = not _changed_since(work_root / "dvc.lock", began)

@@ -1,4 +1,4 @@
-"""Open the MLflow store: created under a lock, with short timeouts, and errors explained in one line."""
+"""Open the MLflow store, with short timeouts, and explain its errors in one line."""
 
 import logging
 import os
@@ -19,10 +19,9 @@ from src.tracking import names
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SYNC_HINT = "`make sync` fills the record in later"
+SYNC_HINT = "run `make sync` to complete the record"
 
-# A server that is down costs a stage at most 10 s: one retry of 4 s. Values that
-# the user has set stay.
+# A server that is down costs a stage at most 10 s. Values that the user has set are kept.
 TIMEOUTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
@@ -32,7 +31,7 @@ QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "GIT_PYTHON_REFRESH": "quiet",
-    # A tracking server's client would print a line for each run.
+    # Otherwise the client of a tracking server prints a line for each run.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
 }
@@ -41,13 +40,7 @@ _CREDENTIALS = re.compile(r"(?<=://)[^:/@]*(?::.*)?@")
 
 @dataclass(frozen=True)
 class Store:
-    """An open store.
-
-    Attributes:
-        client: Client of the store.
-        experiment_id: The experiment that all runs go to.
-        uri: Where the store is.
-    """
+    """An open store, with the experiment of all runs."""
 
     client: "MlflowClient"
     experiment_id: str
@@ -55,17 +48,17 @@ class Store:
 
     @property
     def label(self) -> str:
-        """The URI without a password, for logs."""
+        """The URI without its password, for messages."""
         return without_password(self.uri)
 
     @property
     def ui_address(self) -> str | None:
-        """Address of the UI of a tracking server; None for a store that has no server yet."""
+        """Address of a tracking server's UI; None for a database."""
         return self.label.rstrip("/") if self.uri.startswith(("http://", "https://")) else None
 
 
 def store_uri(root: Path) -> str:
-    """Return the URI of the store: `MLFLOW_TRACKING_URI`, else a SQLite file in the root."""
+    """Return `MLFLOW_TRACKING_URI`, or by default the URI of `mlflow.db` in the root."""
     uri = os.environ.get(names.MLFLOW_TRACKING_URI) or "sqlite:///mlflow.db"
     path = _sqlite_path(uri)
     return f"sqlite:///{root / path}" if path is not None and not path.is_absolute() else uri
@@ -75,33 +68,35 @@ def open_store(root: Path, experiment_name: str) -> Store:
     """Open the store, and create it and the experiment on first use.
 
     Args:
-        root: Root of the main repository; relative paths are anchored there.
+        root: Root of the main repository, to which paths are relative.
         experiment_name: The MLflow experiment.
 
     Raises:
         TrackingError: The store cannot be read or written.
     """
     uri = store_uri(root)
-    for variables in (TIMEOUTS, QUIET):
-        for name, value in variables.items():
-            os.environ.setdefault(name, value)
-    with _explained(uri), _locked(uri):
-        _check_sqlite(uri)
-        import mlflow
+    os.environ |= {**TIMEOUTS, **QUIET, **os.environ}
+    try:
+        with _locked(uri):
+            _check_sqlite(uri)
+            import mlflow
 
-        # Errors are raised as exceptions and reported in one line; logged tracebacks would bury it.
-        for logger in ("mlflow", "alembic"):
-            logging.getLogger(logger).setLevel(logging.CRITICAL)
-        mlflow.set_tracking_uri(uri)
-        client = mlflow.MlflowClient(uri)
-        experiment_id = _experiment_id(client, uri, experiment_name, root)
-        mlflow.set_experiment(experiment_id=experiment_id)
+            # Errors are raised too, and reported in one line; logged tracebacks would hide it.
+            for logger in ("mlflow", "alembic"):
+                logging.getLogger(logger).setLevel(logging.CRITICAL)
+            mlflow.set_tracking_uri(uri)
+            client = mlflow.MlflowClient(uri)
+            experiment_id = _experiment_id(client, uri, experiment_name, root)
+            mlflow.set_experiment(experiment_id=experiment_id)
+    # MLflow raises errors of SQLAlchemy, requests and alembic, which share no base class.
+    except Exception as error:
+        raise TrackingError(explain(error, uri)) from error
     return Store(client, experiment_id, uri)
 
 
 def without_password(uri: str) -> str:
     """Mask the credentials of a URI."""
-    # urlsplit would not do: SQLAlchemy accepts passwords with an unencoded /, ? or #.
+    # Not with urlsplit: SQLAlchemy accepts passwords with an unencoded /, ? or #.
     uri = _CREDENTIALS.sub("***@", uri)
     return re.sub(r"(?i)((?:password|passwd|pwd|token)=)[^&]*", r"\1***", uri)
 
@@ -113,7 +108,7 @@ def explain(error: BaseException, uri: str) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     text = text.replace(uri, without_password(uri))
     if found := _CREDENTIALS.search(uri):
-        # A driver may quote the password by itself, decoded, or as part of a misread host.
+        # A driver may quote the password decoded, without the user, or as part of a misread host.
         secrets = {found[0][:-1], found[0][:-1].partition(":")[2], *found[0][:-1].split("@")}
         for secret in sorted({*secrets, *map(unquote, secrets)} - {""}, key=len, reverse=True):
             text = text.replace(secret, "***")
@@ -129,7 +124,7 @@ def explain(error: BaseException, uri: str) -> str:
             f"on a copy, then {SYNC_HINT}."
         )
     if "not a database" in lower or "malformed" in lower:
-        return f"{where} is corrupted; move it away, then `make sync` rebuilds the record."
+        return f"{where} is corrupted; move it away, then run `make sync` to rebuild the record."
     if "max retries" in lower or "connection" in lower or "timed out" in lower:
         return f"{where} cannot be reached; start it or check MLFLOW_TRACKING_URI, then {SYNC_HINT}."
     if "scheme" in lower or "registry" in lower or "could not parse" in lower or "can't load plugin" in lower:
@@ -138,17 +133,8 @@ def explain(error: BaseException, uri: str) -> str:
 
 
 @contextmanager
-def _explained(uri: str) -> Iterator[None]:
-    try:
-        yield
-    # MLflow raises errors of SQLAlchemy, requests and alembic, which share no base class.
-    except Exception as error:
-        raise TrackingError(explain(error, uri)) from error
-
-
-@contextmanager
 def _locked(uri: str) -> Iterator[None]:
-    """Let one process at a time create a SQLite store; two at once break it."""
+    """Let one process at a time open a SQLite store; two that create it at once break it."""
     path = _sqlite_path(uri)
     if path is None:
         yield
@@ -164,7 +150,7 @@ def _sqlite_path(uri: str) -> Path | None:
 
 
 def _check_sqlite(uri: str) -> None:
-    """Fail at once where MLflow would retry for a minute: a corrupted file, a read-only one, a full disk."""
+    """Fail at once for a corrupted or read-only file, or a full disk, where MLflow would retry for a minute."""
     path = _sqlite_path(uri)
     if path is not None and path.exists():
         with closing(sqlite3.connect(path, timeout=30)) as connection:
@@ -178,12 +164,12 @@ def _experiment_id(client: "MlflowClient", uri: str, name: str, root: Path) -> s
 
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
-        # A server has its own location; a database's default would be the working folder.
+        # A server chooses the location; the default of a database is the working folder.
         artifacts = None if uri.startswith(("http://", "https://")) else (root / "mlruns").as_uri()
         try:
             return str(client.create_experiment(name, artifact_location=artifacts))
         except MlflowException:
-            # Another process was faster, or the name is taken.
+            # Another process may have created it meanwhile.
             experiment = client.get_experiment_by_name(name)
             if experiment is None:
                 raise

@@ -1,4 +1,4 @@
-"""Bring MLflow up to date with what the journal, git and DVC know. Idempotent."""
+"""Bring MLflow up to date with the journal, git and DVC. Idempotent."""
 
 import hashlib
 import json
@@ -24,17 +24,13 @@ logger = logging.getLogger(__name__)
 
 
 def sync(root: Path, experiment_name: str) -> tuple[int, int]:
-    """Complete, in MLflow, every session of this repository that has ended.
-
-    Args:
-        root: Root of the main repository.
-        experiment_name: The MLflow experiment.
+    """Complete in MLflow every session of this repository that has ended.
 
     Returns:
-        Number of sessions that were completed, and of sessions that have ended.
+        Number of sessions that were completed, and number of sessions that have ended.
 
     Raises:
-        TrackingError: The store cannot be used; what is missing stays in the journal.
+        TrackingError: The store cannot be used. The journal keeps what is missing.
     """
     journal = Journal(root)
     journal.path.mkdir(parents=True, exist_ok=True)
@@ -51,8 +47,8 @@ def _sync(journal: Journal, store: Store) -> tuple[int, int]:
     sessions = journal.sessions()
     newest = {session.work_root: session.id for session in sessions}
     alive = {session.id: session.owner.is_alive() for session in sessions}
-    # A process of another host is unknown here: that host's own sync ends its sessions. One that
-    # is alive may be done with its session: `make ui` goes on as the server.
+    # Sessions of another host are ended there. A process may continue after its session is complete:
+    # `make ui` becomes the server.
     running = {
         session.id for session in sessions if alive[session.id] is None or (alive[session.id] and not session.complete)
     }
@@ -64,7 +60,7 @@ def _sync(journal: Journal, store: Store) -> tuple[int, int]:
     if _is_new_state(journal.root, sessions, running):
         ended.append(_workspace_session(journal))
     known = _known_runs(store)
-    missing = [session for session in ended if not session.complete or not _runs_of(journal, session) <= known]
+    missing = [session for session in ended if not session.complete or not _run_ids(journal, session) <= known]
     if missing:
         with open_repo(journal.root) as repo:
             for session in missing:
@@ -76,14 +72,14 @@ def _sync(journal: Journal, store: Store) -> tuple[int, int]:
 def complete(
     journal: Journal, store: Store, repo: DvcRepo | None, session: Session, known: set[str] | None = None
 ) -> None:
-    """Write a session that has ended to MLflow: what is missing of its stages, and the whole parent.
+    """Write a session that has ended to MLflow: missing parts of nested runs, and the parent run.
 
     Args:
         journal: The journal.
         store: The store.
         repo: The main repository; None if DVC cannot read it.
-        session: The session, as `end_session` left it.
-        known: Ids of the store's runs: others are created again. None if all are known.
+        session: The session, after `end_session`.
+        known: Ids of the runs in the store; others are created again. None if all runs exist.
     """
     place = Place(journal.root, Path(session.work_root))
     if known is not None and session.run_id not in known:
@@ -104,15 +100,15 @@ def complete(
 
 
 def match_experiments(root: Path, sessions: Sequence[Session]) -> list[Session]:
-    """Find the commit that holds the results of each experiment.
+    """Set the commit with the results on the session of each experiment.
 
     Args:
         root: Root of the main repository.
-        sessions: All sessions, oldest first; those of experiments get their commit.
+        sessions: All sessions, oldest first.
 
     Returns:
-        A new session for each experiment that has none: all its stages were restored, or it
-        was pulled.
+        New sessions for experiments that have none, because all stages were restored or because the
+        experiment was pulled.
     """
     known = {session.exp_commit for session in sessions}
     added = []
@@ -150,41 +146,35 @@ def _experiment_session(root: Path, experiment: Experiment) -> Session:
     )
 
 
-def _runs_of(journal: Journal, session: Session) -> set[str | None]:
+def _run_ids(journal: Journal, session: Session) -> set[str | None]:
     return {session.run_id, *(execution.run_id for execution in journal.executions(session.id))}
 
 
 def _known_runs(store: Store) -> set[str]:
-    """List the runs of the experiment; deleted ones too, since they stay deleted."""
+    """Return the runs of the experiment, including deleted ones, which are not created again."""
+    import mlflow
     from mlflow.entities import ViewType
 
-    found: set[str] = set()
-    token = None
-    while True:
-        page = store.client.search_runs(
-            [store.experiment_id], f"tags.`{names.KIND}` != ''", ViewType.ALL, max_results=1000, page_token=token
-        )
-        found |= {run.info.run_id for run in page}
-        token = page.token
-        if not token:
-            return found
+    query = f"tags.`{names.KIND}` != ''"
+    runs = mlflow.search_runs([store.experiment_id], query, ViewType.ALL, output_format="list")
+    return {run.info.run_id for run in runs}
 
 
 def _is_new_state(root: Path, sessions: Sequence[Session], running: set[str]) -> bool:
-    """Return whether the workspace holds results that no session left, as after `git checkout`."""
+    """Return whether the results in the workspace come from no session, as after `git checkout`."""
     entries = digests(read_lock(root))
     if not entries or any(session.work_root == str(root) and session.id in running for session in sessions):
         return False
-    # dvc.lock keeps entries of stages that were taken out of dvc.yaml.
-    left = [session.snapshot.entries for session in sessions if session.snapshot and session.snapshot.entries]
-    # Stages with a colon are those of another dvc.lock, in a subfolder.
+    recorded = [session.snapshot.entries for session in sessions if session.snapshot and session.snapshot.entries]
+    # dvc.lock may also have stages that were removed from dvc.yaml. Names with a colon are in the
+    # dvc.lock of a subfolder.
     return not any(
-        all(entries.get(name) == digest for name, digest in known.items() if ":" not in name) for known in left
+        all(entries.get(name) == digest for name, digest in known.items() if ":" not in name) for known in recorded
     )
 
 
 def _workspace_session(journal: Journal) -> Session:
-    """Describe results that came by git and DVC without a run on this machine."""
+    """Create a session for results that came from git and DVC, without a run on this machine."""
     lock = digests(read_lock(journal.root))
     digest = hashlib.sha256(json.dumps(lock, sort_keys=True).encode()).hexdigest()[:16]
     place = Place(journal.root, journal.root)

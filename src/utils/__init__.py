@@ -1,1 +1,1 @@
-"""The shell around a stage: logs, decorator, launcher."""
+"""Run stages: the decorator, the launcher, logs."""

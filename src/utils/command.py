@@ -1,4 +1,4 @@
-"""The command lines: settings in, exit code out, errors in one line."""
+"""Run a function as a command, with exit codes and errors in one line."""
 
 import argparse
 import functools
@@ -22,12 +22,12 @@ P = ParamSpec("P")
 
 
 def command(main: Callable[P, int | None]) -> Callable[P, int]:
-    """Give a function the exit codes of a command: 2 with one line for what a user can fix, 130 after Ctrl-C.
+    """Turn a function into a command: one line on stderr and exit code 2 for what a user can fix, 130 after Ctrl-C.
 
     Any other exception is a bug and keeps its traceback.
 
     Args:
-        main: Returns its exit code, None for 0.
+        main: Returns its exit code, or None for 0.
     """
 
     @functools.wraps(main)
@@ -36,7 +36,7 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
         try:
             return main(*args, **kwargs) or 0
         except (PipelineError, OSError) as error:
-            # An OSError is the machine's: a full disk, a file without permission.
+            # An OSError is for example a full disk.
             sys.stderr.write(f"{type(error).__name__}: {error}\n")
             return EXIT_USER_ERROR
         except KeyboardInterrupt:
@@ -46,16 +46,9 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
 
 
 def run_stage(stage: StageFunction) -> None:
-    """Run a stage as a command and exit.
-
-    Exit codes: 0, 2 for a PipelineError (one line on stderr), 130 after Ctrl-C, 143
-    after SIGTERM. Any other exception is a bug and keeps its traceback.
-
-    Args:
-        stage: The decorated function of the stage.
-    """
+    """Run a stage as a `command` and exit, with 143 after SIGTERM."""
     parser = argparse.ArgumentParser(prog=f"python -m src.stages.{stage.__name__}", description=stage.__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="the settings, usually params.yaml")
+    parser.add_argument("--config", type=Path, required=True, help="file with the settings, usually params.yaml")
     sys.exit(_run(stage, parser.parse_args().config))
 
 

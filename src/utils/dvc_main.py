@@ -1,4 +1,4 @@
-"""DVC's command line under the launcher: runs when it is told to, and reports what it did.
+"""DVC's command line under the launcher, which starts it and gets the outcomes of the stages.
 
 python -m src.utils.dvc_main FD ARGUMENTS
 """
@@ -13,21 +13,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
-# What DVC logs about a stage, and the outcome that it means; the first argument is the stage's name.
+# Messages of DVC, and the outcomes they mean. Their first argument is the stage's name.
 MESSAGES = {
     "Running stage '%s':": "ran",
     "Stage '%s' didn't change, skipping": "unchanged",
     "Stage '%s' is cached - skipping run, checking out outputs": "restored",
 }
-# File for the outcomes.
+# Environment variable with the file for the outcomes.
 OUTCOMES_PATH = "PIPELINE_OUTCOMES"
 
 
 class Outcomes(logging.Handler):
-    """Collect what DVC did with each stage from its log.
+    """Collect the outcome of each stage from DVC's log.
 
     Args:
-        launcher: Gives the variables of the stages when the first of them begins.
+        launcher: Is asked for the variables of the stages before the first of them begins.
     """
 
     def __init__(self, launcher: TextIO) -> None:
@@ -36,7 +36,7 @@ class Outcomes(logging.Handler):
         self._launcher = launcher
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Note the outcome of a stage, if the record is about one."""
+        """Store the outcome of a stage, if the record is about one."""
         if record.msg not in MESSAGES or not isinstance(record.args, tuple):
             return
         outcome = MESSAGES[record.msg]
@@ -46,26 +46,26 @@ class Outcomes(logging.Handler):
 
 
 def ask_for_variables(launcher: TextIO) -> None:
-    """Let the launcher open the parent run, and take the variables that name it."""
+    """Let the launcher open the parent run, and set the variables with its id."""
     launcher.write("?")
     launcher.flush()
     os.environ |= json.loads(launcher.readline() or "{}")
 
 
 def main(number: int, arguments: list[str]) -> int:
-    """Run DVC once the launcher says so; returns its exit code.
+    """Run DVC when the launcher asks for it, and return its exit code.
 
     Args:
-        number: File descriptor of a socket to the launcher. It sends a line of variables, as
-            JSON, to begin with, and one for the stages when it is asked.
-        arguments: Those of DVC.
+        number: File descriptor of a socket to the launcher. The launcher sends a line with variables
+            as JSON to start DVC, and another one for the stages on request.
+        arguments: Arguments of DVC.
     """
     os.set_inheritable(number, False)
-    # Before it runs there is nothing to report about an interruption.
+    # Before DVC runs, Ctrl-C ends this process without a traceback.
     handler = signal.getsignal(signal.SIGINT)
     if handler == signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # DVC reports problems itself, when it runs.
+    # DVC reports errors when it runs.
     with suppress(Exception):
         from dvc.repo import Repo
 
@@ -83,7 +83,7 @@ def main(number: int, arguments: list[str]) -> int:
         outcomes = Outcomes(launcher)
         logging.getLogger("dvc").addHandler(outcomes)
         if {"-q", "--quiet"} & set(arguments):
-            # Then DVC does not log when the first stage begins.
+            # DVC does not log the start of a stage then.
             ask_for_variables(launcher)
         sys.argv = ["dvc", *arguments]
         try:

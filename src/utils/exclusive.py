@@ -1,4 +1,4 @@
-"""One run, or one publication, at a time in a clone."""
+"""Allow one run, or one publication, at a time in a clone."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +12,12 @@ from src.tracking.process import find_dvc_at_work
 
 @contextmanager
 def exclusive(root: Path, target: str) -> Iterator[None]:
-    """Refuse a second `make` of the same target in a clone, and one beside a DVC that runs stages.
+    """Refuse to run a target twice at the same time in a clone, or while DVC is running stages.
 
-    DVC would refuse a second run too, but only after a parent run was opened.
+    DVC would refuse that too, but only after a parent run was opened.
 
     Raises:
-        BusyError: Another process works in this clone.
+        BusyError: Another process is running in this clone.
     """
     folder = root / ".dvc" / "tmp" / "pipeline"
     folder.mkdir(parents=True, exist_ok=True)
@@ -25,10 +25,10 @@ def exclusive(root: Path, target: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise BusyError(f"another `make {target}` runs in this clone; wait until it has ended.") from None
+        raise BusyError(f"another `make {target}` is running in this clone; wait until it has ended.") from None
     try:
         if pid := find_dvc_at_work(root):
-            raise BusyError(f"another DVC, process {pid}, runs stages in this clone; wait until it has ended.")
+            raise BusyError(f"DVC is running stages in this clone (process {pid}); wait until it has ended.")
         yield
     finally:
         lock.release()

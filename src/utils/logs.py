@@ -1,18 +1,14 @@
-"""Logs: to stderr, one line an effect."""
+"""Set up logging to stderr."""
 
 import logging
 import sys
 
 
 def setup_logging(level: str) -> None:
-    """Send the log lines of this project to stderr.
-
-    Args:
-        level: Name of the lowest level that is shown.
-    """
+    """Send log records of this project at `level` or above to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter())
-    # A module that is run by `python -m` logs under the name __main__.
+    # A module that `python -m` runs logs as __main__.
     for name in ("src", "__main__"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
@@ -21,7 +17,7 @@ def setup_logging(level: str) -> None:
 
 
 class _Formatter(logging.Formatter):
-    """Plain lines; only what needs attention is marked."""
+    """Prefix the level, except for INFO."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)

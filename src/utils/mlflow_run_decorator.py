@@ -1,7 +1,7 @@
-"""The decorator that makes a stage a nested MLflow run.
+"""The decorator that records a stage as a nested MLflow run.
 
-It reads `MLFLOW_RUN_ID`, the parent run; without it, the stages that one DVC process runs
-find each other and share a parent. The stage itself does not know about MLflow.
+The parent run is the one that `MLFLOW_RUN_ID` names; without it, all stages of a DVC process share
+one. The stage itself does not know about MLflow.
 """
 
 import functools
@@ -22,6 +22,7 @@ from src.tracking import names
 from src.tracking.journal import Execution, Journal, Session, now
 from src.tracking.names import Status
 from src.tracking.process import find_driver, own_key
+from src.tracking.runs import ensure_parent, open_execution, write_execution
 from src.tracking.session import Place, find_session, flatten, numbers
 from src.tracking.store import Store, explain, open_store, store_uri
 
@@ -34,10 +35,10 @@ class StageResult:
 
     Attributes:
         metrics: Numbers by name; nested ones get dotted names.
-        tags: Facts by name.
-        candidates: What a search tried, the best first: `estimator`, `params` and `metrics` of each.
-        artifacts: Files and folders to copy to the run.
-        model: The model file that it wrote, to log with its columns and requirements.
+        tags: Values by name.
+        candidates: Candidates of a search, best first, each with `estimator`, `params` and `metrics`.
+        artifacts: Files and folders to log.
+        model: Model file to log, with its signature and requirements.
     """
 
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -51,18 +52,18 @@ StageFunction = Callable[[Config], StageResult | None]
 
 
 class Terminated(BaseException):
-    """SIGTERM reached a stage; not an Exception, so that no stage mistakes it for a failure of its own."""
+    """A stage got SIGTERM. Not an Exception, so that no stage handles it as an error of its own."""
 
 
 def mlflow_run(stage: StageFunction) -> StageFunction:
     """Record each call of a stage as a nested MLflow run named after the function.
 
-    The run ends FINISHED, FAILED (any exception; the traceback is an artifact) or KILLED
-    (Ctrl-C, SIGTERM). With `tracking.enabled: false` nothing is recorded. A store that
-    fails costs a warning, never the stage.
+    The run ends as FINISHED, FAILED (any exception; the traceback is an artifact) or KILLED
+    (Ctrl-C, SIGTERM). If the store fails, the stage logs a warning and goes on. With
+    `tracking.enabled: false` nothing is recorded.
 
     Args:
-        stage: Takes the settings, and returns what is to be logged.
+        stage: Takes the settings, and returns what to log.
     """
 
     @functools.wraps(stage)
@@ -70,15 +71,16 @@ def mlflow_run(stage: StageFunction) -> StageFunction:
         if not config.tracking.enabled:
             return stage(config)
         run = NestedRun(stage.__name__, config.tracking.experiment_name)
-        with _sigterm_raises():
+        with _handle(_terminate, signal.SIGTERM):
             try:
                 run.start()
                 result = stage(config)
             except BaseException as error:
-                with _signals_ignored():
+                with _handle(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):
                     run.end(_status_after(error), StageResult(), traceback.format_exc())
                 raise
-            with _signals_ignored():
+            # A second Ctrl-C must not interrupt the record.
+            with _handle(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):
                 run.end("FINISHED", result or StageResult())
         return result
 
@@ -86,12 +88,7 @@ def mlflow_run(stage: StageFunction) -> StageFunction:
 
 
 class NestedRun:
-    """The life of a nested run. Every step is written to the journal first, then to MLflow.
-
-    Args:
-        stage: Name of the stage.
-        experiment_name: The MLflow experiment.
-    """
+    """A nested run, from start to end. Each step is written to the journal first, then to MLflow."""
 
     def __init__(self, stage: str, experiment_name: str) -> None:
         self._experiment_name = experiment_name
@@ -103,17 +100,11 @@ class NestedRun:
         self._parent_id = os.environ.get(names.MLFLOW_RUN_ID)
 
     def start(self) -> None:
-        """Find the parent, and open a run under it."""
+        """Find the parent run, and open a run under it."""
         self._attempt(self._start)
 
     def end(self, status: Status, result: StageResult, error: str | None = None) -> None:
-        """Log what the stage returned, and end the run.
-
-        Args:
-            status: How the stage ended.
-            result: What it returned.
-            error: Its traceback, if it failed.
-        """
+        """Log what the stage returned, or its traceback, and end the run."""
         execution = self._execution
         execution.status, execution.end_time = status, now()
         execution.traceback = None if status == "FINISHED" else error
@@ -123,13 +114,13 @@ class NestedRun:
         execution.model = result.model.as_posix() if result.model else None
         if self._session:
             self._attempt(self._end)
-        # Other stages of this process have the same parent.
+        # A later stage in this process has the same parent run.
         _set_run_id(self._parent_id)
 
     def _start(self) -> None:
         driver = find_driver(self._place.work_root)
         self._session = find_session(self._journal, self._place, driver)
-        # Otherwise MLflow would resume the parent instead of opening a run under it (mlflow#15713).
+        # If it is set, MLflow resumes the parent instead of opening a run under it (mlflow#15713).
         _set_run_id(None)
         settings = read_yaml(self._place.work_root / "params.yaml")
         own = {name: settings[name] for name in ("base", self._execution.stage) if name in settings}
@@ -137,14 +128,11 @@ class NestedRun:
         if driver:
             self._execution.reads, self._execution.sizes = driver.reads, dict.fromkeys(driver.writes, 0)
         self._journal.write_execution(self._session.id, self._execution)
-        # MLflow is imported only now: nothing above needs it.
-        from src.tracking.runs import ensure_parent, open_execution
-
         self._store = open_store(self._place.main_root, self._experiment_name)
         self._session = ensure_parent(self._store, self._journal, self._session)
         open_execution(self._store, self._session, self._execution)
         self._journal.write_execution(self._session.id, self._execution)
-        # mlflow.log_metric() and autologging inside the stage write to its own run.
+        # So that mlflow.log_metric() and autologging in the stage write to its run.
         _set_run_id(self._execution.run_id)
 
     def _end(self) -> None:
@@ -153,17 +141,15 @@ class NestedRun:
         execution.sizes = {path: _size(self._place.work_root / path) for path in execution.sizes}
         self._journal.write_execution(self._session.id, execution)
         if self._store and execution.run_id:
-            from src.tracking.runs import write_execution
-
             write_execution(self._store, self._place, self._session, execution)
             self._journal.write_execution(self._session.id, execution)
 
     def _attempt(self, step: Callable[[], None]) -> None:
-        """Take a step that may fail without failing the stage; after a failure MLflow is not called again."""
+        """Run a step without failing the stage; after an error, MLflow is not called again."""
         try:
             step()
-        # A record is never worth a training. MLflow raises errors of SQLAlchemy, requests
-        # and alembic, which share no base class.
+        # An error of the store must not fail the stage. MLflow raises errors of SQLAlchemy,
+        # requests and alembic, which share no base class.
         except Exception as error:
             self._store = None
             logger.warning("%s", explain(error, store_uri(self._place.main_root)))
@@ -189,32 +175,18 @@ def _status_after(error: BaseException) -> Status:
     return "FAILED"
 
 
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Turn SIGTERM into an exception, so that a stage can record how it ended."""
-
-    def terminate(*_: object) -> None:
-        raise Terminated
-
-    with _handling({signal.SIGTERM: terminate}):
-        yield
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
 @contextmanager
-def _signals_ignored() -> Iterator[None]:
-    """Let the record be finished although a second Ctrl-C comes."""
-    with _handling({signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}):
-        yield
-
-
-@contextmanager
-def _handling(handlers: Mapping[int, Any]) -> Iterator[None]:
+def _handle(handler: Any, *numbers: signal.Signals) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    previous = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number in numbers:
+            signal.signal(number, previous[number])

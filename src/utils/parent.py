@@ -2,8 +2,8 @@
 
 python -m src.utils.parent open|complete|check SESSION
 
-A process of its own: a warm fork has MLflow and DVC imported, and an interruption of the launcher
-cannot leave either half imported.
+This is a separate process, so that a warm fork can do it, which has imported MLflow and DVC, and so
+that interrupting the launcher cannot leave them half imported.
 """
 
 import logging
@@ -14,8 +14,12 @@ from pathlib import Path
 
 from src.config.load import load_config
 from src.tracking import names
+from src.tracking.dvc_repo import open_repo
 from src.tracking.journal import Journal, Session
+from src.tracking.outcomes import end_session
+from src.tracking.runs import ensure_parent
 from src.tracking.store import explain, open_store, store_uri
+from src.tracking.sync import complete
 from src.utils.command import command
 from src.utils.logs import setup_logging
 
@@ -23,15 +27,14 @@ logger = logging.getLogger(__name__)
 
 
 def record_parent(server: str, action: str, session: Session) -> Session:
-    """Open or complete a parent run, in a warm fork if there is one.
+    """Open or complete a parent run, in a warm fork if possible, and return the session from the journal.
+
+    If the store fails, a warning is logged.
 
     Args:
         server: Folder of the warm server, or `0`.
-        action: `open`; `complete` if DVC finished all that it was asked for; `check` to ask it what is stale.
-        session: The session, as the journal has it.
-
-    Returns:
-        The session as the journal has it now. A store that fails costs a warning only.
+        action: `open`, `complete` if all stages are up to date, or `check` to ask DVC which are stale.
+        session: The session.
     """
     arguments = [action, session.id]
     status = None
@@ -56,28 +59,18 @@ def main(arguments: list[str]) -> None:
         if session is None:
             raise FileNotFoundError(journal.path / session_id)
         if action == "open":
-            from src.tracking.runs import ensure_parent
-
             ensure_parent(open_store(journal.root, experiment_name), journal, session)
-        else:
-            _complete(journal, session, experiment_name, check=action == "check")
-    # A record is never worth a training. MLflow raises errors of SQLAlchemy, requests and
-    # alembic, which share no base class.
+            return
+        # The summary needs the outcomes, even if the store fails.
+        end_session(journal, session, is_newest=True, status=session.status, check=action == "check")
+        store = open_store(journal.root, experiment_name)
+        with open_repo(journal.root) as repo:
+            complete(journal, store, repo, session)
+    # An error of the store must not fail the pipeline. MLflow raises errors of SQLAlchemy, requests
+    # and alembic, which share no base class.
     except Exception as error:
         logger.warning("%s", explain(error, store_uri(journal.root)))
         logger.debug("tracking failed", exc_info=True)
-
-
-def _complete(journal: Journal, session: Session, experiment_name: str, *, check: bool) -> None:
-    from src.tracking.dvc_repo import open_repo
-    from src.tracking.outcomes import end_session
-    from src.tracking.sync import complete
-
-    # First the journal: a store that fails must not keep the outcomes from the summary.
-    end_session(journal, session, is_newest=True, status=session.status, check=check)
-    store = open_store(journal.root, experiment_name)
-    with open_repo(journal.root) as repo:
-        complete(journal, store, repo, session)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
-"""Run DVC as a child process, and leave no process behind."""
+"""Run DVC as a child process, and stop it with all processes that it started."""
 
-import functools
 import json
 import signal
 import socket
@@ -13,9 +12,9 @@ from types import FrameType
 
 import psutil
 
-# A stage that is stopped records it, which takes long with a tracking server that is down.
+# A stage records that it was stopped, which takes long if a tracking server is down.
 STOP_SECONDS = 15.0
-# After Ctrl-C the terminal has signalled the stage already; a second signal could interrupt its record.
+# After Ctrl-C the terminal has signaled the stage, too. A second signal could interrupt its record.
 CTRL_C_SECONDS = 1.0
 SERVER = "src.warm.server"
 SHELLS = {"sh", "dash", "bash", "zsh", "ksh", "fish"}
@@ -23,11 +22,11 @@ SHELLS = {"sh", "dash", "bash", "zsh", "ksh", "fish"}
 
 @dataclass(frozen=True)
 class ChildResult:
-    """How a child ended.
+    """How DVC ended.
 
     Attributes:
-        exit_code: Its own, or 128 + signal if this process was stopped.
-        signal: The signal that stopped this process, or None.
+        exit_code: Exit code of DVC, or 128 + signal.
+        signal: The signal that interrupted this process, or None.
     """
 
     exit_code: int
@@ -41,10 +40,10 @@ class _Interrupted(BaseException):
 
 
 class Dvc:
-    """A DVC that imports what it needs, and then waits to be run.
+    """A DVC process that imports what it needs, and then waits to be run.
 
     Args:
-        process: The process of `src.utils.dvc_main`.
+        process: A process of `src.utils.dvc_main`.
         connection: The socket to it.
     """
 
@@ -52,32 +51,33 @@ class Dvc:
         self._process, self._connection = process, connection
 
     def run(self, variables: Mapping[str, str], stage_variables: Callable[[], Mapping[str, str]]) -> ChildResult:
-        """Run it and wait.
+        """Run DVC and wait.
 
-        SIGTERM and Ctrl-C stop the running stage, so that it can record how it ended, and then
-        DVC; DVC by itself would die and leave the stage running.
+        SIGTERM and Ctrl-C stop the running stage, so that it can record how it ended, and then DVC.
+        DVC alone would exit and leave the stage running.
 
         Args:
-            variables: Added to its environment.
-            stage_variables: Called once, when the first stage is about to begin: returns
-                variables to add for the stages.
+            variables: Environment variables to add.
+            stage_variables: Called before the first stage begins; returns more variables.
         """
         numbers = (signal.SIGINT, signal.SIGTERM)
 
         def interrupt(number: int, _: FrameType | None) -> None:
-            # Once: a second signal must not arrive before the first is caught.
+            # A second signal must not arrive before the first is handled.
             for each in numbers:
                 signal.signal(each, signal.SIG_IGN)
             raise _Interrupted(number)
 
         previous = {number: signal.signal(number, interrupt) for number in numbers}
         try:
-            # If it is gone already, its exit code says so.
+            # DVC may have ended already.
             with suppress(BrokenPipeError, ConnectionResetError):
                 self._send(variables)
                 if self._connection.recv(1):
                     self._send(stage_variables())
-            return ChildResult(_shell_code(self._process.wait()))
+            code = self._process.wait()
+            # A shell, too, reports 128 + signal.
+            return ChildResult(code if code >= 0 else 128 - code)
         except _Interrupted as interrupted:
             _stop(self._process, interrupted.number)
             return ChildResult(128 + interrupted.number, interrupted.number)
@@ -91,12 +91,7 @@ class Dvc:
 
 @contextmanager
 def start_dvc(arguments: Sequence[str], environ: Mapping[str, str]) -> Iterator[Dvc]:
-    """Start DVC in a child, and end it if it was never run.
-
-    Args:
-        arguments: Command and arguments of DVC.
-        environ: Its environment.
-    """
+    """Start DVC as a child process, and end it if it was never run."""
     connection, other = socket.socketpair()
     with connection:
         with other:
@@ -114,32 +109,35 @@ def _stop(process: "subprocess.Popen[bytes]", number: int) -> None:
         return
     try:
         dvc = psutil.Process(process.pid)
-        # Suspended, it cannot start a stage between the lookup and the signal.
+        # While it is suspended, it cannot start another stage.
         dvc.suspend()
         family = _family(dvc)
         for stage in _stages(dvc):
-            _quietly(stage.terminate)
+            with suppress(psutil.NoSuchProcess):
+                stage.terminate()
         if not dvc.children():
             dvc.terminate()
         dvc.resume()
     except psutil.NoSuchProcess:
         return
     if not _ends(process, STOP_SECONDS):
-        # It continued with another stage, as with --keep-going.
-        _quietly(dvc.suspend)
+        # With --keep-going, DVC continues with another stage.
+        with suppress(psutil.NoSuchProcess):
+            dvc.suspend()
         family += [member for member in _family(dvc) if member not in family]
         process.kill()
         process.wait()
     _, alive = psutil.wait_procs(family, timeout=1)
-    # All are suspended before the first is killed: a shell whose child dies starts the next command.
+    # All are suspended first: a shell whose child is killed starts the next command.
     for end in (psutil.Process.suspend, psutil.Process.kill):
         for left in alive:
-            _quietly(functools.partial(end, left))
+            with suppress(psutil.NoSuchProcess):
+                end(left)
     psutil.wait_procs(alive, timeout=5)
 
 
 def _family(dvc: psutil.Process) -> list[psutil.Process]:
-    """List all processes that run for DVC: below it, and below the warm server, another child of this process."""
+    """List the descendants of DVC and of the warm server, which is another child of this process."""
     servers = [child for child in psutil.Process().children() if SERVER in _command(child)]
     return [member for root in (dvc, *servers) for member in root.children(recursive=True)]
 
@@ -152,7 +150,7 @@ def _command(process: psutil.Process) -> list[str]:
 
 
 def _stages(dvc: psutil.Process) -> list[psutil.Process]:
-    """List the processes of stages: children of DVC, and of shells that DVC started."""
+    """List the processes of stages: children of DVC, and of the shells that it started."""
     children = dvc.children()
     return children + [child for shell in children if shell.name() in SHELLS for child in shell.children()]
 
@@ -163,15 +161,3 @@ def _ends(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return True
-
-
-def _quietly(action: Callable[[], None]) -> None:
-    try:
-        action()
-    except psutil.NoSuchProcess:
-        return
-
-
-def _shell_code(code: int) -> int:
-    """Return the exit code that a shell reports: 128 + signal for a killed process."""
-    return code if code >= 0 else 128 - code

@@ -1,4 +1,4 @@
-"""The launcher: one parent run, `dvc repro` under it, and a summary at the end.
+"""The launcher: open a parent run, run `dvc repro`, and print a summary.
 
 `python -m src.utils.start_pipeline [--name NAME] [arguments of dvc repro]`, or
 `MLFLOW_RUN_ID=$(python -m src.utils.start_pipeline --open) dvc repro`.
@@ -9,9 +9,8 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from src.config.load import load_config
 from src.config.schema import Config
@@ -19,8 +18,9 @@ from src.errors import DataError, TrackingError
 from src.tracking import names
 from src.tracking.journal import Journal, now
 from src.tracking.process import own_key
+from src.tracking.runs import ensure_parent
 from src.tracking.session import Place, begin_session
-from src.tracking.store import QUIET
+from src.tracking.store import QUIET, open_store
 from src.utils.command import command
 from src.utils.dvc_main import OUTCOMES_PATH
 from src.utils.exclusive import exclusive
@@ -29,24 +29,21 @@ from src.utils.parent import record_parent
 from src.utils.run_dvc import Dvc, start_dvc
 from src.utils.summary import summarize
 
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
 logger = logging.getLogger(__name__)
 
 PARAMS = Path("params.yaml")
-# Arguments of `dvc repro` with which it still runs all stages.
+# With only these arguments, `dvc repro` brings all stages up to date.
 WHOLE = {"-f", "--force", "-q", "--quiet", "-v", "--verbose"}
-# What completes the parent, imported by the warm server while the stages run.
+# Modules that complete the parent run. The warm server imports them while the stages run.
 PRELOAD = ("src.utils.parent", "src.tracking.sync", "dvc.repo")
 
 
 @command
 def main(arguments: list[str] | None = None) -> int:
-    """Run the launcher; returns the exit code of DVC, or 128 + signal after an interruption."""
+    """Run the pipeline, or only open a parent run."""
     parser = argparse.ArgumentParser(prog="start_pipeline", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--name", help="name of the parent run; by default its time")
-    parser.add_argument("--open", action="store_true", help="only open the parent run and print its id")
+    parser.add_argument("--name", help="name of the parent run; by default the time")
+    parser.add_argument("--open", action="store_true", help="only open a parent run and print its id")
     options, dvc_arguments = parser.parse_known_args(arguments)
     os.environ |= {**QUIET, "DVC_NO_ANALYTICS": "true"}
     if options.open:
@@ -54,18 +51,18 @@ def main(arguments: list[str] | None = None) -> int:
         setup_logging(config.base.log_level)
         sys.stdout.write(f"{open_by_hand(config, options.name)}\n")
         return 0
-    # MLFLOW_RUN_ID of an outer run is not the parent of this one.
+    # MLFLOW_RUN_ID of an outer run does not name the parent of this one.
     environ = {name: value for name, value in os.environ.items() if name != names.MLFLOW_RUN_ID}
     with warm_server() as server, start_dvc(["repro", *dvc_arguments], environ) as dvc:
-        # Read while both import what they need.
+        # Both import modules meanwhile.
         config = load_config(PARAMS)
         setup_logging(config.base.log_level)
         with exclusive(Path.cwd(), "pipeline"):
             return run_pipeline(config, dvc, server, options.name, dvc_arguments)
 
 
-def warm_server() -> "AbstractContextManager[str]":
-    """Start the warm server of src/warm; that folder may be deleted, and then all stages run cold."""
+def warm_server() -> AbstractContextManager[str]:
+    """Start the warm server. Users may delete src/warm, and then stages run without it."""
     try:
         from src.warm import launch
     except ModuleNotFoundError:
@@ -74,14 +71,14 @@ def warm_server() -> "AbstractContextManager[str]":
 
 
 def run_pipeline(config: Config, dvc: Dvc, server: str, name: str | None, dvc_arguments: Sequence[str]) -> int:
-    """Open the parent, run `dvc repro`, complete the parent, and print the summary.
+    """Open the parent run, run `dvc repro`, complete the parent run, and print the summary.
 
     Args:
-        config: The settings; with tracking disabled DVC is run and nothing else.
-        dvc: `dvc repro`, which waits to be run.
+        config: The settings. If tracking is disabled, only DVC is run.
+        dvc: `dvc repro`, waiting to be run.
         server: Folder of the warm server, or `0`.
         name: Name of the parent run.
-        dvc_arguments: Those of `dvc repro`.
+        dvc_arguments: Arguments of `dvc repro`.
 
     Returns:
         The exit code of DVC, or 128 + signal after an interruption.
@@ -117,7 +114,7 @@ def run_pipeline(config: Config, dvc: Dvc, server: str, name: str | None, dvc_ar
 
 
 def _explain_failure(config: Config, exit_code: int) -> None:
-    """Explain what to do about a missing table, which DVC looks for before any stage begins."""
+    """Explain what to do about a missing table, which DVC reports before any stage begins."""
     source = config.data_load.source
     if exit_code and source.kind in ("file", "url"):
         from src.data_load.sources import check_exists
@@ -129,23 +126,20 @@ def _explain_failure(config: Config, exit_code: int) -> None:
 
 
 def open_by_hand(config: Config, name: str | None) -> str:
-    """Open a parent run for `MLFLOW_RUN_ID`; returns its id.
+    """Open a parent run for `MLFLOW_RUN_ID`, and return its id.
 
     Raises:
         TrackingError: The store cannot be used.
     """
     if not config.tracking.enabled:
         raise TrackingError("tracking.enabled is false in params.yaml; no parent run can be opened.")
-    from src.tracking.runs import ensure_parent
-    from src.tracking.store import open_store
-
     place = Place(Path.cwd(), Path.cwd())
     journal = Journal(place.main_root)
     store = open_store(place.main_root, config.tracking.experiment_name)
     session = begin_session(place, f"open-{own_key().digest}-{now()}", own_key(), name=name, launched=False)
     session = ensure_parent(store, journal, session)
     assert session.run_id is not None, "the parent run is open"  # noqa: S101 - opened above
-    # Stages find the session by the run that they are given.
+    # Stages find the session by the id of its run.
     journal.rename(session, f"run-{session.run_id}")
     return session.run_id
 

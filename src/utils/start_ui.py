@@ -1,4 +1,4 @@
-"""Open MLflow's UI on the runs of this pipeline: `python -m src.utils.start_ui [--port PORT]`."""
+"""Start MLflow's UI: `python -m src.utils.start_ui [--port PORT]`."""
 
 import argparse
 import logging
@@ -18,12 +18,12 @@ logger = logging.getLogger(__name__)
 
 @command
 def main(arguments: list[str] | None = None) -> int:
-    """Complete the record, print the link, and start the UI's server.
+    """Bring MLflow up to date, print the link to the runs, and start the UI.
 
-    A tracking server has a UI of its own: then only its link is printed.
+    A tracking server has its own UI, so then only the link is printed.
     """
     parser = argparse.ArgumentParser(prog="start_ui", description=__doc__)
-    parser.add_argument("--port", type=int, help="port on loopback; by default a free one")
+    parser.add_argument("--port", type=int, help="local port; by default a free one")
     options = parser.parse_args(arguments)
     name = load_config(Path("params.yaml")).tracking.experiment_name
     sync(Path.cwd(), name)
@@ -33,10 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.write(f"{address}/{page}\n")
         return 0
     port = options.port or _free_port()
-    sys.stdout.write(f"http://127.0.0.1:{port}/{page}  (Ctrl-C ends it)\n")
+    sys.stdout.write(f"http://127.0.0.1:{port}/{page}  (press Ctrl-C to stop)\n")
     sys.stdout.flush()
     command = ["mlflow", "ui", "--backend-store-uri", store.uri, "--host", "127.0.0.1", "--port", str(port)]
-    # Without these, experiments created in the UI get a location to which local clients cannot log.
+    # Otherwise local clients cannot log to experiments that are created in the UI.
     command += ["--no-serve-artifacts", "--default-artifact-root", (Path.cwd() / "mlruns").as_uri(), "--workers", "1"]
     os.execv(sys.executable, [sys.executable, "-m", *command])  # noqa: S606 - no shell is the point
     return 0

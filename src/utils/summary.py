@@ -1,13 +1,14 @@
-"""The summary that ends a run of the pipeline."""
+"""Print a summary at the end of a run of the pipeline."""
 
 from collections.abc import Sequence
 
 from src.config.schema import Config
 from src.tracking.journal import Execution, Session, Snapshot
+from src.tracking.outcomes import UP_TO_DATE
 
 
 def summarize(config: Config, session: Session, executions: Sequence[Execution]) -> str:
-    """Summarize what happened to each stage, the metrics, and where to look next."""
+    """Return the outcome of each stage, the metrics, and where to find the results, as text."""
     snapshot = session.snapshot or Snapshot()
     lines = ["", f"{'stage':<14}{'outcome':<12}seconds"]
     for stage, outcome in snapshot.outcomes.items():
@@ -20,14 +21,14 @@ def summarize(config: Config, session: Session, executions: Sequence[Execution])
     if session.status == "FINISHED" and set(snapshot.outcomes.values()) == {"unchanged"}:
         lines += ["", f"Nothing to do: all {len(snapshot.outcomes)} stages are up to date."]
     if snapshot.metrics:
-        # Metrics of each class, as `test_f1_class.setosa`, would hide the others.
+        # Metrics of single classes, such as `test_f1_class.setosa`, would hide the others.
         shown = {name: value for name, value in sorted(snapshot.metrics.items()) if "_class." not in name}
         width = max(26, *(len(name) + 2 for name in shown))
         lines += ["", *(f"{name:<{width}}{value:.4f}" for name, value in shown.items())]
     lines += [""]
-    if snapshot.outcomes.get("train") in ("ran", "restored", "unchanged"):
+    if snapshot.outcomes.get("train") in UP_TO_DATE:
         lines += [f"Model: {config.train.model_path}"]
-    if snapshot.outcomes.get("evaluate") in ("ran", "restored", "unchanged"):
+    if snapshot.outcomes.get("evaluate") in UP_TO_DATE:
         lines += [f"Card:  {config.evaluate.model_card_path}"]
     if session.run_id:
         lines += [f"Run:   {session.name} ({session.run_id}), {session.status}; compare runs with `make ui`"]

@@ -14,11 +14,11 @@ logger = logging.getLogger(__name__)
 
 @command
 def main() -> None:
-    """Complete in MLflow what the journal, git and DVC know."""
+    """Bring MLflow up to date with the journal, git and DVC."""
     config = load_config(Path("params.yaml"))
     setup_logging(config.base.log_level)
     if not config.tracking.enabled:
-        logger.info("tracking.enabled is false in params.yaml: nothing is recorded")
+        logger.info("tracking.enabled is false in params.yaml; nothing is recorded")
         return
     n_completed, n_ended = sync(Path.cwd(), config.tracking.experiment_name)
     logger.info("MLflow is up to date: completed %d of %d sessions", n_completed, n_ended)

@@ -19,7 +19,7 @@ import yaml
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-# A bare DVC's parent is complete that long after its end; more under coverage and on a busy machine.
+# Bare DVC's parent run is complete this long after DVC ends, even under coverage or on a busy machine.
 COMPLETE_SECONDS = 30.0
 STAGES = ("data_load", "featurize", "data_split", "train", "evaluate")
 LAUNCHER = ("python", "-m", "src.utils.start_pipeline")
@@ -32,11 +32,7 @@ IDENTITY = {
 
 
 class Clone:
-    """Run commands in a repository, and query its MLflow store.
-
-    Args:
-        path: Root of the repository.
-    """
+    """Run commands in a repository, and query its MLflow store."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -73,7 +69,7 @@ class Clone:
         return self.run(*LAUNCHER, *arguments, code=code, **env)
 
     def repro(self, *arguments: str, code: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run bare `dvc repro`, and wait until the warm server that served its stages has completed the parent."""
+        """Run bare `dvc repro`, and wait until the warm server has completed the parent run."""
         result = self.run("dvc", "repro", *arguments, code=code, **env)
         wait_for(lambda: self.parent().info.status != "RUNNING", seconds=COMPLETE_SECONDS)
         return result
@@ -102,20 +98,20 @@ class Clone:
         (self.path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 
     def edit(self, name: str, pattern: str, replacement: str) -> None:
-        """Change a file by a regular expression that must match."""
+        """Replace a regular expression, which must match, in a file."""
         text, n_changes = re.subn(pattern, replacement, self.read(name), flags=re.MULTILINE)
         assert n_changes, f"{pattern} is not in {name}"
         (self.path / name).write_text(text)
 
     def in_stage(self, name: str, line: str) -> None:
-        """Put a line at the beginning of a stage."""
+        """Add a line at the beginning of a stage."""
         self.edit(f"src/stages/{name}.py", r'(^def \w+\(config: Config\).*:\n    """.*"""\n)', rf"\1    {line}\n")
 
     def lock(self) -> str:
         return self.read("dvc.lock")
 
     def status(self) -> list[str]:
-        """List what `dvc status` calls changed."""
+        """List the stages that `dvc status` reports as changed."""
         return sorted(yaml.safe_load(self.run("dvc", "status", "--json").stdout))
 
     # --- MLflow ---
@@ -136,21 +132,21 @@ class Clone:
         return self.runs("tags.`pipeline.kind` = 'parent'", store)
 
     def parent(self, store: str | None = None) -> "Run":
-        """Give the newest parent."""
+        """Return the newest parent run."""
         return self.parents(store)[0]
 
     def nested(self, parent: "Run", store: str | None = None) -> "dict[str, Run]":
-        """Give the nested runs of a parent by stage."""
+        """Return the nested runs of a parent run by stage."""
         runs = self.runs(f"tags.mlflow.parentRunId = '{parent.info.run_id}'", store)
         return {run.info.run_name: run for run in runs}
 
     def outcomes(self, parent: "Run | None" = None) -> list[str]:
-        """Give what a parent, by default the newest, says of each stage."""
+        """Return the outcome of each stage from a parent run, by default the newest."""
         tags = (parent or self.parent()).data.tags
         return [tags.get(f"stage.{stage}", "-") for stage in STAGES]
 
     def logged_model(self) -> Path:
-        """Give the folder of the one model that was logged."""
+        """Return the folder of the only logged model."""
         from mlflow import MlflowClient
 
         (model,) = MlflowClient(self.store).search_logged_models([self.parent().info.experiment_id])
@@ -164,7 +160,7 @@ class Clone:
 
 
 def copy_clone(template: Path, path: Path) -> Clone:
-    """Copy a repository with its cache, store and journal, and tell them where they are now."""
+    """Copy a repository with its cache, store and journal, and replace absolute paths in them."""
     shutil.copytree(template, path, symlinks=True)
     old, new = str(template), str(path)
     for file in (path / ".dvc" / "tmp" / "pipeline").rglob("*.json"):
@@ -180,19 +176,18 @@ def copy_clone(template: Path, path: Path) -> Clone:
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.05)
 
 
 def family(pid: int) -> list[psutil.Process]:
-    """List a process and all that it started."""
+    """List a process and its descendants."""
     process = psutil.Process(pid)
     return [process, *process.children(recursive=True)]
 
 
 def signal_group(process: "subprocess.Popen[str]", number: signal.Signals) -> None:
-    """Signal a whole process group, as Ctrl-C in a terminal does."""
+    """Send a signal to a process group, as Ctrl-C in a terminal does."""
     os.killpg(process.pid, number)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def build_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
-    """Build a folder that all workers of a test run share, since a pipeline from nothing costs half a minute."""
+    """Build a folder once for all workers of a test run, because a first run of the pipeline takes long."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
     path = shared / name
@@ -29,7 +29,7 @@ def build_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Calla
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Clone the repository as it is on disk, and run its pipeline once."""
+    """Copy the repository as it is on disk, and run the pipeline once."""
 
     def build(path: Path) -> None:
         _fresh_clone(path / "repo")
@@ -42,27 +42,27 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def clone(template: Path, tmp_path: Path) -> Clone:
-    """Give a repository whose pipeline has run once under the launcher, everything committed."""
+    """Return a repository whose pipeline has run once, with everything committed."""
     return copy_clone(template, tmp_path / "repo")
 
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Clone:
-    """Give a repository as it is cloned: no data, no cache, no store."""
+    """Return a repository without data, cache and store."""
     _fresh_clone(tmp_path / "repo")
     return Clone(tmp_path / "repo")
 
 
 @pytest.fixture
 def origin(clone: Clone, tmp_path: Path) -> Clone:
-    """Give a repository with a git remote, and with nothing published yet."""
+    """Return a repository with a git remote and no published version."""
     add_origin(clone, tmp_path / "origin.git")
     return clone
 
 
 @pytest.fixture(scope="session")
 def two_versions(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Publish v1.0.0, change the estimator, publish v1.1.0."""
+    """Publish v1.0.0, change the estimator, and publish v1.1.0."""
 
     def build(path: Path) -> None:
         clone = copy_clone(template, path / "repo")
@@ -82,7 +82,7 @@ def two_versions(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture
 def published(two_versions: Path, tmp_path: Path) -> Clone:
-    """Give the repository in which both versions were published, with remotes of its own."""
+    """Return a copy of the repository that published both versions, with its own remotes."""
     clone = copy_clone(two_versions / "repo", tmp_path / "repo")
     for name in ("origin.git", "dvc-storage"):
         shutil.copytree(two_versions / name, tmp_path / name, symlinks=True)
@@ -92,14 +92,14 @@ def published(two_versions: Path, tmp_path: Path) -> Clone:
 
 @pytest.fixture
 def elsewhere(published: Clone, tmp_path: Path) -> Clone:
-    """Give a fresh clone of it: code, and nothing in DVC's cache."""
+    """Return a fresh clone of `published`, with an empty cache."""
     path = tmp_path / "elsewhere"
     published.run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(path))
     return Clone(path)
 
 
 def _fresh_clone(path: Path) -> None:
-    """Copy the files that git knows or would know, changes included, and commit them."""
+    """Copy all files that git does not ignore, and commit them."""
     listed = _git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z")
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file():

@@ -1,4 +1,4 @@
-"""A real tracking server on loopback, which tests stop and start."""
+"""A real tracking server, which tests start and stop."""
 
 import os
 import signal
@@ -19,11 +19,7 @@ def free_port() -> int:
 
 
 class Server:
-    """MLflow's server with a SQLite store and artifacts that it passes on.
-
-    Args:
-        folder: Where its store is; it outlives a restart.
-    """
+    """MLflow's server with a SQLite store in `folder`, which also serves artifacts."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -33,7 +29,7 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server, and wait until it answers."""
         command = ["mlflow", "server", "--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}"]
         command += ["--artifacts-destination", str(self.folder / "artifacts"), "--workers", "1"]
         command += ["--host", "127.0.0.1", "--port", str(self.port)]
@@ -49,7 +45,7 @@ class Server:
         wait_for(self._answers)
 
     def stop(self) -> None:
-        """Stop it and all that it started."""
+        """Kill the server and its workers."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

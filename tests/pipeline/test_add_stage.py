@@ -1,4 +1,4 @@
-"""The walk-through `Add a stage`, followed to the letter."""
+"""The steps of `Add a stage` in the documentation work."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def patch(text: str, diff: str) -> str:
 
 
 def follow(clone: Clone) -> list[str]:
-    """Write all snippets into a clone; returns the files."""
+    """Write all snippets into a clone, and return the files."""
     for language, name, content in snippets():
         path = clone.path / name
         if language == "diff":
@@ -43,7 +43,7 @@ def follow(clone: Clone) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_stage_that_is_added_as_the_page_says_runs_and_is_recorded(clone: Clone) -> None:
+def test_stage_that_is_added_as_documented_runs_and_is_recorded(clone: Clone) -> None:
     files = follow(clone)
     assert {"src/report/describing.py", "src/stages/describe.py", "params.yaml", "dvc.yaml"} <= set(files)
     clone.launch("--name", "describe", "describe", PIPELINE_WARM="0")

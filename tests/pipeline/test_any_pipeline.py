@@ -1,4 +1,4 @@
-"""Pipelines that DVC allows and this project does not ship: all are recorded as DVC resolves them."""
+"""Pipelines with other features of DVC than this project's own."""
 
 import json
 
@@ -68,14 +68,14 @@ def test_stages_of_every_kind_are_recorded(extended: Clone) -> None:
     assert outcomes(extended) == dict.fromkeys(EXTRA, "unchanged")
 
 
-def test_stage_with_a_failing_command_is_failed(extended: Clone) -> None:
+def test_stage_whose_command_fails_is_recorded_as_failed(extended: Clone) -> None:
     extended.edit("dvc.yaml", r"cmd: wc -l .*", "cmd: exit 3")
     extended.launch(code=255)
     assert extended.parent().info.status == "FAILED"
     assert outcomes(extended)["shell"] == "failed"
 
 
-def test_cache_that_the_user_configures_elsewhere_is_used(clone: Clone) -> None:
+def test_cache_from_the_users_configuration_is_used(clone: Clone) -> None:
     home = clone.path.parent / "home"
     (home / ".config" / "dvc").mkdir(parents=True)
     (home / ".config" / "dvc" / "config").write_text(f"[cache]\n    dir = {home / 'cache'}\n")
@@ -91,7 +91,7 @@ def test_cache_that_the_user_configures_elsewhere_is_used(clone: Clone) -> None:
     assert clone.nested(parent)["train"].inputs.dataset_inputs
 
 
-def test_journal_and_store_of_an_older_layout_go_on(clone: Clone) -> None:
+def test_sync_ignores_a_journal_in_an_older_format(clone: Clone) -> None:
     session = clone.path / ".dvc" / "tmp" / "pipeline" / "launch-of-old"
     session.mkdir()
     (session / "session.json").write_text(json.dumps({"id": "launch-of-old", "closed_by_owner": True}))

@@ -1,4 +1,4 @@
-"""Each bad input on the real command: one clear message, exit code 2, nothing lost."""
+"""Bad input gives one clear message and exit code 2, and changes no output."""
 
 import shutil
 from pathlib import Path
@@ -24,7 +24,7 @@ def outputs(clone: Clone) -> dict[Path, bytes]:
         ("- base\n- train\n", "params.yaml contains a list"),
     ],
 )
-def test_settings_that_are_no_settings_stop_the_launcher(fresh: Clone, content: str | None, expected: str) -> None:
+def test_launcher_refuses_unreadable_settings(fresh: Clone, content: str | None, expected: str) -> None:
     path = fresh.path / "params.yaml"
     path.unlink() if content is None else path.write_text(content)
     result = fresh.launch(code=2)
@@ -33,7 +33,7 @@ def test_settings_that_are_no_settings_stop_the_launcher(fresh: Clone, content: 
     assert not (fresh.path / "mlflow.db").exists()
 
 
-def test_all_faults_of_the_settings_come_at_once_before_any_stage(clone: Clone) -> None:
+def test_all_problems_of_the_settings_are_reported_before_any_stage(clone: Clone) -> None:
     before = outputs(clone)
     clone.set_param("data_split.test_size", 1.5)
     clone.set_param("train.cv", 1)
@@ -57,7 +57,7 @@ def test_all_faults_of_the_settings_come_at_once_before_any_stage(clone: Clone) 
         ("data_load.source.name", "penguins", ("data_load.source.name", "'penguins'", "breast_cancer", "iris", "wine")),
     ],
 )
-def test_unknown_names_list_what_is_supported(fresh: Clone, key: str, value: object, expected: tuple[str, ...]) -> None:
+def test_unknown_name_lists_the_allowed_ones(fresh: Clone, key: str, value: object, expected: tuple[str, ...]) -> None:
     fresh.set_param(key, value)
     (line,) = fresh.launch(code=2).stderr.splitlines()
     assert line.startswith("ConfigError: params.yaml: ")
@@ -91,11 +91,13 @@ def test_feature_that_cannot_be_computed_is_named(
     assert outputs(clone) == before
 
 
-def test_target_column_that_is_missing_stops_data_load(clone: Clone) -> None:
+def test_missing_target_column_is_named(clone: Clone) -> None:
     clone.set_param("base.target_column", "species")
-    # A table of scikit-learn takes the name; another table has its own.
+    # `data_load` would name the target column of a scikit-learn table like this.
     result = clone.stage("featurize", code=2)
-    assert "DataError: base.target_column = 'species' is not in the table; its columns are sepal_length" in result.stderr
+    assert (
+        "DataError: base.target_column = 'species' is not in the table; its columns are sepal_length" in result.stderr
+    )
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_target_column_that_is_missing_stops_data_load(clone: Clone) -> None:
         ({"setosa": 50, "virginica": 1}, "data_split", "too few rows of class 'virginica' (1): a stratified split"),
     ],
 )
-def test_classes_too_few_or_too_rare_are_named_before_any_fit(
+def test_missing_or_rare_classes_are_named_before_any_fit(
     clone: Clone, kept: dict[str, int], stage: str, expected: str
 ) -> None:
     import pandas as pd
@@ -122,7 +124,7 @@ def test_classes_too_few_or_too_rare_are_named_before_any_fit(
 
 
 @pytest.mark.parametrize("content", [None, b"a,b\n1,2\n"])
-def test_input_that_is_missing_or_not_parquet_names_its_stage(clone: Clone, content: bytes | None) -> None:
+def test_missing_or_damaged_input_names_the_stage_that_makes_it(clone: Clone, content: bytes | None) -> None:
     path = clone.path / "data/processed/features.parquet"
     path.unlink()
     if content is not None:
@@ -133,14 +135,14 @@ def test_input_that_is_missing_or_not_parquet_names_its_stage(clone: Clone, cont
     assert "run `dvc repro featurize`" in error
 
 
-def test_missing_model_names_its_stage(clone: Clone) -> None:
+def test_missing_model_names_the_stage_that_makes_it(clone: Clone) -> None:
     (clone.path / "models/model.joblib").unlink()
     result = clone.stage("evaluate", code=2)
     assert "models/model.joblib is missing; stage train makes it" in result.stderr
 
 
 @pytest.mark.parametrize("deleted", [False, True])
-def test_run_id_of_no_run_is_warned_of_and_replaced(clone: Clone, deleted: bool) -> None:
+def test_unknown_run_id_is_replaced_with_a_warning(clone: Clone, deleted: bool) -> None:
     from mlflow import MlflowClient
 
     run_id = "0123456789abcdef0123456789abcdef"
@@ -173,7 +175,7 @@ def test_stage_that_raises_is_recorded_with_its_traceback(clone: Clone) -> None:
     assert "the disk caught fire" in traceback
 
 
-def test_grid_value_that_scikit_learn_refuses_is_one_line(clone: Clone) -> None:
+def test_grid_value_that_scikit_learn_refuses_gives_one_line(clone: Clone) -> None:
     clone.set_param("train.param_grid.logreg.C", [-1.0])
     result = clone.stage("train", code=2)
     assert result.stderr.splitlines()[-1].startswith(
@@ -181,8 +183,8 @@ def test_grid_value_that_scikit_learn_refuses_is_one_line(clone: Clone) -> None:
     )
 
 
-def test_full_disk_is_one_line_and_keeps_what_was_there(clone: Clone) -> None:
-    # Every write to /dev/full fails as on a full disk.
+def test_full_disk_gives_one_line_and_keeps_the_outputs(clone: Clone) -> None:
+    # Every write to /dev/full fails with ENOSPC.
     clone.edit(
         "src/data/files.py", r"pq.write_table\(rows, partial, .*\)$", "open('/dev/full', 'wb').write(b'0' * 10**6)"
     )
@@ -193,13 +195,15 @@ def test_full_disk_is_one_line_and_keeps_what_was_there(clone: Clone) -> None:
     assert outputs(clone) == before
 
 
-def test_python_that_is_not_there_is_told(fresh: Clone) -> None:
+def test_missing_python_is_named(fresh: Clone) -> None:
     result = fresh.run("make", "install", "PYTHON=/nonexistent", code=2)
-    assert "\nPYTHON=/nonexistent names no interpreter; set PYTHON=python3.12, say.\n" in f"\n{result.stderr}"
-    assert "is needed" not in result.stderr
+    assert (
+        "\nPYTHON=/nonexistent is no Python interpreter; set for example PYTHON=python3.12.\n" in f"\n{result.stderr}"
+    )
+    assert "is required" not in result.stderr
 
 
-def test_python_without_venv_is_told_which_package_to_install(fresh: Clone) -> None:
+def test_python_without_venv_names_the_package_to_install(fresh: Clone) -> None:
     python = fresh.path / "python-without-venv"
     python.write_text('#!/bin/sh\ncase "$2" in *ensurepip*) exit 1;; esac\nexit 0\n')
     python.chmod(0o755)
@@ -208,7 +212,7 @@ def test_python_without_venv_is_told_which_package_to_install(fresh: Clone) -> N
     assert not (fresh.path / ".venv").exists()
 
 
-def test_targets_that_need_a_variable_say_so(fresh: Clone) -> None:
+def test_targets_name_the_variable_that_they_need(fresh: Clone) -> None:
     if shutil.which("make") is None:
         pytest.fail("make is needed")
     (fresh.path / ".venv").symlink_to(Path(__file__).parents[2] / ".venv")

@@ -1,4 +1,4 @@
-"""A store that cannot be used: one clear line, the outputs are kept, and DVC's exit code stands."""
+"""A store that cannot be used gives one clear line, and the pipeline goes on."""
 
 import os
 import sqlite3
@@ -11,7 +11,7 @@ from tests.pipeline.clone import LAUNCHER, SYNC, Clone
 
 pytestmark = pytest.mark.slow
 
-# Mounts that only the command and its children see, and that are gone with them.
+# The mounts disappear with the command.
 IN_OWN_MOUNTS = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-euc")
 FULL_DISK = (
     'mount -t tmpfs -o size=4m tmpfs "$1"; cp mlflow.db "$1"; '
@@ -21,7 +21,7 @@ READ_ONLY = 'cp mlflow.db "$1"; mount --bind "$1" "$1"; mount -o remount,bind,ro
 
 
 def assert_pipeline_warns_and_goes_on(clone: Clone, expected: str, *before: str, uri: str = "") -> None:
-    """Run the pipeline with work for one stage, and look for the same line from it and from the launcher."""
+    """Run the pipeline with one changed stage, which must give the same warning as the launcher."""
     path = clone.path / "src/report/visualizing.py"
     path.write_text(f"{path.read_text()}\n# another line\n")
     lock = clone.lock()
@@ -40,12 +40,12 @@ def assert_pipeline_warns_and_goes_on(clone: Clone, expected: str, *before: str,
 
 def test_unknown_scheme(clone: Clone) -> None:
     assert_pipeline_warns_and_goes_on(
-        clone, ": no such kind of store; set MLFLOW_TRACKING_URI to sqlite:///…, postgresql://", uri="foo://bar"
+        clone, ": unknown kind of store; set MLFLOW_TRACKING_URI to sqlite:///…, postgresql://", uri="foo://bar"
     )
 
 
 @pytest.mark.parametrize("warm", ["", "0"])
-def test_level_of_the_logs_is_that_of_the_launcher_warm_and_cold(clone: Clone, warm: str) -> None:
+def test_log_level_applies_to_the_launcher_and_to_stages(clone: Clone, warm: str) -> None:
     clone.set_param("base.log_level", "ERROR")
     assert clone.launch(MLFLOW_TRACKING_URI="foo://bar", PIPELINE_WARM=warm).stderr == ""
     clone.set_param("base.log_level", "DEBUG")
@@ -73,17 +73,19 @@ def test_full_disk(clone: Clone, tmp_path: Path) -> None:
     folder = tmp_path / "full"
     folder.mkdir()
     assert_pipeline_warns_and_goes_on(
-        clone, ": the disk is full; free some space, then `make sync`", *IN_OWN_MOUNTS, FULL_DISK, "sh",
+        clone, ": the disk is full; free some space, then run `make sync`", *IN_OWN_MOUNTS, FULL_DISK, "sh",
         str(folder), uri=f"sqlite:///{folder / 'mlflow.db'}",
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", ["not a database", "damaged pages"])
-def test_corrupted_database_is_rebuilt_once_it_is_moved_away(clone: Clone, damage: str) -> None:
+def test_corrupted_database_is_rebuilt_after_it_is_moved_away(clone: Clone, damage: str) -> None:
     path = clone.path / "mlflow.db"
     if damage == "not a database":
-        path.write_text("This was a database once, before somebody edited it by hand.\n" * 100)
-        assert_pipeline_warns_and_goes_on(clone, " is corrupted; move it away, and `make sync` rebuilds the record.")
+        path.write_text("This was a database once, before someone edited it by hand.\n" * 100)
+        assert_pipeline_warns_and_goes_on(
+            clone, " is corrupted; move it away, then run `make sync` to rebuild the record."
+        )
     else:
         with path.open("r+b") as file:
             file.seek(4096)
@@ -96,7 +98,7 @@ def test_corrupted_database_is_rebuilt_once_it_is_moved_away(clone: Clone, damag
     assert clone.outcomes(clone.parents()[-1]) == ["ran"] * 5
 
 
-def test_exit_code_of_dvc_stands_whatever_the_store(clone: Clone) -> None:
+def test_exit_code_is_that_of_dvc_if_the_store_fails(clone: Clone) -> None:
     clone.in_stage("evaluate", 'raise RuntimeError("the disk caught fire")')
     expected = clone.run("dvc", "repro", code=None, MLFLOW_TRACKING_URI="foo://bar").returncode
     assert expected != 0

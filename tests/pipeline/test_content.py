@@ -1,4 +1,4 @@
-"""Tables and the model in the record: described, found by their hash, usable elsewhere."""
+"""Tables and the logged model in MLflow."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from src.tracking.session import numbers
 from tests.pipeline.clone import Clone
 
 INPUTS = {
-    "data_load": ["data/raw/dataset.parquet"],  # its output, which stands for the source
+    "data_load": ["data/raw/dataset.parquet"],  # its output; it has no input
     "featurize": ["data/raw/dataset.parquet"],
     "data_split": ["data/processed/features.parquet"],
     "train": ["data/processed/train.parquet"],
@@ -30,7 +30,7 @@ print(",".join(map(str, model.predict(pd.read_parquet(sys.argv[2])))))
 
 
 @pytest.mark.parametrize("stage", INPUTS)
-def test_nested_run_names_the_tables_that_it_read(clone: Clone, stage: str) -> None:
+def test_nested_run_describes_the_tables_that_it_read(clone: Clone, stage: str) -> None:
     import pandas as pd
 
     run = clone.nested(clone.parent())[stage]
@@ -48,7 +48,7 @@ def test_nested_run_names_the_tables_that_it_read(clone: Clone, stage: str) -> N
         assert run.data.tags[f"dvc.md5.{path}"] == md5
 
 
-def test_all_runs_of_one_data_version_are_found_by_its_hash(clone: Clone) -> None:
+def test_runs_are_found_by_the_hash_of_their_data(clone: Clone) -> None:
     md5 = clone.parent().data.tags["dvc.md5.data/raw/dataset.parquet"]
     found = clone.runs(f"tags.`dvc.md5.data/raw/dataset.parquet` = '{md5}' and tags.`pipeline.kind` = 'stage'")
     assert {run.info.run_name for run in found} == {"data_load", "featurize"}
@@ -58,7 +58,7 @@ def test_all_runs_of_one_data_version_are_found_by_its_hash(clone: Clone) -> Non
     assert kinds == {"parent": 1, "stage": 5, "candidate": 4}
 
 
-def test_logged_model_has_what_it_needs_and_the_metrics_of_the_test(clone: Clone) -> None:
+def test_logged_model_has_its_requirements_and_the_test_metrics(clone: Clone) -> None:
     from mlflow import MlflowClient
     from packaging.requirements import Requirement
 
@@ -80,7 +80,7 @@ def test_logged_model_has_what_it_needs_and_the_metrics_of_the_test(clone: Clone
     assert "signature" in (folder / "MLmodel").read_text()
 
 
-def test_logged_model_predicts_raw_rows_where_this_repository_is_not(clone: Clone, tmp_path: Path) -> None:
+def test_logged_model_predicts_raw_rows_without_this_repository(clone: Clone, tmp_path: Path) -> None:
     import joblib
     import pandas as pd
 
@@ -98,10 +98,10 @@ def test_logged_model_predicts_raw_rows_where_this_repository_is_not(clone: Clon
     assert result.stdout.strip().split(",") == list(expected)
 
 
-def test_model_that_is_the_same_again_keeps_the_scores_of_a_skipped_evaluation(clone: Clone) -> None:
+def test_equal_model_gets_the_scores_of_a_skipped_evaluation(clone: Clone) -> None:
     from mlflow import MlflowClient
 
-    # The search finds the same best model, so DVC skips the stage that scores it.
+    # The model does not change, so DVC skips `evaluate`.
     clone.edit("src/train/fit.py", r"\Z", "\n# another line\n")
     clone.launch()
     parent = clone.parent()

@@ -1,4 +1,4 @@
-"""The main job: real git, real DVC, real MLflow."""
+"""The pipeline in a clone, with real git, DVC and MLflow."""
 
 import json
 
@@ -8,7 +8,7 @@ from src.tracking.session import numbers
 from tests.pipeline.clone import STAGES, Clone
 
 
-def test_a_fresh_clone_gives_one_parent_with_five_finished_stages(clone: Clone) -> None:
+def test_first_run_has_one_parent_with_five_finished_stages(clone: Clone) -> None:
     (parent,) = clone.parents()
     nested = clone.nested(parent)
     assert parent.info.run_name == "first"
@@ -17,7 +17,7 @@ def test_a_fresh_clone_gives_one_parent_with_five_finished_stages(clone: Clone) 
     assert clone.outcomes(parent) == ["ran"] * 5
 
 
-def test_parent_holds_params_metrics_files_and_the_commit(clone: Clone) -> None:
+def test_parent_has_params_metrics_files_and_the_commit(clone: Clone) -> None:
     from mlflow import MlflowClient
 
     parent = clone.parent()
@@ -31,7 +31,7 @@ def test_parent_holds_params_metrics_files_and_the_commit(clone: Clone) -> None:
     assert parent.data.tags["git.dirty"] == "false"
 
 
-def test_nested_runs_hold_only_their_own_params(clone: Clone) -> None:
+def test_nested_runs_have_only_their_own_params(clone: Clone) -> None:
     nested = clone.nested(clone.parent())
     sections = {name.partition(".")[0] for name in nested["featurize"].data.params}
     assert sections == {"base", "featurize"}
@@ -40,7 +40,7 @@ def test_nested_runs_hold_only_their_own_params(clone: Clone) -> None:
     assert "cv_f1_macro_mean" in nested["train"].data.metrics
 
 
-def test_second_launch_runs_no_stage_and_says_so(clone: Clone) -> None:
+def test_second_run_executes_no_stage_and_says_so(clone: Clone) -> None:
     lock = clone.lock()
     result = clone.launch("--name", "second")
     assert "Nothing to do: all 5 stages are up to date." in result.stdout
@@ -82,7 +82,7 @@ def test_editing_the_figures_reruns_evaluate_only(clone: Clone) -> None:
     assert clone.outcomes() == ["unchanged"] * 4 + ["ran"]
 
 
-def test_model_of_the_pipeline_predicts_raw_rows_as_it_was_evaluated(clone: Clone) -> None:
+def test_model_predicts_raw_rows_as_it_was_evaluated(clone: Clone) -> None:
     import joblib
     import pandas as pd
 
@@ -105,7 +105,7 @@ def test_run_opened_by_hand_becomes_the_parent(clone: Clone) -> None:
     assert clone.outcomes(parent) == ["unchanged", "unchanged", "ran", "ran", "ran"]
 
 
-def test_outputs_hold_no_run_id(clone: Clone) -> None:
+def test_outputs_contain_no_run_id(clone: Clone) -> None:
     known = [run.info.run_id.encode() for run in clone.runs()]
     outputs = [clone.path / name for name in ("dvc.lock", "models/model.joblib", "reports/metrics.json")]
     assert known

@@ -1,4 +1,4 @@
-"""DVC's experiments: one parent each, in the main repository, true also when their folder is gone."""
+"""Each DVC experiment has one parent run in the store of the main repository."""
 
 import json
 import shutil
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def experiments(clone: Clone) -> "dict[str, Run]":
-    """Give the parents of experiments by the name that DVC gave the experiment."""
+    """Return the parent runs of experiments by DVC's name of the experiment."""
     found = clone.runs("tags.`pipeline.kind` = 'parent' and tags.`dvc.exp.name` != ''")
     assert len({run.data.tags["dvc.exp.name"] for run in found}) == len(found)
     return {run.data.tags["dvc.exp.name"]: run for run in found}
 
 
 def shown_by_dvc(clone: Clone) -> dict[str, dict[str, Any]]:
-    """Give the metrics of each experiment as `dvc exp show` tells them."""
+    """Return the metrics of each experiment from `dvc exp show`."""
     shown: dict[str, dict[str, Any]] = {}
     for baseline in json.loads(clone.run("dvc", "exp", "show", "--json").stdout):
         for experiment in baseline["experiments"] or []:
@@ -45,18 +45,18 @@ def assert_complete(clone: Clone, name: str, outcomes: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_experiments_of_every_kind_have_one_whole_parent_each(clone: Clone) -> None:
-    """One repository for all, since each experiment costs seconds."""
+def test_experiments_of_every_kind_have_one_complete_parent_each(clone: Clone) -> None:
+    """All kinds share a repository, because each experiment takes seconds."""
     unchanged = ["unchanged"] * 3
 
-    # In a temporary folder, which is deleted; evaluate is skipped, for the model is the same.
+    # In a temporary folder, which DVC deletes. The model is the same, so evaluate is skipped.
     path = clone.path / "src/train/fit.py"
     path.write_text(path.read_text() + "\n# another line\n")
     clone.run("dvc", "exp", "run", "--temp", "--name", "in-temp")
     assert_complete(clone, "in-temp", [*unchanged, "ran", "unchanged"])
     clone.git("checkout", "--quiet", "src")
 
-    # Two at once in the queue, with a run id that belongs to somebody else.
+    # Two at once in the queue, with the run id of another session.
     for name, estimator in (("queued-knn", "knn"), ("queued-svm", "svm")):
         clone.run("dvc", "exp", "run", "--queue", "--name", name, "--set-param", f"train.estimator={estimator}")
     clone.run("dvc", "queue", "start", "--jobs", "2", MLFLOW_RUN_ID=clone.parent().info.run_id, PIPELINE_SESSION="x")
@@ -66,13 +66,13 @@ def test_experiments_of_every_kind_have_one_whole_parent_each(clone: Clone) -> N
         assert_complete(clone, name, [*unchanged, "ran", "ran"])
     assert clone.outcomes(clone.parents()[-1]) == ["ran"] * 5
 
-    # In the workspace, where no stage runs since the run cache has them all: only git knows of it.
+    # In the workspace. All stages come from the run cache, so only git has a trace of it.
     clone.run("dvc", "exp", "run", "--name", "in-workspace", "--set-param", "train.estimator=knn")
     assert "in-workspace" not in experiments(clone)
     clone.run(*SYNC)
     assert_complete(clone, "in-workspace", [*unchanged, "restored", "restored"])
 
-    # Nothing but git and DVC's cache.
+    # From git and DVC's cache only.
     before = experiments(clone)
     assert set(before) == {"in-temp", "queued-knn", "queued-svm", "in-workspace"}
     clone.forget_runs()
@@ -84,4 +84,4 @@ def test_experiments_of_every_kind_have_one_whole_parent_each(clone: Clone) -> N
         assert parent.data.params == before[name].data.params
         assert parent.data.metrics == before[name].data.metrics
         assert clone.outcomes(parent)[:3] == unchanged
-    assert clone.run(*SYNC).stderr.startswith("MLflow is up to date: 0 of ")
+    assert clone.run(*SYNC).stderr.startswith("MLflow is up to date: completed 0 of ")

@@ -1,4 +1,4 @@
-"""Versions on a disk that is full: a real file system of a few MB, mounted where nobody else sees it."""
+"""Restore versions on a full disk: a file system of a few MB in its own mount namespace."""
 
 import re
 import subprocess
@@ -9,11 +9,11 @@ import pytest
 from tests.pipeline.clone import Clone
 from tests.pipeline.versions import recorded
 
-# A mount of its own name space: it is gone with the process, whatever happens in it.
-ALONE = ("unshare", "--map-root-user", "--mount", "sh", "-euc")
+# The mount disappears with the process.
+IN_NAMESPACE = ("unshare", "--map-root-user", "--mount", "sh", "-euc")
 RESTORE = "code=0; make -o install restore TAG=v1.0.0 || code=$?"
-# git would write its index anew even to tell the status.
-TELL = """
+# Without optional locks, `git status` does not write the index.
+SHOW_STATE = """
     echo "code $code, branch $(git branch --show-current)"
     git --no-optional-locks status --porcelain
     find . -name "*.tmp" -not -path "./.dvc/*"
@@ -22,7 +22,7 @@ TELL = """
 
 def can_mount(path: Path) -> bool:
     path.mkdir()
-    command = [*ALONE, f"mount -t tmpfs tmpfs '{path}'"]
+    command = [*IN_NAMESPACE, f"mount -t tmpfs tmpfs '{path}'"]
     try:
         return not subprocess.run(command, check=False, capture_output=True).returncode
     except OSError:
@@ -35,7 +35,7 @@ def can_mount(path: Path) -> bool:
     [
         ("true", 60, "fetching from DVC's remote failed, see above"),
         ("true", 700, "restoring needs at least 1 MB besides the data"),
-        # The data fits into the cache, and not into the workspace.
+        # The data fits into the cache, but not into the workspace.
         (
             "git checkout --quiet v1.0.0 && dvc fetch --quiet && git checkout --quiet main",
             1070,
@@ -43,26 +43,26 @@ def can_mount(path: Path) -> bool:
         ),
     ],
 )
-def test_restore_on_a_full_disk_leaves_all_as_it_was_and_works_once_there_is_room(
+def test_restore_on_a_full_disk_changes_nothing_and_works_with_more_space(
     elsewhere: Clone, two_versions: Path, tmp_path: Path, before: str, free_kb: int, reason: str
 ) -> None:
     small = tmp_path / "small"
     if not can_mount(small):
-        pytest.skip("this system lets nobody but root mount a file system")
+        pytest.skip("this system allows only root to mount a file system")
     script = f"""
         mount -t tmpfs -o size=20m tmpfs '{small}'; cd '{small}'
         git clone --quiet '{tmp_path / "origin.git"}' .
         {before}
         head -c $(($(df -k --output=avail . | tail -n 1) - {free_kb}))K /dev/zero >.git/filler
         {RESTORE}
-        {TELL}
+        {SHOW_STATE}
         rm .git/filler
         {RESTORE}
-        {TELL}
+        {SHOW_STATE}
         dvc status
         md5sum data/raw/*.* data/processed/*.* models/* reports/*.*
     """
-    result = elsewhere.run(*ALONE, script)
+    result = elsewhere.run(*IN_NAMESPACE, script)
     first, _, second = result.stdout.partition("code 0")
     assert first == "code 2, branch main\n"
     assert second.startswith(", branch \nData and pipelines are up to date.\n")

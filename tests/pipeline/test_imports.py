@@ -1,4 +1,4 @@
-"""Nothing is loaded that is not used: every module that a stage imports beyond the standard library."""
+"""Which packages each stage imports."""
 
 import json
 import sys
@@ -20,21 +20,21 @@ print(json.dumps(sorted(name for name in loaded if not name.startswith("_"))))
 """
 SETTINGS = {"annotated_types", "pydantic", "pydantic_core", "typing_extensions", "typing_inspection", "yaml"}
 RECORD = {"filelock", "psutil"}
-# cloudpickle is looked for by pyarrow, cython_runtime is a part of each of its modules.
+# pyarrow imports cloudpickle, and has cython_runtime in its modules.
 TABLES = {"cloudpickle", "cython_runtime", "dateutil", "numpy", "pandas", "pyarrow", "six"}
 LEARNING = {"joblib", "narwhals", "rich", "scipy", "sklearn", "threadpoolctl", "charset_normalizer"}
 FIGURES = {"PIL", "cycler", "fontTools", "kiwisolver", "matplotlib", "mpl_toolkits", "packaging", "pyparsing"}
 ALWAYS = SETTINGS | RECORD | TABLES
 
 NEEDED = {
-    # The tables of scikit-learn are its source.
+    # It loads a table of scikit-learn.
     "data_load": ALWAYS | LEARNING,
     "featurize": ALWAYS,
     "data_split": ALWAYS | LEARNING,
     "train": ALWAYS | LEARNING | {"tqdm"},
     "evaluate": ALWAYS | LEARNING | FIGURES,
 }
-# The model is logged by one stage.
+# Only `train` logs a model.
 HEAVY = {"dvc", "matplotlib", "skops", "sklearn"}
 HEAVY_FOR_RECORD = {"train": {"skops"}}
 
@@ -46,13 +46,13 @@ def loaded_by(clone: Clone, stage: str) -> set[str]:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_stage_imports_what_it_uses_and_nothing_else(clone: Clone, stage: str) -> None:
+def test_stage_imports_only_what_it_uses(clone: Clone, stage: str) -> None:
     clone.set_param("tracking.enabled", False)
     assert loaded_by(clone, stage) == NEEDED[stage]
 
 
 @pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
-def test_reading_a_file_imports_no_scikit_learn(clone: Clone, name: str) -> None:
+def test_reading_a_file_does_not_import_scikit_learn(clone: Clone, name: str) -> None:
     table = pd.DataFrame({"a": [1.0, None, 3.0], "b": ["x", "y", "x"], "target": ["u", "v", "u"]})
     path = clone.path / "data/external" / name
     table.to_csv(path, index=False) if name.endswith("csv") else table.to_parquet(path)
@@ -64,7 +64,7 @@ def test_reading_a_file_imports_no_scikit_learn(clone: Clone, name: str) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
-def test_record_of_a_stage_brings_mlflow_and_no_library_of_another_stage(clone: Clone, stage: str) -> None:
+def test_tracking_imports_mlflow_and_no_library_of_another_stage(clone: Clone, stage: str) -> None:
     loaded = loaded_by(clone, stage)
     assert "mlflow" in loaded
     assert loaded & HEAVY == NEEDED[stage] & HEAVY | HEAVY_FOR_RECORD.get(stage, set())

@@ -1,4 +1,4 @@
-"""Stages that are told to stop, or are killed, in the middle."""
+"""Stages that are interrupted or killed."""
 
 import signal
 import subprocess
@@ -13,7 +13,7 @@ SLOW_LINE = 'import pathlib, time; pathlib.Path("in_stage").touch(); time.sleep(
 
 
 def start_in(clone: Clone, stage: str, *command: str) -> "subprocess.Popen[str]":
-    """Start a command and wait until a stage is in its midst."""
+    """Start a command and wait until a stage is running."""
     clone.in_stage(stage, SLOW_LINE)
     process = clone.start(*command)
     wait_for((clone.path / "in_stage").exists)
@@ -24,7 +24,7 @@ def command_of(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline()
     except psutil.Error:
-        # It has ended since it was listed.
+        # It has ended.
         return []
 
 
@@ -45,7 +45,7 @@ def assert_nothing_is_left(processes: list[psutil.Process]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_told_to_stop_in_a_stage_leaves_both_runs_killed(clone: Clone, stage: str, number: signal.Signals) -> None:
+def test_interruption_in_a_stage_leaves_both_runs_killed(clone: Clone, stage: str, number: signal.Signals) -> None:
     before = clone.lock()
     process = start_in(clone, stage, *LAUNCHER)
     processes = family(process.pid)
@@ -65,7 +65,7 @@ def test_told_to_stop_in_a_stage_leaves_both_runs_killed(clone: Clone, stage: st
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
-def test_killed_hard_in_a_stage_is_recorded_by_the_launcher(clone: Clone, stage: str) -> None:
+def test_kill_of_a_stage_is_recorded_by_the_launcher(clone: Clone, stage: str) -> None:
     process = start_in(clone, stage, *LAUNCHER)
     stage_process(process, stage).kill()
     code, output = end(process)
@@ -75,7 +75,7 @@ def test_killed_hard_in_a_stage_is_recorded_by_the_launcher(clone: Clone, stage:
     assert {name: run.info.status for name, run in clone.nested(parent).items()} == {stage: "KILLED"}
 
 
-def test_launcher_that_is_killed_hard_leaves_no_warm_process_and_no_folder(clone: Clone, tmp_path: Path) -> None:
+def test_killed_launcher_leaves_no_warm_process_and_no_folder(clone: Clone, tmp_path: Path) -> None:
     clone.in_stage("featurize", SLOW_LINE)
     process = clone.start(*LAUNCHER, TMPDIR=str(tmp_path), PIPELINE_WARM="")
     wait_for((clone.path / "in_stage").exists)
@@ -86,7 +86,7 @@ def test_launcher_that_is_killed_hard_leaves_no_warm_process_and_no_folder(clone
     process.kill()
     end(process)
     assert_nothing_is_left(warm)
-    # DVC itself, which nobody told, sees its stage fail.
+    # DVC gets no signal, but sees its stage fail.
     assert_nothing_is_left(processes)
     assert list(tmp_path.glob("pipeline-warm-*")) == []
     clone.run(*SYNC)
@@ -107,7 +107,7 @@ def test_pipeline_completes_after_an_interruption(clone: Clone) -> None:
     assert clone.parent().info.status == "FINISHED"
 
 
-def test_second_ctrl_c_does_not_tear_the_record(clone: Clone) -> None:
+def test_second_ctrl_c_does_not_interrupt_the_record(clone: Clone) -> None:
     process = start_in(clone, "featurize", *LAUNCHER)
     for _ in range(3):
         signal_group(process, signal.SIGINT)
@@ -125,7 +125,7 @@ def test_ctrl_c_of_bare_dvc_leaves_both_runs_killed(clone: Clone) -> None:
     assert clone.nested(parent)["featurize"].info.status == "KILLED"
 
 
-def test_sync_closes_what_was_killed_hard(clone: Clone) -> None:
+def test_sync_ends_runs_that_were_killed(clone: Clone) -> None:
     process = start_in(clone, "featurize", "dvc", "repro")
     processes = family(process.pid)
     for each in processes:
@@ -138,7 +138,7 @@ def test_sync_closes_what_was_killed_hard(clone: Clone) -> None:
     assert clone.nested(parent)["featurize"].info.status == "KILLED"
 
 
-def test_parallel_search_leaves_no_worker_behind(clone: Clone) -> None:
+def test_interrupted_parallel_search_leaves_no_worker_behind(clone: Clone) -> None:
     clone.set_param("train.n_jobs", 2)
     clone.set_param("train.param_grid.logreg.C", [float(c) for c in range(1, 1_000)])
     process = clone.start(*LAUNCHER)

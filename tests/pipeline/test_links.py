@@ -1,4 +1,4 @@
-"""Outputs that are links into DVC's cache: nothing large is copied, and no stage writes into the cache."""
+"""Outputs may be links into DVC's cache; no stage writes into the cache."""
 
 import hashlib
 from pathlib import Path
@@ -11,7 +11,7 @@ TABLE = "data/processed/train.parquet"
 
 
 def cached(clone: Clone) -> dict[str, str]:
-    """Hash what the cache holds, by the name that should be its hash."""
+    """Return the hash of each file in the cache by its name, which should be equal."""
     files = [path for path in (clone.path / ".dvc/cache/files/md5").rglob("*") if path.is_file()]
     return {(path.parent.name + path.name).removesuffix(".dir"): md5_of(path) for path in files}
 
@@ -21,12 +21,12 @@ def md5_of(path: Path) -> str:
 
 
 @pytest.mark.slow
-def test_stages_run_again_over_outputs_that_are_links(clone: Clone) -> None:
+def test_stages_replace_outputs_that_are_links(clone: Clone) -> None:
     lock = clone.lock()
     clone.run("dvc", "config", "--local", "cache.type", "reflink,hardlink,copy")
     clone.launch("-f")
     output = clone.path / TABLE
-    # One file system that can clone files makes no links; it copies nothing all the same.
+    # A file system that can clone files needs no links.
     assert output.stat().st_nlink == 2 or "reflink" in clone.run("dvc", "doctor").stdout.partition("Supports:")[2]
     clone.set_param("data_split.test_size", 0.3)
     clone.launch()

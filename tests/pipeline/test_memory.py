@@ -1,4 +1,4 @@
-"""Tables are read, featurized, divided and written with about two copies of them in memory."""
+"""The first three stages need memory for about two copies of the table."""
 
 import sys
 from pathlib import Path
@@ -34,8 +34,8 @@ print((kilobytes("VmHWM") - before) * 1024)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of memory of a part of a process")
-def test_stages_hold_about_two_copies_of_a_large_table(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_stages_need_memory_for_about_two_copies_of_a_large_table(tmp_path: Path) -> None:
     workspace = Workspace.clone(tmp_path / "clone", CHANGES)
     table = make_numbers(N_ROWS, N_CATEGORIES)
     table.to_parquet(workspace.path / TABLE, index=False)

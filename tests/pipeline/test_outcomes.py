@@ -1,20 +1,20 @@
-"""What a parent says of each stage, whatever DVC did with it and however DVC was started."""
+"""The outcomes on a parent run, for everything that DVC may do with a stage."""
 
 import pytest
 
 from tests.pipeline.clone import LAUNCHER, STAGES, Clone, wait_for
 
 SAME_MODEL = "src/train/fit.py"  # train depends on it, and evaluate does not
-FIGURES = "src/report/visualizing.py"  # evaluate alone depends on it
+FIGURES = "src/report/visualizing.py"  # only evaluate depends on it
 
 
 def add_comment(clone: Clone, name: str) -> None:
-    """Change the code of a stage so that DVC runs it again, to the same result."""
+    """Change the code of a stage so that DVC runs it again, with the same result."""
     (clone.path / name).write_text(f"{clone.read(name)}\n# another line\n")
 
 
 def producers(clone: Clone) -> list[str]:
-    """List the runs that made what the newest parent shows."""
+    """List the runs that the newest parent run links."""
     tags = clone.parent().data.tags
     return [tags[f"stage.{stage}.run_id"] for stage in STAGES]
 
@@ -24,7 +24,7 @@ def nested_ids(clone: Clone) -> list[str]:
     return [nested[stage].info.run_id for stage in STAGES]
 
 
-def test_parent_of_a_pipeline_with_nothing_to_do_tells_the_whole_story(clone: Clone) -> None:
+def test_parent_of_a_run_without_any_stage_is_complete(clone: Clone) -> None:
     from mlflow import MlflowClient
 
     made_by = nested_ids(clone)
@@ -49,7 +49,7 @@ def test_parent_of_a_pipeline_with_nothing_to_do_tells_the_whole_story(clone: Cl
         assert "reports/plots/confusion_matrix.png" in plots
 
 
-def test_stages_of_bare_dvc_share_a_parent_and_come_back_from_the_run_cache(clone: Clone) -> None:
+def test_stages_of_bare_dvc_share_a_parent_and_are_restored_from_the_run_cache(clone: Clone) -> None:
     lock, made_by = clone.lock(), nested_ids(clone)
     clone.set_param("train.estimator", "knn")
     clone.repro()
@@ -74,7 +74,7 @@ def test_stages_of_bare_dvc_share_a_parent_and_come_back_from_the_run_cache(clon
     assert restored.data.params.keys() == bare.data.params.keys()
 
 
-def test_evaluate_that_is_skipped_because_the_model_is_the_same_is_shown_at_once(clone: Clone) -> None:
+def test_evaluation_that_is_skipped_for_an_equal_model_is_unchanged(clone: Clone) -> None:
     made_by = nested_ids(clone)
     first = clone.parent()
     add_comment(clone, SAME_MODEL)
@@ -87,18 +87,18 @@ def test_evaluate_that_is_skipped_because_the_model_is_the_same_is_shown_at_once
     assert parent.data.tags["git.dirty"] == "true"
 
 
-def test_part_of_the_pipeline_leaves_the_rest_stale_and_without_metrics(clone: Clone) -> None:
+def test_stages_that_were_not_asked_for_are_stale_and_without_metrics(clone: Clone) -> None:
     clone.set_param("train.estimator", "knn")
     clone.commit()
     clone.repro("train")
     parent = clone.parent()
     assert clone.outcomes() == ["unchanged"] * 3 + ["ran", "stale"]
     assert not [key for key in parent.data.metrics if key.startswith("test_")]
-    # DVC deleted reports/cv_metrics.json before train ran; the user changed nothing.
+    # DVC deleted reports/cv_metrics.json before train ran, which is not a change by the user.
     assert parent.data.tags["git.dirty"] == "false"
 
 
-def test_failure_under_keep_going_leaves_what_depends_on_it_stale(clone: Clone) -> None:
+def test_stages_after_a_failure_are_stale_with_keep_going(clone: Clone) -> None:
     clone.in_stage("train", 'raise RuntimeError("the disk caught fire")')
     clone.repro("-k", code=255)
     parent = clone.parent()
@@ -107,7 +107,7 @@ def test_failure_under_keep_going_leaves_what_depends_on_it_stale(clone: Clone) 
     assert producers(clone)[3:] == [clone.nested(parent)["train"].info.run_id, "unknown"]
 
 
-def test_failure_of_the_first_stage_leaves_all_others_stale_and_no_metrics(clone: Clone) -> None:
+def test_all_stages_after_a_failure_of_the_first_are_stale_and_without_metrics(clone: Clone) -> None:
     clone.in_stage("data_load", 'raise RuntimeError("the disk caught fire")')
     clone.launch(code=255)
     parent = clone.parent()
@@ -116,15 +116,15 @@ def test_failure_of_the_first_stage_leaves_all_others_stale_and_no_metrics(clone
     assert parent.data.metrics == {}
 
 
-def test_launcher_beside_another_process_of_dvc_is_refused_and_recorded_nowhere(clone: Clone) -> None:
+def test_launcher_is_refused_and_not_recorded_while_dvc_is_running(clone: Clone) -> None:
     wait = "while not pathlib.Path('go_on').exists():\n        time.sleep(0.1)"
     clone.in_stage("featurize", f"import pathlib, time; pathlib.Path('in_stage').touch()\n    {wait}")
     n_before = len(clone.parents())
-    for command, told in ((LAUNCHER, "another `make pipeline` runs"), (("dvc", "repro"), "another DVC, process ")):
+    for command, message in ((LAUNCHER, "another `make pipeline` is running"), (("dvc", "repro"), "DVC is running")):
         process = clone.start(*command)
         wait_for((clone.path / "in_stage").exists)
         result = clone.launch(code=2)
-        assert (result.stdout, result.stderr.startswith(f"BusyError: {told}")) == ("", True)
+        assert (result.stdout, result.stderr.startswith(f"BusyError: {message}")) == ("", True)
         (clone.path / "go_on").touch()
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 0, output
@@ -135,7 +135,7 @@ def test_launcher_beside_another_process_of_dvc_is_refused_and_recorded_nowhere(
 
 
 @pytest.mark.slow
-def test_each_dvc_process_has_a_parent_of_its_own_also_within_one_shell(clone: Clone) -> None:
+def test_each_dvc_process_has_its_own_parent_even_in_one_shell(clone: Clone) -> None:
     add_comment(clone, FIGURES)
     again = f"echo '# once more' >> {FIGURES}"
     clone.run("sh", "-c", f"dvc repro evaluate; {again}; dvc repro; true")

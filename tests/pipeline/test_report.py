@@ -11,7 +11,7 @@ OF_NUMBERS = {"permutation_importance", "predicted_against_true", "residuals", "
 
 
 def images(clone: Clone, *command: str) -> list[str]:
-    """Make a page of plots; gives the images on it, without `reports_plots_` and `.png`."""
+    """Create a page of plots, and return its images without `reports_plots_` and `.png`."""
     result = clone.run("dvc", "plots", *command, "--out", "page")
     assert "failed" not in result.stderr
     page = clone.read("page/index.html")
@@ -30,14 +30,14 @@ def test_one_page_shows_all_plots_of_either_task_and_of_two_revisions(clone: Clo
     params["data_split"]["split"] = {"kind": "random"}
     params["train"] |= {"estimator": "ridge", "scoring": "r2", "param_grid": {"ridge": {"alpha": [0.1, 1.0, 10.0]}}}
     (clone.path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    # Nothing but the settings is changed: not dvc.yaml, and not what DVC holds the columns to.
+    # A change of settings is enough, once the schema of the old table is deleted.
     (clone.path / "data/processed/schema.json").unlink()
     clone.launch()
     assert sorted(images(clone, "show")) == sorted(f"workspace_{name}" for name in OF_NUMBERS)
     both = {f"workspace_{name}" for name in OF_NUMBERS} | {f"HEAD_{name}" for name in OF_CLASSES}
     assert set(images(clone, "diff", "HEAD")) == both
     assert set(json.loads(clone.read("reports/metrics.json"))) >= {"test_r2", "test_r2_ci95_low", "test_baseline_r2"}
-    # In MLflow: on the run of the stage and on the parent.
+    # They are also artifacts of the run of the stage and of the parent run.
     parent = clone.parent()
     for run in (parent, clone.nested(parent)["evaluate"]):
         folder = clone.path / "mlruns" / run.info.run_id / "artifacts" / "reports"

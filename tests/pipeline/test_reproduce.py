@@ -1,4 +1,4 @@
-"""Versions made again from their source, and compared to the byte, on real git, DVC and MLflow."""
+"""`make reproduce` with real git, DVC and MLflow."""
 
 import platform
 from pathlib import Path
@@ -19,7 +19,7 @@ def test_published_version_is_reproduced_to_the_byte(published: Clone) -> None:
     assert (md5s(published), published.git("status", "--porcelain"), len(published.runs())) == before
 
 
-def test_version_is_reproduced_in_folders_with_letters_beyond_ascii(clone: Clone, tmp_path: Path) -> None:
+def test_version_is_reproduced_under_a_path_beyond_ascii(clone: Clone, tmp_path: Path) -> None:
     here = copy_clone(clone.path, tmp_path / "x ö" / "klon 数据")
     (here.path / "data/external/mine.csv").write_text("a,b\n1,2\n")
     here.run("dvc", "add", "data/external/mine.csv")
@@ -28,8 +28,8 @@ def test_version_is_reproduced_in_folders_with_letters_beyond_ascii(clone: Clone
     here.env["TMPDIR"] = str(tmp_path / "x ö")
     result = make(here, "reproduce", RUN="HEAD")
     assert result.stdout == "reproduced: 12 of 12 outputs equal to the byte\n"
-    # DVC would queue them, fail in the background, and wait for ever.
-    assert "DVC runs experiments only under a path of ASCII letters; " in make(here, "experiments", code=2).stderr
+    # DVC would fail in the background, and wait forever.
+    assert "DVC runs experiments only under an ASCII path; " in make(here, "experiments", code=2).stderr
     assert not (here.path / ".dvc/tmp/exps").exists()
 
 
@@ -40,7 +40,6 @@ def test_version_of_a_table_that_a_user_added_is_reproduced_in_a_fresh_clone(pub
     published.run("dvc", "add", str(table))
     published.git("add", "data/external/my table.parquet.dvc")
     published.commit("Add my table")
-    # As any table of this repository; its revision is the one that was just made.
     rev = published.git("rev-parse", "HEAD")
     published.set_param(
         "data_load.source", {"kind": "dvc", "path": str(table.relative_to(published.path)), "repo": ".", "rev": rev}
@@ -52,12 +51,12 @@ def test_version_of_a_table_that_a_user_added_is_reproduced_in_a_fresh_clone(pub
     published.run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(clone.path))
     result = make(clone, "reproduce", RUN="v2.0.0")
     assert result.stdout == "reproduced: 12 of 12 outputs equal to the byte\n"
-    # Nothing but the table came to the clone.
+    # Only the table was fetched.
     objects = [path for path in (clone.path / ".dvc/cache/files/md5").glob("*/*") if path.is_file()]
     assert len(objects) == 1
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="OpenBLAS and NumPy name other kernels elsewhere")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other CPUs have other kernels")
 def test_portable_run_uses_no_instruction_of_newer_cpus(clone: Clone) -> None:
     used = "{found.get('architecture') for found in threadpoolctl.threadpool_info()}"
     clone.in_stage("train", "import threadpoolctl; from numpy._core._multiarray_umath import __cpu_features__ as cpu")

@@ -1,4 +1,4 @@
-"""Data, run cache and MLflow's artifacts in S3: a real S3 API on loopback."""
+"""Data, run cache and MLflow's artifacts in S3, on a local server with the S3 API."""
 
 import json
 import secrets
@@ -21,7 +21,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.start()
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
-    for name, value in (("ID", "nobody"), ("SECRET", SECRET)):
+    for name, value in (("ID", "someone"), ("SECRET", SECRET)):
         monkeypatch.setenv(f"AWS_{'ACCESS_KEY_ID' if name == 'ID' else 'SECRET_ACCESS_KEY'}", value)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", url)
@@ -36,7 +36,7 @@ def keys(endpoint: str, prefix: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_everything_is_kept_in_s3_and_comes_back(clone: Clone, endpoint: str, tmp_path: Path) -> None:
+def test_everything_is_stored_in_s3_and_restored(clone: Clone, endpoint: str, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
     clone = Clone(clone.path)
@@ -44,7 +44,7 @@ def test_everything_is_kept_in_s3_and_comes_back(clone: Clone, endpoint: str, tm
     add_origin(clone, tmp_path / "origin.git")
     clone.run("make", "-o", "install", "remote", "URL=s3://pipeline/dvc", f"ENDPOINT={endpoint}")
     clone.commit("Keep data in S3")
-    # An experiment keeps its artifacts where it was made to.
+    # The location of artifacts is a property of the experiment.
     clone.forget_runs()
     MlflowClient(clone.store).create_experiment("pipeline", artifact_location="s3://pipeline/mlflow")
     clone.set_param("train.estimator", "svm")
@@ -63,8 +63,8 @@ def test_everything_is_kept_in_s3_and_comes_back(clone: Clone, endpoint: str, tm
     assert md5s(other) == published
     assert other.status() == []
 
-    # What another clone has computed is not computed again. (Train and evaluate are: DVC
-    # pushes no metrics that git keeps, without which it cannot restore them.)
+    # Results of another clone are restored from its run cache, except those of train and evaluate:
+    # DVC does not push metrics that are in git.
     other.edit("dvc.lock", r"(?s)\n  data_split:\n.*?(?=\n  \w+:\n)", "")
     for path in ("train.parquet", "test.parquet"):
         (other.path / "data/processed" / path).unlink()
@@ -78,7 +78,7 @@ def test_everything_is_kept_in_s3_and_comes_back(clone: Clone, endpoint: str, tm
         assert not [path for path in written if SECRET.encode() in path.read_bytes()]
 
 
-def test_bucket_that_cannot_be_reached_publishes_nothing(clone: Clone, endpoint: str, tmp_path: Path) -> None:
+def test_nothing_is_published_without_the_bucket(clone: Clone, endpoint: str, tmp_path: Path) -> None:
     add_origin(clone, tmp_path / "origin.git")
     clone.run("make", "-o", "install", "remote", "URL=s3://gone/dvc", f"ENDPOINT={endpoint}")
     clone.commit("Keep data in S3")
@@ -91,6 +91,6 @@ def test_bucket_that_cannot_be_reached_publishes_nothing(clone: Clone, endpoint:
 @pytest.mark.parametrize("url", ["ssh://me:secret@example.org/data", "https://me:secret@example.org/data"])
 def test_password_never_reaches_the_committed_config(clone: Clone, url: str) -> None:
     before = clone.read(".dvc/config")
-    assert "no password" in clone.run("make", "-o", "install", "remote", f"URL={url}", code=2).stderr
+    assert "must not contain a password" in clone.run("make", "-o", "install", "remote", f"URL={url}", code=2).stderr
     assert clone.read(".dvc/config") == before
     assert json.dumps(url) not in before

@@ -1,4 +1,4 @@
-"""A tracking server that is down, drops out, or does not answer never costs training."""
+"""Training goes on if a tracking server is down, stops, or does not answer."""
 
 import socket
 import time
@@ -15,13 +15,13 @@ WAITING_LINE = (
     '[time.sleep(0.05) for _ in iter(pathlib.Path("go_on").exists, True)]'
 )
 CANNOT_BE_REACHED = (
-    "cannot be reached; start it or check MLFLOW_TRACKING_URI, then `make sync` fills the record in later."
+    "cannot be reached; start it or check MLFLOW_TRACKING_URI, then run `make sync` to complete the record."
 )
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    """Give a server that is not started."""
+    """Return a server that has not been started."""
     server = Server(tmp_path / "server")
     yield server
     server.stop()
@@ -32,13 +32,13 @@ def warnings(output: str) -> list[str]:
 
 
 def warnings_of(stage: str, output: str) -> list[str]:
-    """List what a stage warned of, between its command and the next one."""
+    """List the warnings of a stage, between its command and the next one."""
     part = output.partition(f"> python -m src.stages.{stage} ")[2].partition("> python")[0]
     return warnings(part.partition(f"{stage}: done")[0])
 
 
 @pytest.mark.slow
-def test_server_that_is_down_is_told_at_once_and_hears_of_everything_later(clone: Clone, server: Server) -> None:
+def test_server_that_is_down_gives_a_warning_and_gets_all_runs_later(clone: Clone, server: Server) -> None:
     from mlflow import MlflowClient
 
     clone.set_param("train.estimator", "knn")
@@ -46,7 +46,7 @@ def test_server_that_is_down_is_told_at_once_and_hears_of_everything_later(clone
     result = clone.launch("--name", "while down", MLFLOW_TRACKING_URI=server.uri)
     warning = f"WARNING: MLflow store {server.uri} {CANNOT_BE_REACHED}"
     assert result.stderr.splitlines()[0] == warning
-    # The launcher at its start and at its end, and each stage that ran, once.
+    # Two from the launcher, at its start and end, and one from each stage that ran.
     assert warnings(result.stderr) == [warning] * 4
     assert clone.status() == []
 
@@ -63,7 +63,7 @@ def test_server_that_is_down_is_told_at_once_and_hears_of_everything_later(clone
     local = clone.parent()
     assert local.info.run_name == "first"
     assert first.data.metrics == local.data.metrics
-    # Artifacts and the model went through the server, which stores them at its own place.
+    # The server stores artifacts and the model.
     assert parent.info.artifact_uri.startswith("mlflow-artifacts:")
     (artifacts,) = (server.folder / "artifacts").glob(f"*/{parent.info.run_id}")
     assert (artifacts / "artifacts/reports/plots/confusion_matrix.png").stat().st_size
@@ -74,7 +74,7 @@ def test_server_that_is_down_is_told_at_once_and_hears_of_everything_later(clone
 
 
 @pytest.mark.slow
-def test_server_that_drops_out_costs_one_warning_a_stage(clone: Clone, server: Server) -> None:
+def test_server_that_stops_gives_one_warning_per_stage(clone: Clone, server: Server) -> None:
     server.start()
     clone.in_stage("evaluate", WAITING_LINE)
     process = clone.start(*LAUNCHER, MLFLOW_TRACKING_URI=server.uri)
@@ -99,7 +99,7 @@ def test_server_that_drops_out_costs_one_warning_a_stage(clone: Clone, server: S
 
 
 @pytest.mark.slow
-def test_address_that_does_not_answer_costs_a_stage_ten_seconds_at_most(clone: Clone) -> None:
+def test_address_that_does_not_answer_delays_a_stage_by_ten_seconds_at_most(clone: Clone) -> None:
     def seconds(**env: str) -> tuple[float, str]:
         began = time.monotonic()
         result = clone.stage("evaluate", **env)
@@ -113,7 +113,7 @@ def test_address_that_does_not_answer_costs_a_stage_ten_seconds_at_most(clone: C
     clone.set_param("tracking.enabled", False)
     without_tracking, _ = seconds()
     assert warnings(output) == [f"WARNING: MLflow store {uri} {CANNOT_BE_REACHED}"]
-    # What remains is the import of MLflow, which is no wait.
+    # 3 s for the import of MLflow.
     assert with_silence - without_tracking < 10 + 3
 
 

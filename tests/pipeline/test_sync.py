@@ -1,4 +1,4 @@
-"""`make sync` brings MLflow up to date, from the journal or from git and DVC alone."""
+"""`make sync` brings MLflow up to date, from the journal or only from git and DVC."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ SLEEPING_LINE = 'import pathlib, time; pathlib.Path("in_stage").touch(); time.sl
 
 
 def story(clone: Clone, parent: "Run", *, with_stages: bool = True) -> dict[str, Any]:
-    """Take from a parent what must be the same after it was made again."""
+    """Return the parts of a parent run that must be the same after it was created again."""
     data = parent.data
     kinds: tuple[str, ...] = ("dvc.md5.", "git.commit")
     if with_stages:
@@ -41,7 +41,7 @@ def everything(clone: Clone) -> dict[str, Any]:
     }
 
 
-def test_deleted_store_is_made_again_and_a_second_sync_changes_nothing(clone: Clone) -> None:
+def test_deleted_store_is_rebuilt_and_a_second_sync_changes_nothing(clone: Clone) -> None:
     original = story(clone, clone.parent())
     clone.forget_runs()
     clone.run(*SYNC)
@@ -57,7 +57,7 @@ def test_deleted_store_is_made_again_and_a_second_sync_changes_nothing(clone: Cl
     assert everything(clone) == before
 
 
-def test_fresh_clone_gets_its_record_from_git_and_dvc_alone(clone: Clone, tmp_path: Path) -> None:
+def test_fresh_clone_gets_a_parent_run_from_git_and_dvc(clone: Clone, tmp_path: Path) -> None:
     remote, path = tmp_path / "remote", tmp_path / "colleague"
     clone.run("dvc", "remote", "add", "--force", "--default", "storage", str(remote))
     clone.commit()
@@ -72,14 +72,14 @@ def test_fresh_clone_gets_its_record_from_git_and_dvc_alone(clone: Clone, tmp_pa
     original["tags"]["git.commit"] = clone.git("rev-parse", "HEAD")
     assert story(colleague, parent, with_stages=False) == original
     assert colleague.outcomes() == ["unchanged"] * 5
-    # Which run produced it is known elsewhere; here nothing is invented.
+    # Only the other clone knows which run produced it.
     assert parent.data.tags["stage.train.run_id"] == "unknown"
     before = everything(colleague)
     colleague.run(*SYNC)
     assert everything(colleague) == before
 
 
-def test_late_sync_does_not_take_later_settings_for_those_of_the_run(clone: Clone) -> None:
+def test_late_sync_records_the_settings_of_the_run_and_not_later_ones(clone: Clone) -> None:
     clone.in_stage("train", SLEEPING_LINE)
     process = clone.start("dvc", "repro")
     wait_for((clone.path / "in_stage").exists)

@@ -1,4 +1,4 @@
-"""Each table through the real pipeline: DVC, MLflow, and the logged model in an environment of its own."""
+"""Each test table in the real pipeline, and its logged model in a separate environment."""
 
 import json
 import os
@@ -30,7 +30,7 @@ print(json.dumps(list(map(str, model.predict(pd.read_parquet(sys.argv[2]))))))
 
 @pytest.fixture(scope="session")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make an environment with what a logged model asks for, and nothing else."""
+    """Create an environment with only the requirements of a logged model."""
 
     def build(path: Path) -> None:
         requirements = path / "requirements.txt"
@@ -44,7 +44,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_table_goes_through_dvc_and_its_model_predicts_elsewhere(
+def test_pipeline_runs_on_a_table_and_its_model_predicts_elsewhere(
     name: str, fresh: Clone, elsewhere: Path, tmp_path: Path
 ) -> None:
     params = read_params(name)

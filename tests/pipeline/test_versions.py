@@ -1,4 +1,4 @@
-"""Versions: published, restored, compared, made again and traced, on real git, DVC, GTO and MLflow."""
+"""Publish, restore, compare and trace versions with real git, DVC, GTO and MLflow."""
 
 import json
 import platform
@@ -38,7 +38,7 @@ def test_published_version_is_in_git_gto_dvc_and_mlflow(published: Clone, two_ve
 
 
 @pytest.mark.parametrize("name", ['v1.0.0"; touch hacked; "', "v1.0.0'`touch hacked`", "v1.0.0$(shell touch hacked)"])
-def test_nothing_in_a_variable_of_make_is_executed(published: Clone, name: str) -> None:
+def test_variables_of_make_are_not_executed(published: Clone, name: str) -> None:
     reasons = {
         "publish": "is not a semantic version",
         "restore": "is not a tag",
@@ -52,15 +52,17 @@ def test_nothing_in_a_variable_of_make_is_executed(published: Clone, name: str) 
     assert not (published.path / "hacked").exists()
 
 
-def test_two_clones_at_once_publish_one_version_and_the_other_keeps_no_tag(origin: Clone, tmp_path: Path) -> None:
+def test_of_two_clones_that_publish_at_once_one_is_refused_and_keeps_no_tag(origin: Clone, tmp_path: Path) -> None:
     other = Clone(tmp_path / "other")
     origin.run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(other.path))
     shutil.copytree(origin.path / ".dvc" / "cache", other.path / ".dvc" / "cache")
     other.run("dvc", "checkout", "--quiet")
     clones = (origin, other)
-    # Equal words in the same second would make one tag of both, which nobody needs to refuse.
-    words = [f"MESSAGE=Of clone {number}" for number in range(2)]
-    processes = [clone.start(*MAKE, "publish", "TAG=v1.0.0", word) for clone, word in zip(clones, words, strict=True)]
+    # With equal messages in the same second, both would create the same tag.
+    messages = [f"MESSAGE=Of clone {number}" for number in range(2)]
+    processes = [
+        clone.start(*MAKE, "publish", "TAG=v1.0.0", text) for clone, text in zip(clones, messages, strict=True)
+    ]
     outputs = [process.communicate(timeout=240)[0] for process in processes]
     codes = [process.returncode for process in processes]
     assert sorted(codes) == [0, 2], outputs
@@ -81,7 +83,7 @@ def test_clone_without_a_git_remote_keeps_its_tag(clone: Clone) -> None:
 
 
 @pytest.mark.slow
-def test_versions_come_back_in_a_fresh_clone_to_the_byte(
+def test_versions_are_restored_to_the_byte_in_a_fresh_clone(
     published: Clone, elsewhere: Clone, two_versions: Path, tmp_path: Path
 ) -> None:
     rows = tmp_path / "rows.parquet"
@@ -98,7 +100,7 @@ def test_versions_come_back_in_a_fresh_clone_to_the_byte(
     assert [len(set(made)) for made in predictions.values()] == [1, 1]
 
 
-# --- folders with names that mean something to a shell ---
+# --- names with special characters ---
 
 
 NAME = 'it\'s a "$(touch hacked)"; `touch hacked` #x'
@@ -133,13 +135,13 @@ def test_repository_remote_and_cache_may_have_any_name(clone: Clone, tmp_path: P
     ],
 )
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
-def test_letters_that_dvc_cannot_write_are_refused_and_its_config_stays(
+def test_characters_that_dvc_cannot_write_are_refused(
     fresh: Clone, target: str, name: str, value: str, locale: str
 ) -> None:
     config = fresh.read(".dvc/config")
     fresh.env["LC_ALL"] = locale
     result = make(fresh, target, code=2, **{"URL": "s3://bucket/path"} | {name: value})
-    assert f"DVC takes ASCII letters only in {name}; " in result.stderr
+    assert f"{name} must be ASCII, since DVC writes it into its config; " in result.stderr
     assert fresh.read(".dvc/config") == config
     assert not (fresh.path / ".dvc/config.local").exists()
 
@@ -147,7 +149,7 @@ def test_letters_that_dvc_cannot_write_are_refused_and_its_config_stays(
 # --- compare and trace ---
 
 
-def test_two_versions_are_shown_side_by_side(published: Clone) -> None:
+def test_two_versions_are_compared(published: Clone) -> None:
     result = make(published, "compare", A="v1.0.0", B="v1.1.0")
     assert re.search(r"train.estimator +logreg +svm", result.stdout)
     assert re.search(r"test_f1_macro +0.93\d+ +0.96\d+", result.stdout)
@@ -164,7 +166,7 @@ def test_two_versions_are_shown_side_by_side(published: Clone) -> None:
     assert published.git("status", "--porcelain") == ""
 
 
-def test_lineage_is_told_of_a_tag_a_stage_run_and_a_file(published: Clone) -> None:
+def test_lineage_finds_the_origin_of_a_tag_a_run_and_a_file(published: Clone) -> None:
     (parent,) = published.runs("tags.`git.tag` = 'v1.1.0'")
     md5 = md5s(published)["models/model.joblib"]
     nested = published.runs("tags.`dvc.stage` = 'train'")[0]
@@ -180,10 +182,10 @@ def test_lineage_is_told_of_a_tag_a_stage_run_and_a_file(published: Clone) -> No
     assert re.search(r"train.estimator +svm", make(published, "lineage", REF="v1.1.0").stdout)
 
 
-def test_version_of_the_same_results_leaves_the_earlier_one_its_run(published: Clone) -> None:
+def test_version_with_the_same_results_does_not_take_the_run_of_the_earlier_one(published: Clone) -> None:
     (earlier,) = published.runs("tags.`git.tag` = 'v1.1.0'")
     published.edit("README.md", "^# ", "# My ")
-    published.commit("Tell more")
+    published.commit("Change the title")
     published.launch()
     make(published, "publish", TAG="v1.1.1")
     (later,) = published.runs("tags.`git.tag` = 'v1.1.1'")
@@ -194,7 +196,7 @@ def test_version_of_the_same_results_leaves_the_earlier_one_its_run(published: C
         assert lineage["made on"]["python"] == platform.python_version()
 
 
-def test_run_that_found_all_results_tells_of_no_origin_that_it_does_not_know(elsewhere: Clone) -> None:
+def test_lineage_of_restored_results_does_not_invent_where_they_were_made(elsewhere: Clone) -> None:
     make(elsewhere, "restore", TAG="v1.0.0")
     elsewhere.launch()
     for reference in ("v1.0.0", elsewhere.parent().info.run_id):
@@ -211,7 +213,7 @@ def test_model_of_a_tag_predicts_without_touching_the_workspace(published: Clone
     raw = pd.read_parquet(published.path / "data/raw/dataset.parquet").drop(columns="target")
     raw.to_csv(tmp_path / "rows.csv", index=False)
     before = md5s(published)
-    # The workspace computes its features in another way by now; the tag keeps its own.
+    # The tag has its own code of the features.
     published.edit("src/featurize/features.py", "ratio = above / below", "ratio = above / below + 9")
     command = ("python", "-m", "src.predict", "--input", str(tmp_path / "rows.csv"), "--output")
     for name in ("p.csv", "p.parquet"):
@@ -243,7 +245,7 @@ def test_table_of_a_tag_is_a_source(published: Clone) -> None:
 
 def test_table_of_another_repository_is_a_source(published: Clone, fresh: Clone, tmp_path: Path) -> None:
     published.git("push", "--quiet", "origin", "v1.0.0")
-    # As from a server: a bare repository, and the remote that its own config names.
+    # A relative remote has no meaning in a bare repository.
     published.run("dvc", "remote", "modify", "storage", "url", str(tmp_path / "dvc-storage"))
     published.commit("Name the remote absolutely")
     published.git("tag", "shared")
@@ -257,7 +259,7 @@ def test_table_of_another_repository_is_a_source(published: Clone, fresh: Clone,
     assert fresh.nested(fresh.parent())["data_load"].data.tags["source.url"] == url
 
 
-def test_clones_share_a_cache_by_protected_links(published: Clone, elsewhere: Clone, tmp_path: Path) -> None:
+def test_clones_share_a_cache_with_read_only_links(published: Clone, elsewhere: Clone, tmp_path: Path) -> None:
     shared = tmp_path / "shared cache"
     make(elsewhere, "cache", DIR=str(shared))
     make(elsewhere, "restore", TAG="v1.1.0")
@@ -267,7 +269,7 @@ def test_clones_share_a_cache_by_protected_links(published: Clone, elsewhere: Cl
         model = clone.path / "models/model.joblib"
         cached = model.resolve()
         assert cached.is_relative_to(shared)
-        # Whoever writes to it by mistake is refused, and the cache is safe.
+        # The cache cannot be overwritten by mistake.
         assert not model.stat().st_mode & 0o222
         assert cached.parent.stat().st_mode & 0o070 == 0o070
     assert elsewhere.git("status", "--porcelain") == ""

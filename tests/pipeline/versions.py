@@ -1,4 +1,4 @@
-"""What tests of versions do and ask, by `make` and by programs that are not ours."""
+"""Helpers for the tests of versions."""
 
 import json
 import subprocess
@@ -16,12 +16,12 @@ def add_origin(clone: Clone, path: Path) -> None:
 
 
 def make(clone: Clone, target: str, code: int = 0, **variables: str) -> "subprocess.CompletedProcess[str]":
-    # make gives 2 for any failure of a recipe.
+    # make exits with 2 if a recipe fails.
     return clone.run(*MAKE, target, *(f"{name}={value}" for name, value in variables.items()), code=2 if code else 0)
 
 
 def md5s(clone: Clone) -> dict[str, str]:
-    """Give the MD5 of each output as it is in the workspace, told by a program that is not ours."""
+    """Return the MD5 of each output in the workspace, computed by `md5sum`."""
     outputs = [
         path
         for folder in ("data/raw", "data/processed", "models", "reports")

@@ -153,7 +153,7 @@ def test_types_of_other_packages_are_refused_by_name_unless_the_user_named_the_p
     name = "tests.tracking.test_logged_model.Homemade"
     assert trusted_types(Homemade(), packages_of([name])) == [name]
     for others in ((), packages_of(["knn", "test.Homemade"])):
-        with pytest.raises(TrackingError, match=f"the model holds {name}, which is not from numpy., "):
+        with pytest.raises(TrackingError, match=f"the model contains {name}, which is not from numpy., "):
             trusted_types(Homemade(), others)
 
 

@@ -10,7 +10,7 @@ from src.utils.exclusive import exclusive
 
 def test_second_make_of_a_target_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
     with exclusive(tmp_path, "pipeline"):
-        with pytest.raises(BusyError, match=r"^another `make pipeline` runs in this clone; wait"):
+        with pytest.raises(BusyError, match=r"^another `make pipeline` is running in this clone; wait"):
             exclusive(tmp_path, "pipeline").__enter__()
         with exclusive(tmp_path, "publish"):
             pass
@@ -27,7 +27,7 @@ def test_run_beside_a_bare_dvc_is_refused_and_releases_its_lock(tmp_path: Path) 
         dvc.stdout.readline()
         lock = {"write": {"out": {"pid": dvc.pid, "cmd": "dvc repro"}}, "read": {}}
         (tmp_path / ".dvc" / "tmp" / "rwlock").write_text(json.dumps(lock))
-        with pytest.raises(BusyError, match=f"^another DVC, process {dvc.pid}, runs stages in this clone"):
+        with pytest.raises(BusyError, match=rf"^DVC is running stages in this clone \(process {dvc.pid}\)"):
             exclusive(tmp_path, "pipeline").__enter__()
         dvc.kill()
     with exclusive(tmp_path, "pipeline"):

@@ -210,7 +210,7 @@ def test_second_launcher_in_a_clone_is_refused_before_anything_is_recorded(
     fake_dvc(NOTE)
     with exclusive(workspace, "pipeline"):
         assert main([]) == 2
-    assert capsys.readouterr().err.startswith("BusyError: another `make pipeline` runs in this clone")
+    assert capsys.readouterr().err.startswith("BusyError: another `make pipeline` is running in this clone")
     assert Journal(workspace).sessions() == []
     assert not (workspace / "asked").exists()
 

@@ -56,7 +56,7 @@ def test_record_is_completed_and_the_ui_started_on_loopback(
     assert options["--default-artifact-root"] == (folder / "mlruns").as_uri()
     assert port is None or options["--port"] == port
     page = f"#/experiments/{store.experiment_id}?workflowType=machine_learning"
-    assert capsys.readouterr().out == f"http://127.0.0.1:{options['--port']}/{page}  (Ctrl-C ends it)\n"
+    assert capsys.readouterr().out == f"http://127.0.0.1:{options['--port']}/{page}  (press Ctrl-C to stop)\n"
 
 
 @pytest.mark.slow
@@ -73,7 +73,7 @@ def test_ui_is_served_on_loopback_under_the_printed_link(folder: Path, store: St
         assert process.stdout is not None
         link = process.stdout.readline()
         view = rf"#/experiments/{store.experiment_id}\?workflowType=machine_learning"
-        found = re.fullmatch(rf"http://127\.0\.0\.1:(\d+)/{view}  \(Ctrl-C ends it\)\n", link)
+        found = re.fullmatch(rf"http://127\.0\.0\.1:(\d+)/{view}  \(press Ctrl-C to stop\)\n", link)
         assert found, link
         for line in process.stdout:
             if "startup complete" in line:
