@@ -27,7 +27,7 @@ LAYERS = [
     {"stages", "versions"},
     {"new_data", "predict"},
 ]
-STAGES = ["data_load", "featurize", "data_split", "train", "evaluate"]
+STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
 # They record or report what a stage does, and cannot change what it writes.
 WITHOUT_EFFECT_ON_OUTPUTS = ("src/errors.py", "src/atomic.py", "src/tracking/", "src/utils/", "src/warm/")
 # The fitted model holds prepare_rows: reading it back imports its module.
@@ -187,7 +187,6 @@ def test_entry_of_a_stage_names_the_folders_of_its_code(stage: str) -> None:
 
 def test_stages_have_one_name_everywhere() -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    assert list(definition()) == STAGES
     assert {path.stem for path in (SRC / "stages").glob("*.py")} - {"__init__"} == set(STAGES)
     assert set(params) - {"base", "tracking"} == set(STAGES)
 

@@ -101,7 +101,6 @@ def _check_paths(config: Config) -> Iterator[str]:
             f"data_load.external_path = '{external}': must be a file or folder in {EXTERNAL_DIR}/, "
             f"because data_load.source.kind is {source.kind}"
         )
-    sections = (config.data_load, config.featurize, config.data_split, config.train, config.evaluate)
-    paths = [str(value) for section in sections for key, value in section if re.search("_(path|dir)$", key)]
+    paths = [str(value) for _, section in config for key, value in section if re.search("_(path|dir)$", key)]
     for path in sorted({path for path in paths if paths.count(path) > 1}):
         yield f"{path!r} is the path of {paths.count(path)} outputs; each output needs its own"
