@@ -294,7 +294,7 @@ def test_most_important_columns_are_drawn_from_the_top() -> None:
 
 def test_candidates_are_named_by_the_parameters_that_differ() -> None:
     figure = plot_search(make_candidates(3), "f1_macro")
-    assert y_labels(drawn(figure)) == ["logreg C=0.1 (1)", "Forest", "logreg C=0.1 (2)"]
+    assert y_labels(drawn(figure)) == ["logreg C=0.1", "Forest", "logreg C=0.1"]
     assert figure.axes[0].get_xlabel().startswith("f1_macro")
 
 
