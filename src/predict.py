@@ -49,8 +49,7 @@ def predict_file(
 
     Args:
         model: A fitted Pipeline that takes raw columns, from `load_model`.
-        input_path: CSV or TSV, also compressed, or Parquet. Columns that the model does not need are ignored with a
-            warning.
+        input_path: CSV or TSV, also compressed, or Parquet; columns that the model does not need are ignored.
         output_path: CSV or Parquet, with the column `prediction` in the order of the rows and, if the model has
             probabilities, a column `probability_<class>` in [0, 1] for each class.
         chunk_rows: Rows in memory at a time.
@@ -60,8 +59,7 @@ def predict_file(
         Number of rows.
 
     Raises:
-        DataError: The input cannot be read, a column is missing, or a value is not of the kind that its column had
-            when the model was fitted.
+        DataError: The input cannot be read, a column is missing, or a value is not of the kind of its column.
         FeatureError: A feature cannot be computed.
     """
     _check_suffixes(input_path, output_path)

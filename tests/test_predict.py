@@ -238,9 +238,15 @@ def test_extra_columns_are_ignored_with_a_warning(
             "n,code,flag,day,size\n1,7,yes,,S\nx,7,,,\n",
             ": column 'n': 1 of 2 values are not finite numbers, for example ",
         ),
-        ("n,code,flag,day,size\ninf,7,yes,,S\n", "as 'inf' in row 1; correct it, or leave it empty if it is missing."),
-        ("n,code,flag,day,size\n1,7,perhaps,,S\n", ": column 'flag' holds 1 of 1 values that are no boolean, as 'perh"),
-        ("n,code,flag,day,size\n1,7,,2024-01-31,S\n", ": column 'day' holds 1 of 1 values that are no date, as '2024-"),
+        (
+            "n,code,flag,day,size\ninf,7,yes,,S\n",
+            "example 'inf' in row 1; correct it, or leave it empty if it is missing.",
+        ),
+        (
+            "n,code,flag,day,size\n1,7,perhaps,,S\n",
+            ": column 'flag': 1 of 1 values are not booleans, for example 'perh",
+        ),
+        ("n,code,flag,day,size\n1,7,,2024-01-31,S\n", ": column 'day': 1 of 1 values are not dates, for example '"),
         ("n,code,flag,day,size\n1,7,yes\n", " cannot be read as csv: CSV parse error: "),
         ("n,n,code,flag,day,size\n1,1,7,yes,,S\n", ": duplicate column n; each name must occur once."),
         ("n,code,flag,day,size\n", " has no rows."),

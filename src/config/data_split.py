@@ -37,15 +37,7 @@ Action = Literal["ignore", "warn", "error"]
 
 
 class Checks(Section):
-    """What to do when a data check finds something.
-
-    Attributes:
-        leak: A single column predicts the target almost perfectly.
-        duplicates: The same row is in the training and the test set.
-        constant: A column has a single value.
-        identifier: Almost every value of a column is different, as in a row number.
-        rare_class: A class has fewer than 5 training rows.
-    """
+    """What to do about the findings of each data check."""
 
     leak: Action
     duplicates: Action

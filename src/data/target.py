@@ -85,11 +85,8 @@ def check_target(table: pd.DataFrame, target_column: str, task: Task, *, to_lear
             "regression needs numbers; set base.task to classification, or choose another base.target_column."
         )
     if to_learn and (target == target.iloc[0]).all():
-        one, model, two = (
-            ("value", "regression", "values") if task == "regression" else ("class", "classifier", "classes")
-        )
         raise DataError(
-            f"target {target_column!r} holds only the {one} {target.iloc[0]!r}; a {model} needs at least two {two}."
+            f"target {target_column!r} holds only the value {target.iloc[0]!r}; a model needs at least two values."
         )
 
 

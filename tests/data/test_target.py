@@ -39,7 +39,7 @@ def test_missing_values_of_the_target_are_counted(missing: object) -> None:
 
 
 def test_single_class_is_named() -> None:
-    with pytest.raises(DataError, match="holds only the class 'x'; a classifier needs at least two classes"):
+    with pytest.raises(DataError, match="holds only the value 'x'; a model needs at least two values"):
         split_target(TABLE.assign(target="x"), "target", "classification")
 
 
@@ -137,7 +137,7 @@ def test_table_with_no_target_at_all_is_refused() -> None:
 
 @pytest.mark.parametrize("values", [[1.0, 1.0], [3, 3]])
 def test_regression_of_a_constant_is_refused(values: list[object]) -> None:
-    with pytest.raises(DataError, match=r"holds only the value .*; a regression needs at least two values"):
+    with pytest.raises(DataError, match=r"holds only the value .*; a model needs at least two values"):
         prepare(values, "regression")
 
 

@@ -219,12 +219,6 @@ def test_class_without_training_rows_is_refused() -> None:
         split(table, 0.25, kind="time", column="day")
 
 
-def test_class_without_test_rows_is_logged_as_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    table = DAYS.assign(target=["a", "b", "rare", "b", "a", "b", "a", "b"])
-    split(table, 0.25, kind="time", column="day")
-    assert "class 'rare' has no test rows: no metric covers it" in caplog.text
-
-
 def test_too_few_rows_for_a_random_split_are_refused() -> None:
     with pytest.raises(
         DataError, match=r"^data_split\.test_size = 0\.99 cannot split 2 rows \(.*train set will be empty"

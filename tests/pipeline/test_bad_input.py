@@ -103,7 +103,7 @@ def test_missing_target_column_is_named(clone: Clone) -> None:
 @pytest.mark.parametrize(
     ("kept", "stage", "expected"),
     [
-        ({"setosa": 50}, "train", "holds only the class 'setosa'"),
+        ({"setosa": 50}, "train", "holds only the value 'setosa'"),
         ({"setosa": 50, "virginica": 1}, "train", "too few rows of class 'virginica' (1): cross-validation needs"),
         ({"setosa": 50, "virginica": 1}, "data_split", "too few rows of class 'virginica' (1): a stratified split"),
     ],

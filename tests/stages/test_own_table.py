@@ -139,7 +139,7 @@ MIXED = "a,target\n" + "".join(f"{row},{'xy'[row % 2]}\n" for row in range(40)) 
             "a,target\n1,x\n2,\n",
             "target 'target' is missing in 1 of 2 rows; drop these rows, for example by `data_load.missing_",
         ),
-        ("a,target\n1,x\n2,x\n", "target 'target' holds only the class 'x'; a classifier needs at least two classes."),
+        ("a,target\n1,x\n2,x\n", "target 'target' holds only the value 'x'; a model needs at least two values."),
         ("a,b\n1,x\n", "base.target_column = 'target' is not in the table; its columns are a, b."),
         (
             "a,target\n1,1.5\n2,2.5\n",
