@@ -44,7 +44,6 @@ class DvcRepo:
     """A workspace, or a commit, as DVC sees it.
 
     Args:
-        root: Root of the repository.
         revision: A commit; None for the workspace.
 
     Raises:

@@ -39,7 +39,6 @@ def read_git(root: Path, outputs: Iterable[str] = ()) -> GitState:
     """Read the state of the work tree that contains `root`; `unknown` outside of git.
 
     Args:
-        root: A folder in the work tree.
         outputs: Paths below `root` whose changes are ignored, because the pipeline writes them.
     """
     paths = ["--", ":(top)", *(f":(exclude){path}" for path in outputs)]

@@ -99,11 +99,7 @@ _SESSION, _EXECUTION = TypeAdapter(Session), TypeAdapter(Execution)
 
 
 class Journal:
-    """Read and write the sessions of one repository.
-
-    Args:
-        root: Root of the main repository.
-    """
+    """Read and write the sessions of a main repository."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -97,7 +97,6 @@ def trusted_types(model: Any, named: Collection[str] = ()) -> list[str]:
     """List the types of a model that skops does not trust by itself.
 
     Args:
-        model: The model.
         named: Packages that are trusted in addition to `TRUSTED_MODULES`.
 
     Raises:

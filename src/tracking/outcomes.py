@@ -18,7 +18,6 @@ def end_session(
     """Decide how a session ended, and write it to the journal.
 
     Args:
-        journal: The journal.
         session: A session whose owner has ended, or is about to end.
         is_newest: Whether it is the last session in its folder.
         status: How it ended, if the owner knows.
@@ -69,8 +68,7 @@ def take_snapshot(
 
     Args:
         repo: The workspace, or the commit of an experiment.
-        session: The session.
-        executions: Its executions, oldest first, with DVC's names of the stages.
+        executions: Executions, oldest first, with DVC's names of the stages.
         dvc_outcomes: Outcomes that the launcher's DVC logged; empty without a launcher.
         check: Whether to ask DVC which stages are stale.
     """
@@ -116,7 +114,6 @@ def decide_outcome(
     """Decide what happened to a stage in a session.
 
     Args:
-        stage: Name of the stage.
         before: Digest of each stage's lock entry before the session; None if unknown.
         after: Digest of each stage's lock entry now; None if there is none.
         executions: Executions of the session, oldest first.

@@ -95,7 +95,6 @@ class Driver:
     """The DVC process that runs a stage.
 
     Attributes:
-        process: The process.
         reads: Paths of the stage's inputs, relative to its working folder if they are below it.
         writes: Paths of its outputs.
     """

@@ -61,7 +61,6 @@ def write_parent(store: Store, repo: DvcRepo | None, session: Session) -> None:
     """Write the results of a session to its parent run, and end the run.
 
     Args:
-        store: The store.
         repo: Repository with the content of plots and reports; None leaves them out.
         session: A session that has ended. Its nested runs have been written.
     """
@@ -134,12 +133,7 @@ def _link_data_and_model(store: Store, repo: DvcRepo, run_id: str, snapshot: Sna
 
 
 def ui_page(path: str, **query: str) -> str:
-    """Return the address of a page of MLflow's UI, relative to the UI.
-
-    Args:
-        path: For example `experiments/1`.
-        query: Parameters of the page.
-    """
+    """Return the address of a page of MLflow's UI, such as `experiments/1`, relative to the UI."""
     # Without workflowType the UI opens its view for language models.
     return f"#/{path}?{urlencode({**query, 'workflowType': 'machine_learning'}, quote_via=quote)}"
 
@@ -164,7 +158,6 @@ def write_execution(
     """Write an execution that has ended to its nested run, and end the run with its status.
 
     Args:
-        store: The store.
         place: Where the stage ran.
         session: Its session, whose parent run is open.
         execution: The execution. This function notes in it what was written; the caller writes it to

@@ -75,13 +75,10 @@ def begin_session(
     """Create a session, without writing it.
 
     Args:
-        place: Where the stages run.
-        session_id: Id of the session.
         owner: The process with which the session ends.
         name: Name of the parent run; by default the name of the DVC experiment, or the time.
         launched: Whether the owner is the launcher.
         run_id: An existing parent run.
-        environ: Environment variables.
     """
     exp_name = environ.get(names.DVC_EXP_NAME, "")
     lock = read_lock(place.work_root)

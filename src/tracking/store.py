@@ -69,7 +69,6 @@ def open_store(root: Path, experiment_name: str) -> Store:
 
     Args:
         root: Root of the main repository, to which paths are relative.
-        experiment_name: The MLflow experiment.
 
     Raises:
         TrackingError: The store cannot be read or written.

@@ -75,10 +75,8 @@ def complete(
     """Write a session that has ended to MLflow: missing parts of nested runs, and the parent run.
 
     Args:
-        journal: The journal.
-        store: The store.
         repo: The main repository; None if DVC cannot read it.
-        session: The session, after `end_session`.
+        session: A session, after `end_session`.
         known: Ids of the runs in the store; others are created again. None if all runs exist.
     """
     place = Place(journal.root, Path(session.work_root))
@@ -103,7 +101,6 @@ def match_experiments(root: Path, sessions: Sequence[Session]) -> list[Session]:
     """Set the commit with the results on the session of each experiment.
 
     Args:
-        root: Root of the main repository.
         sessions: All sessions, oldest first.
 
     Returns:

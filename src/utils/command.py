@@ -25,9 +25,6 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
     """Turn a function into a command: one line on stderr and exit code 2 for what a user can fix, 130 after Ctrl-C.
 
     Any other exception is a bug and keeps its traceback.
-
-    Args:
-        main: Returns its exit code, or None for 0.
     """
 
     @functools.wraps(main)

@@ -24,11 +24,7 @@ OUTCOMES_PATH = "PIPELINE_OUTCOMES"
 
 
 class Outcomes(logging.Handler):
-    """Collect the outcome of each stage from DVC's log.
-
-    Args:
-        launcher: Is asked for the variables of the stages before the first of them begins.
-    """
+    """Collect the outcome of each stage from DVC's log, and ask for variables before the first one begins."""
 
     def __init__(self, launcher: TextIO) -> None:
         super().__init__()

@@ -61,9 +61,6 @@ def mlflow_run(stage: StageFunction) -> StageFunction:
     The run ends as FINISHED, FAILED (any exception; the traceback is an artifact) or KILLED
     (Ctrl-C, SIGTERM). If the store fails, the stage logs a warning and goes on. With
     `tracking.enabled: false` nothing is recorded.
-
-    Args:
-        stage: Takes the settings, and returns what to log.
     """
 
     @functools.wraps(stage)

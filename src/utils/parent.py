@@ -34,7 +34,6 @@ def record_parent(server: str, action: str, session: Session) -> Session:
     Args:
         server: Folder of the warm server, or `0`.
         action: `open`, `complete` if all stages are up to date, or `check` to ask DVC which are stale.
-        session: The session.
     """
     arguments = [action, session.id]
     status = None

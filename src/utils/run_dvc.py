@@ -40,12 +40,7 @@ class _Interrupted(BaseException):
 
 
 class Dvc:
-    """A DVC process that imports what it needs, and then waits to be run.
-
-    Args:
-        process: A process of `src.utils.dvc_main`.
-        connection: The socket to it.
-    """
+    """A process of `src.utils.dvc_main`, which imports DVC and then waits to be run."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", connection: socket.socket) -> None:
         self._process, self._connection = process, connection

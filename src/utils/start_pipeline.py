@@ -78,7 +78,6 @@ def run_pipeline(config: Config, dvc: Dvc, server: str, name: str | None, dvc_ar
         dvc: `dvc repro`, waiting to be run.
         server: Folder of the warm server, or `0`.
         name: Name of the parent run.
-        dvc_arguments: Arguments of `dvc repro`.
 
     Returns:
         The exit code of DVC, or 128 + signal after an interruption.
