@@ -150,7 +150,7 @@ def test_store_that_cannot_be_opened_is_explained(
         (ConnectionRefusedError(111, "Connection refused"), " cannot be reached"),
         (RuntimeError("Can't load plugin: sqlalchemy.dialects:foo"), ": unknown kind of store"),
         (RuntimeError("Could not parse SQLAlchemy URL from given URL string"), ": unknown kind of store"),
-        (RuntimeError("something\n  unforeseen"), " failed (something unforeseen); `make sync`"),
+        (RuntimeError("something\n  unforeseen"), " failed (something unforeseen); run `make sync`"),
         (RuntimeError(), " failed (RuntimeError)"),
         (RuntimeError("x" * 10_000), " failed (" + "x" * 300 + ")"),
     ],
