@@ -99,8 +99,9 @@ def _find_duplicates(train: pd.DataFrame, test: pd.DataFrame, names: Sequence[st
     for group in ([name for name in names if name not in texts], texts):
         # One column at a time, because a selection of columns would be a copy.
         for name in group:
-            in_train = in_train * _PRIME + pd.util.hash_pandas_object(train[name], index=False).to_numpy()
-            in_test = in_test * _PRIME + pd.util.hash_pandas_object(test[name], index=False).to_numpy()
+            for table, hashes in ((train, in_train), (test, in_test)):
+                hashes *= _PRIME
+                hashes += pd.util.hash_pandas_object(table[name], index=False).to_numpy()
         n_equal = int(pd.Series(in_test).isin(in_train).sum())
         if not n_equal:
             return None
