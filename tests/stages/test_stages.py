@@ -117,7 +117,7 @@ def test_train_writes_a_model_of_raw_rows_and_tells_what_it_chose(config: Config
     assert set(json.loads(Path("reports/cv_metrics.json").read_text())) == names
     assert record is not None
     assert set(record.metrics) == names
-    tried = [candidate.params["C"] for candidate in record.candidates]
+    tried = [candidate["params"]["C"] for candidate in record.candidates]
     assert sorted(tried) == ["0.1", "1.0"]
     assert record.tags == {"best.estimator": "logreg", "best.C": tried[0]}
 

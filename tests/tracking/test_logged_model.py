@@ -93,7 +93,7 @@ def log(root: Path, model: "Pipeline", task: Task, *estimators: str) -> Path:
 
 def predict_elsewhere(folder: Path, model: Path, rows: pd.DataFrame, python: str = sys.executable) -> list[Any]:
     rows.to_parquet(folder / "rows.parquet", index=False)
-    command = [python, "-I", "-c", PREDICT, str(folder / "rows.parquet"), str(model), str(ROOT)]
+    command = [python, "-I", "-B", "-c", PREDICT, str(folder / "rows.parquet"), str(model), str(ROOT)]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     native, general, features = json.loads(result.stdout)
