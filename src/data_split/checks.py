@@ -99,11 +99,7 @@ def _find_duplicates(train: pd.DataFrame, test: pd.DataFrame, names: Sequence[st
     for group in ([name for name in names if name not in texts], texts):
         # One column at a time, because a selection of columns would be a copy.
         for name in group:
-<<<<<<< HEAD
             for hashes, table in ((in_train, train), (in_test, test)):
-=======
-            for table, hashes in ((train, in_train), (test, in_test)):
->>>>>>> h-e1
                 hashes *= _PRIME
                 hashes += pd.util.hash_pandas_object(table[name], index=False).to_numpy()
         n_equal = int(pd.Series(in_test).isin(in_train).sum())
