@@ -1,98 +1,88 @@
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from src.tracking.git import GitState, read_git
-from tests.tracking.workspace import git
+from src.tracking.git import Experiment, GitState, list_experiments, read_file, read_git
+from tests.tracking.support import IDENTITY, commit, git
 
 
 @pytest.fixture
 def cloned(tmp_path: Path) -> Path:
-    """Give a git repository with one commit."""
+    """Create a git repository with one commit."""
     path = tmp_path / "cloned"
     path.mkdir()
     git(path, "init", "--quiet", "--initial-branch", "main")
     (path / "params.yaml").write_text("a: 1\n")
-    git(path, "add", "params.yaml")
-    git(path, "commit", "--quiet", "--message", "Begin")
+    commit(path)
     return path
 
 
-def test_clean_work_tree_has_its_commit_and_branch(cloned: Path) -> None:
-    assert read_git(cloned) == GitState(git(cloned, "rev-parse", "HEAD"), "main", "false")
+@pytest.mark.parametrize(
+    ("change", "dirty"),
+    [
+        ("true", "false"),
+        ("echo a: 2 > params.yaml", "true"),
+        ("echo a: 2 > params.yaml; git add params.yaml", "true"),
+        ("touch new.py", "true"),
+        ("rm params.yaml", "true"),
+        ("git config core.quotePath false; touch \"$(printf 'caf\\351.csv')\"", "true"),
+        ("echo '*.db' > .git/info/exclude; touch mlflow.db", "false"),
+        ("echo a: 2 > params.yaml; git stash --quiet; git config status.showStash true", "false"),
+    ],
+)
+def test_uncommitted_changes_make_the_work_tree_dirty(cloned: Path, change: str, dirty: str) -> None:
+    subprocess.run(["sh", "-c", change], cwd=cloned, env=os.environ | IDENTITY, check=True)
+    (cloned / "folder").mkdir()
+    for folder in (cloned, cloned / "folder"):
+        assert read_git(folder) == GitState(git(cloned, "rev-parse", "HEAD"), "main", dirty)
 
 
-@pytest.mark.parametrize("folder", ["", "deep"])
-def test_changed_file_makes_the_work_tree_dirty(cloned: Path, folder: str) -> None:
-    (cloned / "deep").mkdir()
-    (cloned / "params.yaml").write_text("a: 2\n")
-    assert read_git(cloned / folder).dirty == "true"
+def test_outputs_of_the_pipeline_do_not_count_as_changes(cloned: Path) -> None:
+    (cloned / "reports" / "plots").mkdir(parents=True)
+    (cloned / "reports" / "plots" / "roc.svg").touch()
+    (cloned / "dvc.lock").touch()
+    assert read_git(cloned, ["dvc.lock", "reports/plots"]).dirty == "false"
+    assert read_git(cloned, ["dvc.lock", "reports/other"]).dirty == "true"
 
 
-def test_staged_file_makes_the_work_tree_dirty(cloned: Path) -> None:
-    (cloned / "params.yaml").write_text("a: 2\n")
-    git(cloned, "add", "params.yaml")
-    assert read_git(cloned).dirty == "true"
-
-
-def test_untracked_file_makes_the_work_tree_dirty(cloned: Path) -> None:
-    (cloned / "new.py").write_text("")
-    assert read_git(cloned).dirty == "true"
-
-
-def test_deleted_file_makes_the_work_tree_dirty(cloned: Path) -> None:
-    (cloned / "params.yaml").unlink()
-    assert read_git(cloned).dirty == "true"
-
-
-def test_ignored_file_leaves_the_work_tree_clean(cloned: Path) -> None:
-    (cloned / ".git" / "info" / "exclude").write_text("*.db\n")
-    (cloned / "mlflow.db").write_text("")
-    assert read_git(cloned).dirty == "false"
-
-
-def test_stash_leaves_the_work_tree_clean(cloned: Path) -> None:
-    (cloned / "params.yaml").write_text("a: 2\n")
-    git(cloned, "stash", "--quiet")
-    git(cloned, "config", "status.showStash", "true")
-    assert read_git(cloned) == GitState(git(cloned, "rev-parse", "HEAD"), "main", "false")
-
-
-def test_detached_head_has_its_commit_and_no_branch(cloned: Path) -> None:
+def test_what_git_does_not_know_is_unknown(cloned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     git(cloned, "checkout", "--quiet", "--detach")
-    state = read_git(cloned)
-    assert state.commit == git(cloned, "rev-parse", "HEAD")
-    assert state.branch == "(detached)"
-
-
-def test_repository_without_a_commit_is_unknown_but_for_its_branch(tmp_path: Path) -> None:
+    assert read_git(cloned) == GitState(git(cloned, "rev-parse", "HEAD"), "(detached)", "false")
+    assert (read_git(tmp_path), read_git(tmp_path / "gone"), list_experiments(tmp_path)) == (GitState(), GitState(), [])
     git(tmp_path, "init", "--quiet", "--initial-branch", "main")
-    assert read_git(tmp_path) == GitState("unknown", "main", "false")
-
-
-def test_outside_of_git_all_is_unknown(tmp_path: Path) -> None:
-    assert read_git(tmp_path) == GitState("unknown", "unknown", "unknown")
-
-
-def test_folder_that_is_not_there_is_unknown(tmp_path: Path) -> None:
-    assert read_git(tmp_path / "gone") == GitState()
-
-
-def test_machine_without_git_is_unknown(cloned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (read_git(tmp_path).commit, read_git(tmp_path).branch) == ("unknown", "main")
     monkeypatch.setenv("PATH", str(cloned))
-    assert read_git(cloned) == GitState()
+    assert read_git(cloned) == GitState("unknown", "unknown", "unknown")
 
 
-def test_name_that_is_no_text_makes_the_work_tree_dirty_like_another(cloned: Path) -> None:
-    git(cloned, "config", "core.quotePath", "false")
-    (cloned / "caf\udce9.csv").write_text("")
-    assert read_git(cloned).dirty == "true"
-
-
-def test_reading_writes_nothing_so_that_no_other_git_command_waits(cloned: Path) -> None:
+def test_reading_does_not_write_the_index(cloned: Path) -> None:
     index = (cloned / ".git" / "index").read_bytes()
-    # git status would note the new time in the index, under its lock.
+    # `git status` would write the new time to the index, under its lock.
     os.utime(cloned / "params.yaml", (1, 1))
     assert read_git(cloned).dirty == "false"
     assert (cloned / ".git" / "index").read_bytes() == index
+
+
+def test_file_is_read_from_a_commit_relative_to_the_folder(cloned: Path) -> None:
+    (cloned / "sub").mkdir()
+    (cloned / "sub" / "dvc.lock").write_text("é\n", encoding="utf-8")
+    first, second = git(cloned, "rev-parse", "HEAD"), commit(cloned)
+    (cloned / "sub" / "dvc.lock").write_text("changed\n")
+    assert read_file(cloned / "sub", second, "dvc.lock") == "é\n"
+    assert read_file(cloned / "sub", first, "dvc.lock") is None
+
+
+def test_experiments_are_listed_oldest_first_and_queued_ones_are_not(
+    cloned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    baseline = git(cloned, "rev-parse", "HEAD")
+    expected = []
+    for name, seconds in (("new-fox", 2_000_000_000), ("old-fox", 1_000_000_000)):
+        monkeypatch.setenv("GIT_COMMITTER_DATE", f"{seconds} +0000")
+        found = commit(cloned, name)
+        git(cloned, "update-ref", f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}", found)
+        expected.append(Experiment(name, baseline, found, 1000 * seconds))
+    git(cloned, "update-ref", "refs/exps/exec/EXEC_HEAD", baseline)
+    assert list_experiments(cloned) == expected[::-1]

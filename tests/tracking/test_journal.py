@@ -1,16 +1,17 @@
 import json
-import threading
-import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from filelock import FileLock, Timeout
 
-from src.tracking.journal import Journal, Snapshot, now
-from src.tracking.lineage import StageEntry
-from tests.tracking.workspace import make_session, make_visit
+from src.tracking.journal import KEPT_SESSIONS, Journal, Snapshot
+from src.tracking.lock import LockEntry
+from tests.tracking.support import make_execution, make_session
 
-ENTRY = StageEntry("cp a b", {"a": "1", "gone": None}, {"params.yaml": {"split": {"size": 0.25, "é": [1, None]}}}, {})
+ENTRY = LockEntry(
+    "cp a b", {"a": "1", "gone": None}, {"params.yaml": {"split": {"é": [1, None]}}}, {"b": "2"}, {"b": 3}
+)
 
 
 @pytest.fixture
@@ -18,63 +19,40 @@ def journal(tmp_path: Path) -> Journal:
     return Journal(tmp_path)
 
 
-def test_session_is_read_as_it_was_written(journal: Journal) -> None:
-    session = make_session(journal.root, before={"train": None, "data_split": "abc"})
-    session.snapshot = Snapshot(
-        {"train": "ran"}, {"train": None}, {"a": "é"}, {"f1": 0.5}, {"x": "1"}, ["p"], {"t": "n"}
-    )
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_session_and_executions_are_read_as_they_were_written(journal: Journal) -> None:
+    session = make_session(journal.root, before={"train": None, "data_split": "abc"}, run_id="0a1b", end_time=5)
+    session.snapshot = Snapshot({"train": "ran"}, {"train": None}, {"a": "é"}, {"f1": 0.5}, {"x": "1"}, ["p"], ["m"])
     journal.write_session(session)
-    assert journal.read_session("some") == session
-
-
-def test_visit_is_read_as_it_was_written(journal: Journal) -> None:
-    visit = make_visit(entry=ENTRY, metrics={"f1": 1.0}, tags={"a": "b"}, traceback="Traceback:\n é", models=["m"])
-    journal.write_visit("some", visit)
-    assert journal.visits("some") == [visit]
-
-
-def test_files_are_where_git_ignores_them(journal: Journal) -> None:
-    journal.write_session(make_session(journal.root))
+    execution = make_execution(entry=ENTRY, metrics={"f1": 1.0}, traceback="Traceback:\n é", sizes={"b": 3})
+    journal.write_execution("some", execution)
+    assert journal.sessions() == [session] == [journal.read_session("some")]
+    assert journal.executions("some") == [execution]
+    # Where git ignores it.
     assert (journal.root / ".dvc" / "tmp" / "pipeline" / "some" / "session.json").is_file()
 
 
-def test_journal_that_is_not_there_is_empty(journal: Journal) -> None:
-    assert journal.sessions() == []
-    assert journal.visits("some") == []
+def test_absent_journal_is_empty_and_reading_creates_nothing(journal: Journal) -> None:
+    assert (journal.sessions(), journal.executions("some"), journal.dvc_outcomes("some")) == ([], [], {})
     assert journal.read_session("some") is None
+    journal.prune()
     assert not journal.path.exists()
 
 
-def test_sessions_come_oldest_first(journal: Journal) -> None:
-    for session_id, start_time in (("b", 2), ("c", 3), ("a", 1)):
-        journal.write_session(make_session(journal.root, session_id, start_time=start_time))
+def test_sessions_and_executions_come_oldest_first_and_are_replaced(journal: Journal) -> None:
+    for _ in range(2):
+        for session_id, start_time in (("b", 1_000), ("c", 10_000), ("a", 999)):
+            journal.write_session(make_session(journal.root, session_id, start_time=start_time))
+            journal.write_execution("some", make_execution(start_time=start_time))
     assert [session.id for session in journal.sessions()] == ["a", "b", "c"]
-
-
-def test_visits_come_oldest_first_also_with_times_of_different_lengths(journal: Journal) -> None:
-    for start_time in (1000, 999, 10_000):
-        journal.write_visit("some", make_visit(start_time=start_time))
-    assert [visit.start_time for visit in journal.visits("some")] == [999, 1000, 10_000]
-
-
-def test_visit_that_is_written_again_replaces_the_former(journal: Journal) -> None:
-    visit = make_visit(status="RUNNING")
-    journal.write_visit("some", visit)
-    visit.status = "FAILED"
-    journal.write_visit("some", visit)
-    assert [visit.status for visit in journal.visits("some")] == ["FAILED"]
-
-
-def test_stage_that_runs_twice_in_a_session_has_two_visits(journal: Journal) -> None:
-    journal.write_visit("some", make_visit(start_time=1))
-    journal.write_visit("some", make_visit(start_time=2))
-    assert len(journal.visits("some")) == 2
-
-
-def test_folder_without_a_session_is_none(journal: Journal) -> None:
-    journal.write_visit("some", make_visit())
-    assert journal.sessions() == []
-    assert journal.read_session("some") is None
+    assert [execution.start_time for execution in journal.executions("some")] == [999, 1_000, 10_000]
+    journal.rename(journal.sessions()[0], "new")
+    assert [session.id for session in journal.sessions()] == ["new", "b", "c"]
 
 
 def test_failed_write_leaves_the_former_content_and_no_other_file(journal: Journal) -> None:
@@ -86,65 +64,40 @@ def test_failed_write_leaves_the_former_content_and_no_other_file(journal: Journ
     assert [path.name for path in (journal.path / "some").iterdir()] == ["session.json"]
 
 
-def test_reader_never_sees_half_a_session(journal: Journal) -> None:
-    texts = {"params.yaml": "x" * 100_000}
-    session = make_session(journal.root, snapshot=Snapshot(texts=texts))
-    journal.write_session(session)
-    stop = threading.Event()
-
-    def write() -> None:
-        while not stop.is_set():
-            journal.write_session(session)
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        assert all(journal.read_session("some") == session for _ in range(100))
-    finally:
-        stop.set()
-        writer.join()
-
-
-@pytest.mark.parametrize("text", ["", "{", '{"id": "half', "null", "[]", "3", "{}", "\x00\x00\x00"])
-def test_damaged_session_does_not_hide_the_others(journal: Journal, text: str) -> None:
-    journal.write_session(make_session(journal.root, "good"))
-    journal.write_session(make_session(journal.root, "damaged"))
+@pytest.mark.parametrize("text", ["", "{", '{"id": "half', "null", "[]", "3", "{}", "\x00", '{"owner": 3, "entry": 3}'])
+def test_damaged_file_does_not_hide_the_others(journal: Journal, text: str) -> None:
+    for session_id in ("good", "damaged"):
+        journal.write_session(make_session(journal.root, session_id))
+    for start_time in (2_000, 3_000):
+        journal.write_execution("good", make_execution(start_time=start_time))
     (journal.path / "damaged" / "session.json").write_text(text)
+    (journal.path / "good" / f"execution-3000-{make_execution().process.pid}.json").write_text(text)
+    journal.dvc_outcomes_path("good").write_text(text)
+    (journal.path / "empty").mkdir()
     assert journal.read_session("damaged") is None
     assert [session.id for session in journal.sessions()] == ["good"]
+    assert [execution.start_time for execution in journal.executions("good")] == [2_000]
+    assert journal.dvc_outcomes("good") == {}
 
 
-@pytest.mark.parametrize("text", ["", "{", "null", "[]", "3", "{}", '{"stage": "train"}'])
-def test_damaged_visit_does_not_hide_the_others(journal: Journal, text: str) -> None:
-    journal.write_visit("some", make_visit("train"))
-    journal.write_visit("some", make_visit("evaluate", start_time=3_000))
-    next((journal.path / "some").glob("*-evaluate.json")).write_text(text)
-    assert [visit.stage for visit in journal.visits("some")] == ["train"]
+def test_fields_of_another_version_are_ignored_and_missing_ones_get_their_default(journal: Journal) -> None:
+    session = make_session(journal.root, snapshot=Snapshot())
+    execution = make_execution(entry=ENTRY, candidates=[{"estimator": "knn"}])
+    journal.write_session(session)
+    journal.write_execution("some", execution)
+    for path in journal.path.glob("some/*.json"):
+        edit(path, lambda content: content.update(new_field=1))
+        for part in ("owner", "git", "snapshot", "process", "entry"):
+            edit(path, lambda content, part=part: part in content and content[part].update(new_field=1))  # type: ignore[misc]
+    assert (journal.read_session("some"), journal.executions("some")) == (session, [execution])
+    edit(next(journal.path.glob("some/execution-*")), lambda content: content.pop("candidates"))
+    assert journal.executions("some") == [make_execution(entry=ENTRY)]
 
 
-def test_session_of_a_newer_version_of_this_code_does_not_hide_the_others(journal: Journal) -> None:
-    for session_id in ("good", "newer"):
-        journal.write_session(make_session(journal.root, session_id))
-    path = journal.path / "newer" / "session.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"unheard_of": 1}))
-    assert [session.id for session in journal.sessions() if session.id != "newer"] == ["good"]
-
-
-def test_unknown_files_and_folders_are_left_alone(journal: Journal) -> None:
-    journal.write_session(make_session(journal.root))
-    (journal.path / "lock").touch()
-    (journal.path / "notes.txt").write_text("mine")
-    (journal.path / "some" / "notes.json").write_text("mine")
-    assert [session.id for session in journal.sessions()] == ["some"]
-    assert journal.visits("some") == []
-
-
-def test_lock_keeps_others_out(journal: Journal) -> None:
-    with journal.locked(), pytest.raises(Timeout), FileLock(journal.path / "lock", timeout=0):
-        pass
-    with FileLock(journal.path / "lock", timeout=0):
-        pass
-
-
-def test_time_is_in_milliseconds_since_the_epoch() -> None:
-    assert abs(now() / 1000 - time.time()) < 1
+def test_pruning_keeps_the_last_complete_sessions_and_everything_incomplete(journal: Journal) -> None:
+    assert KEPT_SESSIONS == 100
+    for number in range(103):
+        session = make_session(journal.root, f"s{number}", start_time=number, complete=number != 1)
+        journal.write_session(session)
+    journal.prune()
+    assert [session.id for session in journal.sessions()] == ["s1", *(f"s{number}" for number in range(3, 103))]

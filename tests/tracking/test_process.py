@@ -1,191 +1,135 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from src.tracking.process import (
     ProcessKey,
-    began_at,
-    boot_id,
     cpu_model,
-    find_dvc_driver,
-    is_queue_worker,
+    find_driver,
+    find_dvc_at_work,
     own_key,
     process_key,
 )
-from tests.tracking.workspace import dead_key, foreign_key
+from tests.tracking.support import dead_key, foreign_key
+
+Child = subprocess.Popen[bytes]
 
 
 @pytest.fixture
-def sleeper() -> "Iterator[subprocess.Popen[bytes]]":
+def child() -> Iterator[Child]:
     with subprocess.Popen(["sleep", "60"]) as process:
         yield process
         process.kill()
 
 
-def write_rwlock(root: Path, text: str) -> None:
-    (root / ".dvc" / "tmp").mkdir(parents=True)
-    (root / ".dvc" / "tmp" / "rwlock").write_text(text)
+def write_rwlock(root: Path, content: object) -> None:
+    path = root / ".dvc" / "tmp" / "rwlock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
 
 
-def held_by(pid: int) -> str:
-    return json.dumps({"read": {}, "write": {"/data/train.parquet": {"pid": pid, "cmd": "dvc repro"}}})
+# --- identity ---
 
 
-def test_own_process_is_alive() -> None:
-    assert own_key().pid == os.getpid()
-    assert own_key().is_alive() is True
-
-
-def test_key_survives_the_journal() -> None:
-    assert ProcessKey(**json.loads(json.dumps(asdict(own_key())))) == own_key()
-
-
-def test_ended_process_is_not_alive(sleeper: "subprocess.Popen[bytes]") -> None:
-    key = process_key(sleeper.pid)
+def test_process_is_alive_until_it_has_ended(child: Child) -> None:
+    key = process_key(child.pid)
     assert key is not None
-    assert key.is_alive() is True
-    sleeper.kill()
-    sleeper.wait()
-    assert key.is_alive() is False
-
-
-def test_zombie_is_not_alive(sleeper: "subprocess.Popen[bytes]") -> None:
-    key = process_key(sleeper.pid)
-    assert key is not None
-    sleeper.kill()
-    # Ended, but not waited for.
-    while psutil.Process(sleeper.pid).status() != psutil.STATUS_ZOMBIE:
+    assert (key.pid, key.is_alive()) == (child.pid, True)
+    child.kill()
+    # Ended, but not waited for: a zombie.
+    while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.01)
-    assert key.is_alive() is False
-    assert process_key(sleeper.pid) is None
+    assert (key.is_alive(), process_key(child.pid)) == (False, None)
+    child.wait()
+    assert (key.is_alive(), process_key(child.pid)) == (False, None)
 
 
-def test_number_that_was_given_to_another_process_is_not_alive() -> None:
-    assert replace(own_key(), started=own_key().started - 1).is_alive() is False
-
-
-def test_process_of_another_boot_is_not_alive() -> None:
-    assert replace(own_key(), boot="another boot").is_alive() is False
-
-
-def test_number_of_no_process_is_not_alive() -> None:
-    assert process_key(dead_key().pid) is None
-    assert dead_key().is_alive() is False
-
-
-def test_nothing_is_known_of_a_process_of_another_host() -> None:
-    assert foreign_key().is_alive() is None
-    assert replace(own_key(), host="another-host.example").is_alive() is None
+@pytest.mark.parametrize(
+    ("key", "alive"),
+    [
+        (replace(own_key(), started=own_key().started - 1), False),
+        (replace(own_key(), boot="another boot"), False),
+        (dead_key(), False),
+        (foreign_key(), None),
+        (replace(own_key(), host="another-host.example"), None),
+    ],
+    ids=["reused pid", "another boot", "pid of no process", "another host", "another host with our pid"],
+)
+def test_key_of_another_process_is_never_taken_for_a_running_one(key: ProcessKey, alive: bool | None) -> None:
+    assert key.is_alive() is alive
 
 
 @pytest.mark.parametrize("change", [{"pid": 1}, {"started": 1.5}, {"boot": "another"}, {"host": "another"}])
-def test_digest_tells_processes_apart(change: dict[str, object]) -> None:
-    assert own_key().digest == own_key().digest
-    assert replace(own_key(), **change).digest != own_key().digest  # type: ignore[arg-type] - fields of several types
+def test_digest_identifies_a_process_and_fits_into_a_file_name(change: dict[str, Any]) -> None:
+    assert replace(own_key(), **change).digest != own_key().digest == replace(own_key()).digest
+    assert (len(own_key().digest), own_key().digest.isalnum()) == (16, True)
 
 
-def test_digest_can_be_part_of_a_file_name() -> None:
-    assert len(own_key().digest) == 16
-    assert own_key().digest.isalnum()
+def test_key_of_a_warm_fork_is_that_of_the_process_it_works_for(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_CLIENT_PID", str(child.pid))
+    assert own_key() == process_key(child.pid)
+    monkeypatch.setenv("PIPELINE_CLIENT_PID", str(dead_key().pid))
+    assert own_key().pid == os.getpid()
 
 
-def test_beginning_of_a_process_is_known_to_a_fraction_of_a_second() -> None:
-    before = time.time()
-    with subprocess.Popen(["sleep", "60"]) as process:
-        after = time.time()
-        key = process_key(process.pid)
-        process.kill()
-    assert key is not None
-    # The kernel counts in hundredths.
-    assert before - 0.05 <= began_at(key) <= after + 0.05
-
-
-def test_boot_has_one_identity() -> None:
-    assert boot_id()
-    assert boot_id() == own_key().boot
-
-
-def test_kind_of_cpu_has_a_name() -> None:
+def test_cpu_model_is_read_from_the_kernel() -> None:
     assert cpu_model().strip()
+    if (cpuinfo := Path("/proc/cpuinfo")).exists() and "model name" in cpuinfo.read_text():
+        assert f": {cpu_model()}\n" in cpuinfo.read_text()
 
 
-def test_driver_is_the_ancestor_that_holds_the_lock(tmp_path: Path) -> None:
-    write_rwlock(tmp_path, held_by(os.getppid()))
-    driver = find_dvc_driver(tmp_path)
+# --- DVC's lock file ---
+
+
+def test_driver_is_the_ancestor_that_holds_the_stages_files(tmp_path: Path, child: Child) -> None:
+    pid = os.getppid()
+    paths = {str(tmp_path / name): {"pid": pid, "cmd": "dvc repro"} for name in ("models/m.joblib", "a.csv")}
+    other = {"pid": child.pid, "cmd": "dvc repro"}
+    write_rwlock(
+        tmp_path,
+        {
+            "write": {**paths, str(tmp_path / "b.csv"): other},
+            "read": {
+                str(tmp_path / "a.csv"): [{"pid": pid}],
+                str(tmp_path / "in.csv"): [other, {"pid": pid}],
+                "/elsewhere/in.csv": [{"pid": pid}],
+            },
+        },
+    )
+    driver = find_driver(tmp_path)
     assert driver is not None
-    assert driver.pid == os.getppid()
-
-
-def test_process_that_holds_the_lock_but_is_no_ancestor_drives_nothing(
-    tmp_path: Path, sleeper: "subprocess.Popen[bytes]"
-) -> None:
-    write_rwlock(tmp_path, held_by(sleeper.pid))
-    assert find_dvc_driver(tmp_path) is None
-
-
-def test_process_that_only_reads_drives_nothing(tmp_path: Path) -> None:
-    write_rwlock(tmp_path, json.dumps({"read": {"/data": [{"pid": os.getppid(), "cmd": "dvc"}]}, "write": {}}))
-    assert find_dvc_driver(tmp_path) is None
-
-
-def test_without_a_lock_there_is_no_driver(tmp_path: Path) -> None:
-    assert find_dvc_driver(tmp_path) is None
+    assert driver.process.pid == pid
+    assert driver.writes == ["a.csv", "models/m.joblib"]
+    assert driver.reads == ["/elsewhere/in.csv", "in.csv"]
 
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "",
-        "{",
-        "null",
-        "[]",
-        "3",
-        "{}",
-        '{"write": null}',
-        '{"write": []}',
-        '{"write": {"a": null}}',
-        '{"write": {"a": {}}}',
-        '{"write": {"a": {"pid": []}}}',
-        '{"write": {"a": {"pid": "x"}}}',
-        "\x00\x00",
-    ],
-)
-def test_damaged_lock_names_no_driver(tmp_path: Path, text: str) -> None:
+    ["", "{", "null", "[]", "{}", '{"write": null}', '{"write": []}', '{"write": {"a": null}}', '{"write": {"a": {}}}',
+     '{"write": {"a": {"pid": []}}}', '{"write": {"a": {"pid": "x"}}}', "\x00", '{"write": {"a": {"pid": 0}}}'],
+)  # fmt: skip
+def test_damaged_lock_file_or_one_without_our_ancestors_names_no_process(tmp_path: Path, text: str) -> None:
+    assert find_driver(tmp_path) is None
     write_rwlock(tmp_path, text)
-    assert find_dvc_driver(tmp_path) is None
+    assert find_driver(tmp_path) is None
+    assert find_dvc_at_work(tmp_path) is None
 
 
-def test_lock_that_is_no_text_names_no_driver(tmp_path: Path) -> None:
-    write_rwlock(tmp_path, "")
-    (tmp_path / ".dvc" / "tmp" / "rwlock").write_bytes(b"\xff\xfe")
-    assert find_dvc_driver(tmp_path) is None
-
-
-@pytest.mark.parametrize(("argument", "expected"), [("exec-run", True), ("repro", False)])
-def test_worker_of_the_queue_is_known_by_its_command(argument: str, expected: bool) -> None:
-    command = [sys.executable, "-c", "print(flush=True); input()", argument]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as driver:
-        # Popen may return before the kernel shows the new command.
-        assert driver.stdout is not None
-        driver.stdout.readline()
-        assert is_queue_worker(psutil.Process(driver.pid)) is expected
-        driver.kill()
-
-
-def test_no_driver_is_no_worker_of_the_queue() -> None:
-    assert is_queue_worker(None) is False
-
-
-def test_driver_that_has_ended_is_no_worker_of_the_queue(sleeper: "subprocess.Popen[bytes]") -> None:
-    driver = psutil.Process(sleeper.pid)
-    sleeper.kill()
-    sleeper.wait()
-    assert is_queue_worker(driver) is False
+@pytest.mark.parametrize("name", ["dvc", "other"])
+def test_dvc_at_work_is_a_running_process_of_dvc(tmp_path: Path, name: str) -> None:
+    command = ["sh", "-c", "echo; read line", name]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        write_rwlock(tmp_path, {"write": {"/a": {"pid": dead_key().pid}, "/b": {"pid": process.pid}}, "read": {}})
+        assert find_dvc_at_work(tmp_path) == (process.pid if name == "dvc" else None)
+        process.kill()
+    assert find_dvc_at_work(tmp_path) is None

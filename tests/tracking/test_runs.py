@@ -1,16 +1,42 @@
-import hashlib
+import json
+import logging
 import platform
-import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from src.tracking.cache import md5_of
-from src.tracking.git import GitState
-from src.tracking.runs import create_run, fit_key, log_file, log_values
+from src.tracking.dvc_repo import DvcRepo
+from src.tracking.journal import Execution, Journal, Session, Snapshot
+from src.tracking.lock import LockEntry, read_lock
+from src.tracking.names import Outcome, Status
+from src.tracking.runs import ensure_parent, fit_key, log_values, open_execution, ui_page, write_execution, write_parent
 from src.tracking.session import Place
-from src.tracking.store import Store, open_store
-from tests.tracking.workspace import artifacts, dvc, make_session
+from src.tracking.store import Store
+from tests.tracking.support import (
+    SCORES,
+    ended_session,
+    list_artifacts,
+    make_execution,
+    make_session,
+    read_artifact,
+    reproduce,
+    run_by_dvc,
+    search,
+)
+
+# MLflow compares string columns with a range to tell whether they have names.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Operation with range is deprecated:DeprecationWarning"),
+    # MLflow's own functions of language models lack the type hints that it asks for.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning"),
+]
+
+TRIED = [
+    {"estimator": "knn", "params": {"n_neighbors": "3"}, "metrics": {"cv_f1_mean": 0.9, "cv_rank": 1.0}},
+    {"estimator": "sklearn.tree.Tree", "params": {"max_depth": "2"}, "metrics": {"cv_f1_mean": float("nan")}},
+    {"estimator": "knn", "params": {"n_neighbors": "999"}, "metrics": {}},
+]
 
 
 @pytest.fixture
@@ -18,12 +44,89 @@ def run_id(store: Store) -> str:
     return str(store.client.create_run(store.experiment_id).info.run_id)
 
 
-def test_run_carries_what_every_run_of_a_session_carries(store: Store, root: Path) -> None:
-    session = make_session(root, "some", exp_name="brave-fox", exp_baseline="abc")
-    run = store.client.get_run(create_run(store, session, "train", 1234, {"dvc.stage": "train"}))
-    assert (run.info.run_name, run.info.start_time, run.info.status) == ("train", 1234, "RUNNING")
+def dump(store: Store) -> list[tuple[Any, ...]]:
+    """Return what the store has of each run."""
+    return [
+        (run.info.run_id, run.info.run_name, run.info.status, run.info.end_time, run.data.params, run.data.tags,
+         str(run.data.metrics), str(run.inputs), str(run.outputs), list_artifacts(store, run.info.run_id))
+        for run in search(store)
+    ]  # fmt: skip
+
+
+# --- values ---
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("params", 6000), ("tags", 5000)])
+def test_long_value_is_kept_or_says_that_it_was_cut(store: Store, run_id: str, kind: str, limit: int) -> None:
+    for name, length in (("kept", limit), ("cut", limit + 1), ("long", 100_000)):
+        for _ in range(2):
+            log_values(store, run_id, **{kind: {name: "x" * length}})  # type: ignore[arg-type]  # params or tags
+    values = getattr(store.client.get_run(run_id).data, kind)
+    assert values["kept"] == "x" * limit
+    for name, length in (("cut", limit + 1), ("long", 100_000)):
+        assert len(values[name]) <= limit
+        assert values[name].startswith("x" * (limit - 40))
+        assert values[name].endswith(f"… (cut, {length} characters)")
+
+
+def test_many_values_are_logged_completely(store: Store, run_id: str) -> None:
+    params = {f"p{number}": str(number) for number in range(250)}
+    metrics = {f"m{number}": float(number) for number in range(101)} | {"nan": float("nan"), "inf": float("inf")}
+    tags = {f"t{number}": str(number) for number in range(350)}
+    # The last of two keys that become equal counts.
+    equal = {"p[0]": "-", "p(0)": "0"}
+    log_values(store, run_id, params=params | equal, metrics=metrics, tags=tags | {"empty": ""})
+    data = store.client.get_run(run_id).data
+    assert data.params == params | {"p_0_": "0"}
+    assert data.metrics.keys() == metrics.keys()
+    assert (data.metrics["m100"], tags.items() <= data.tags.items(), "empty" in data.tags) == (100.0, True, False)
+
+
+@pytest.mark.parametrize(
+    ("key", "fitted"),
+    [
+        ("data/raw/a b-c_d:e.f", "data/raw/a b-c_d:e.f"),
+        ("petal length [cm]", "petal length _cm_"),
+        ("a\nb'c\"d%", "a_b_c_d_"),
+        ("x" * 300, "x" * 250),
+        # MLflow takes a key for a path.
+        ("a//b", "a/_/b"),
+        ("/a", "_/a"),
+        ("../a/./b/..", "_/a/_/b/_"),
+        ("a/", "a/_"),
+        ("", "_"),
+        ("x" * 249 + "/y", "x" * 249),
+    ],
+)
+def test_key_is_made_of_what_mlflow_allows(store: Store, run_id: str, key: str, fitted: str) -> None:
+    assert fit_key(key) == fitted
+    log_values(store, run_id, params={key: "1"}, metrics={key: 1.0}, tags={key: "1"})
+    data = store.client.get_run(run_id).data
+    assert (data.params, data.metrics, data.tags[fitted]) == ({fitted: "1"}, {fitted: 1.0}, "1")
+
+
+# --- the parent run ---
+
+
+@pytest.fixture
+def session(store: Store, journal: Journal) -> Session:
+    return ensure_parent(store, journal, make_session(journal.root))
+
+
+def test_parent_is_opened_once_with_the_tags_of_its_session(store: Store, journal: Journal) -> None:
+    session = make_session(journal.root, exp_name="brave-fox", exp_baseline="abc")
+    journal.write_session(session)
+    first = ensure_parent(store, journal, session)
+    # Another stage read the session before it had a run.
+    second = ensure_parent(store, journal, make_session(journal.root))
+    assert first == second == journal.read_session("some")
+    (run,) = search(store)
+    assert (run.info.run_id, run.info.run_name, run.info.status) == (first.run_id, "by test", "RUNNING")
+    assert run.info.start_time == 1_000
     expected = {
+        "pipeline.kind": "parent",
         "pipeline.session": "some",
+        "mlflow.source.name": "dvc.yaml",
         "git.commit": "c0ffee",
         "git.branch": "main",
         "git.dirty": "false",
@@ -31,205 +134,310 @@ def test_run_carries_what_every_run_of_a_session_carries(store: Store, root: Pat
         "pipeline.python": platform.python_version(),
         "dvc.exp.name": "brave-fox",
         "dvc.exp.baseline": "abc",
-        "dvc.stage": "train",
     }
-    assert {key: run.data.tags.get(key) for key in expected} == expected
+    assert expected.items() <= run.data.tags.items()
     assert run.data.tags["pipeline.cpu"]
 
 
-def test_run_outside_of_an_experiment_has_no_tag_of_one(store: Store, root: Path) -> None:
-    run = store.client.get_run(create_run(store, make_session(root), "train", 1, {}))
-    assert "dvc.exp.name" not in run.data.tags
-
-
-@pytest.mark.parametrize("length", [6000, 6001, 100_000])
-def test_long_param_is_kept_or_says_that_it_was_cut(store: Store, run_id: str, length: int) -> None:
-    log_values(store, run_id, params={"grid": "x" * length})
-    value = store.client.get_run(run_id).data.params["grid"]
-    if length <= 6000:
-        assert value == "x" * length
-    else:
-        assert len(value) <= 6000
-        assert value.startswith("x" * 5900)
-        assert value.endswith(f"… (cut, {length} characters)")
-
-
-@pytest.mark.parametrize("length", [5000, 8001, 100_000])
-def test_long_tag_is_kept_or_says_that_it_was_cut(store: Store, run_id: str, length: int) -> None:
-    log_values(store, run_id, tags={"note": "x" * length})
-    value = store.client.get_run(run_id).data.tags["note"]
-    if length <= 5000:
-        assert value == "x" * length
-    else:
-        assert len(value) <= 8000
-        assert value.endswith(f"… (cut, {length} characters)")
-
-
-def test_many_values_are_logged_completely(store: Store, run_id: str) -> None:
-    params = {f"p{i}": str(i) for i in range(250)}
-    metrics = {f"m{i}": float(i) for i in range(101)}
-    tags = {f"t{i}": str(i) for i in range(350)}
-    log_values(store, run_id, params=params, metrics=metrics, tags=tags)
-    data = store.client.get_run(run_id).data
-    assert data.params == params
-    assert data.metrics == metrics
-    assert {key: data.tags.get(key) for key in tags} == tags
-
-
-def test_nothing_to_log_is_logged(store: Store, run_id: str) -> None:
-    log_values(store, run_id)
-    log_values(store, run_id, params={}, metrics={}, tags={"empty": ""})
-    data = store.client.get_run(run_id).data
-    assert (data.params, data.metrics, "empty" in data.tags) == ({}, {}, False)
-
-
-def test_same_values_can_be_logged_again(store: Store, run_id: str) -> None:
-    for _ in range(2):
-        log_values(store, run_id, params={"a": "x" * 7000}, metrics={"m": 1.0}, tags={"t": "y" * 9000})
-    assert store.client.get_run(run_id).data.params["a"].endswith("(cut, 7000 characters)")
-
-
-@pytest.mark.parametrize(
-    ("key", "fitted"),
-    [
-        ("train.cv", "train.cv"),
-        ("data/raw/a b-c_d:e", "data/raw/a b-c_d:e"),
-        ("petal length [cm]", "petal length _cm_"),
-        ("größe²", "größe²"),
-        ("a\nb'c\"d%", "a_b_c_d_"),
-        ("x" * 300, "x" * 250),
-    ],
-)
-def test_key_is_made_of_what_mlflow_allows(store: Store, run_id: str, key: str, fitted: str) -> None:
-    assert fit_key(key) == fitted
-    log_values(store, run_id, params={key: "1"}, metrics={key: 1.0}, tags={key: "1"})
-    data = store.client.get_run(run_id).data
-    assert data.params == {fitted: "1"}
-    assert data.metrics == {fitted: 1.0}
-    assert data.tags[fitted] == "1"
-
-
-@pytest.mark.parametrize("key", ["a//b", "/a", "../a", "a/./b", "a/../b", "a/", ".", "..", "", "./a", "x" * 249 + "/y"])
-def test_key_that_mlflow_would_take_for_another_path_is_made_to_fit(store: Store, run_id: str, key: str) -> None:
-    log_values(store, run_id, params={key: "1"}, metrics={key: 1.0}, tags={key: "1"})
-    data = store.client.get_run(run_id).data
-    assert list(data.params.values()) == ["1"]
-    assert list(data.metrics.values()) == [1.0]
-
-
-def test_keys_that_fit_alike_do_not_lose_the_record(store: Store, run_id: str) -> None:
-    log_values(store, run_id, params={"a[cm]": "1", "a(cm)": "2", "b": "3"}, metrics={"a[cm]": 1.0, "a(cm)": 2.0})
-    data = store.client.get_run(run_id).data
-    assert data.params["b"] == "3"
-    assert data.params["a_cm_"] in ("1", "2")
-
-
-def test_metrics_that_are_no_number_are_logged(store: Store, run_id: str) -> None:
-    log_values(store, run_id, metrics={"nan": float("nan"), "infinite": float("inf"), "f1": 0.5})
-    metrics = store.client.get_run(run_id).data.metrics
-    assert set(metrics) == {"nan", "infinite", "f1"}
-    assert metrics["f1"] == 0.5
-
-
-@pytest.mark.parametrize("path", ["reports/deep/roc.png", "reports/roc.png", "roc.png"])
-def test_file_is_logged_under_its_path(store: Store, place: Place, run_id: str, path: str) -> None:
-    target = place.work_root / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text("picture")
-    log_file(store, place, run_id, path, md5_of(target))
-    downloaded = store.client.download_artifacts(run_id, path)
-    assert Path(downloaded).read_text() == "picture"
-
-
-def test_folder_of_plots_is_logged_under_its_path(store: Store, place: Place, run_id: str) -> None:
-    folder = place.work_root / "reports" / "plots"
-    (folder / "deep").mkdir(parents=True)
-    (folder / "a.png").write_text("a")
-    (folder / "deep" / "b.png").write_text("b")
-    log_file(store, place, run_id, "reports/plots", md5_of(folder))
-    assert artifacts(store, run_id, "reports/plots") == {"reports/plots/a.png", "reports/plots/deep"}
-    assert artifacts(store, run_id, "reports/plots/deep") == {"reports/plots/deep/b.png"}
-
-
-def test_folder_that_only_dvc_keeps_is_logged_from_its_list(repository: Path) -> None:
-    store, place = open_store(repository, "pipeline"), Place(repository, repository)
-    run_id = str(store.client.create_run(store.experiment_id).info.run_id)
-    md5 = md5_of(repository / "reports" / "train")
-    dvc(repository, "gc", "--workspace", "--force", "--quiet")
-    shutil.rmtree(repository / "reports" / "train")
-    log_file(store, place, run_id, "reports/train", md5)
-    folder = Path(store.client.download_artifacts(run_id, "reports/train"))
-    found = {file.relative_to(folder).as_posix(): file.read_text() for file in folder.rglob("*.svg")}
-    assert found == {"b.svg": "<svg/>", "a c.svg": "<svg>é</svg>", "deep/é.svg": ""}
-
-
-def test_folder_of_which_a_file_is_gone_is_logged_as_far_as_it_is_there(repository: Path) -> None:
-    store, place = open_store(repository, "pipeline"), Place(repository, repository)
-    run_id = str(store.client.create_run(store.experiment_id).info.run_id)
-    folder = repository / "reports" / "train"
-    md5, gone = md5_of(folder), md5_of(folder / "b.svg")
-    shutil.rmtree(folder)
-    assert gone is not None
-    (repository / ".dvc" / "cache" / "files" / "md5" / gone[:2] / gone[2:]).unlink()
-    log_file(store, place, run_id, "reports/train", md5)
-    assert artifacts(store, run_id, "reports/train") == {"reports/train/a c.svg", "reports/train/deep"}
-
-
-@pytest.mark.parametrize("listing", [None, "[]"])
-def test_folder_whose_list_is_gone_or_damaged_is_left_out(repository: Path, listing: str | None) -> None:
-    store, place = open_store(repository, "pipeline"), Place(repository, repository)
-    run_id = str(store.client.create_run(store.experiment_id).info.run_id)
-    md5 = md5_of(repository / "reports" / "train")
-    shutil.rmtree(repository / "reports" / "train")
-    assert md5 is not None
-    kept = repository / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
-    kept.unlink()
-    if listing is not None:
-        kept.write_text(listing)
-    log_file(store, place, run_id, "reports/train", md5)
-    assert artifacts(store, run_id) == set()
-
-
-@pytest.mark.parametrize(
-    ("dirty", "said"),
-    [
-        ("false", ""),
-        ("true", ", with changes that were not committed"),
-        ("unknown", ", perhaps with changes that were not committed"),
-    ],
-)
-def test_copy_of_a_report_tells_its_run_and_commit_and_the_report_does_not(
-    store: Store, place: Place, dirty: str, said: str
+@pytest.mark.parametrize("how", ["deleted", "of another store"])
+def test_parent_that_cannot_be_used_is_replaced_with_a_warning(
+    store: Store, journal: Journal, run_id: str, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    session = make_session(place.work_root, git=GitState("c0ffee", "main", dirty))
-    run_id = create_run(store, session, "evaluate", 1, {})
-    (place.work_root / "card.md").write_text("# Card é\n")
-    log_file(store, place, run_id, "card.md", md5_of(place.work_root / "card.md"))
-    copy = Path(store.client.download_artifacts(run_id, "card.md")).read_text(encoding="utf-8")
-    assert copy == f"# Card é\n\nRecorded by MLflow run `{run_id}` at commit `c0ffee`{said}.\n"
-    assert (place.work_root / "card.md").read_text(encoding="utf-8") == "# Card é\n"
+    if how == "deleted":
+        store.client.delete_run(run_id)
+    former = run_id if how == "deleted" else "0" * 32
+    with caplog.at_level(logging.WARNING):
+        session = ensure_parent(store, journal, make_session(journal.root, run_id=former))
+    assert session.run_id not in (None, former)
+    assert f"MLflow run {former} does not exist in sqlite:///" in caplog.text
+    assert "continuing under a new parent run" in caplog.text
+    assert "dvc.exp.name" not in store.client.get_run(session.run_id).data.tags
 
 
-def test_commit_that_nobody_knows_is_called_unknown(store: Store, place: Place, run_id: str) -> None:
-    (place.work_root / "card.md").write_text("")
-    log_file(store, place, run_id, "card.md", md5_of(place.work_root / "card.md"))
-    copy = Path(store.client.download_artifacts(run_id, "card.md")).read_text(encoding="utf-8")
-    assert "at commit `unknown`, perhaps with changes" in copy
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [({"launched": False}, "RUNNING"), ({"launched": True}, "FINISHED"),
+     ({"launched": False, "status": "FINISHED"}, "FINISHED")],
+)  # fmt: skip
+def test_parent_opened_by_hand_runs_again_with_the_next_stage(
+    store: Store, journal: Journal, run_id: str, changes: dict[str, Any], status: str
+) -> None:
+    store.client.set_terminated(run_id, "FINISHED")
+    ensure_parent(store, journal, make_session(journal.root, run_id=run_id, **changes))
+    assert store.client.get_run(run_id).info.status == status
 
 
-def test_file_that_dvc_keeps_is_logged_under_its_own_name(store: Store, place: Place, run_id: str) -> None:
-    md5 = hashlib.md5(b"old", usedforsecurity=False).hexdigest()
-    cached = place.main_root / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
-    cached.parent.mkdir(parents=True)
-    cached.write_bytes(b"old")
-    (place.work_root / "reports").mkdir()
-    (place.work_root / "reports" / "roc.png").write_text("new")
-    log_file(store, place, run_id, "reports/roc.png", md5)
-    assert Path(store.client.download_artifacts(run_id, "reports/roc.png")).read_text() == "old"
+def test_parent_shows_everything_that_its_session_left(store: Store, session: Session, repository: Path) -> None:
+    lock = read_lock(repository)
+    session.snapshot = Snapshot(
+        outcomes={"train": "ran", "evaluate": "stale"},
+        params={"train.cv": "5"},
+        metrics={"f1": 0.5},
+        md5s={path: str(md5) for stage in lock.values() for path, md5 in stage.outs.items()},
+        reports=["reports/plots", "gone.svg"],
+        texts={"params.yaml": "train: {cv: é}\n"},
+    )
+    session.status, session.end_time = "KILLED", 9_000
+    with DvcRepo(repository) as repo:
+        write_parent(store, repo, session)
+        before = dump(store)
+        write_parent(store, repo, session)
+    assert dump(store) == before
+    (run,) = search(store)
+    assert (run.info.status, run.info.end_time) == ("KILLED", 9_000)
+    assert (run.data.params, run.data.metrics) == ({"train.cv": "5"}, {"f1": 0.5})
+    assert run.data.tags["dvc.md5.models/model.joblib"] == lock["train"].outs["models/model.joblib"]
+    assert (run.data.tags["stage.train"], run.data.tags["stage.evaluate"]) == ("ran", "stale")
+    (table,) = run.inputs.dataset_inputs
+    assert table.dataset.name == "data/train.parquet"
+    assert "pipeline" in {tag.value for tag in table.tags}
+    plots = {"reports/plots/a c.svg", "reports/plots/deep/é.svg"}
+    assert list_artifacts(store, run.info.run_id) == {"params.yaml", *plots}
+    assert read_artifact(store, run.info.run_id, "reports/plots/a c.svg") == "<svg>é</svg>"
 
 
-@pytest.mark.parametrize("md5", [None, "0" * 32])
-def test_file_whose_content_is_gone_is_left_out(store: Store, place: Place, run_id: str, md5: str | None) -> None:
-    (place.work_root / "roc.png").write_text("another")
-    log_file(store, place, run_id, "roc.png", md5)
-    assert artifacts(store, run_id) == set()
+def test_param_that_changed_since_the_run_was_opened_keeps_its_first_value(store: Store, session: Session) -> None:
+    for cv in ("5", "10"):
+        session.snapshot = Snapshot(params={"cv": cv, "a[1]": cv, f"new{cv}": "1"}, metrics={"f1": float(cv)})
+        write_parent(store, None, session)
+    (run,) = search(store)
+    assert run.data.params == {"cv": "5", "a_1_": "5", "new5": "1", "new10": "1"}
+    assert run.data.metrics == {"f1": 10.0}
+
+
+# --- which run produced what is there ---
+
+
+def record(store: Store, session: Session, **changes: Any) -> str:
+    """Create the nested run of an execution that has produced the entry `digest`."""
+    execution = make_execution(**changes)
+    open_execution(store, session, execution)
+    assert execution.run_id is not None
+    store.client.set_tag(execution.run_id, "dvc.entry", "digest")
+    store.client.set_tag(execution.run_id, "best.estimator", "knn")
+    store.client.set_terminated(execution.run_id, end_time=execution.end_time)
+    return execution.run_id
+
+
+def tags_of_parent(store: Store, session: Session, **outcomes: Outcome) -> dict[str, str]:
+    session.snapshot = Snapshot(outcomes=outcomes, entries=dict.fromkeys(outcomes, "digest"))
+    write_parent(store, None, session)
+    return dict(store.client.get_run(session.run_id).data.tags)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "found"), [("restored", True), ("unchanged", True), ("stale", False), ("unknown", False)]
+)
+def test_stage_links_to_the_run_that_produced_what_is_there(
+    store: Store, journal: Journal, session: Session, outcome: Outcome, found: bool
+) -> None:
+    run_id = record(store, session)
+    later = ensure_parent(store, journal, ended_session(journal.root, "later"))
+    tags = tags_of_parent(store, later, train=outcome, evaluate="unchanged")
+    assert tags["stage.train.run_id"] == (run_id if found else "unknown")
+    assert tags.get("best.estimator") == ("knn" if found else None)
+    # Nothing is known of where it came from, and nothing is invented.
+    assert tags["stage.evaluate.run_id"] == "unknown"
+    link = f"[{run_id[:8]}]({ui_page(f'experiments/{store.experiment_id}/runs/{run_id}')})"
+    assert tags["mlflow.note.content"].splitlines() == [
+        "| stage | outcome | duration | run |",
+        "| --- | --- | --- | --- |",
+        f"| train | {outcome} | 3.5 s | {link} |" if found else f"| train | {outcome} |  | unknown |",
+        "| evaluate | unchanged |  | unknown |",
+    ]
+
+
+@pytest.mark.parametrize("outcome", ["ran", "failed"])
+def test_stage_that_ran_links_to_its_run_in_this_session(
+    store: Store, journal: Journal, session: Session, outcome: Outcome
+) -> None:
+    run_id = record(store, session)
+    # Another clone produced the same at the same time.
+    record(store, ensure_parent(store, journal, make_session(journal.root, "other")), start_time=3_000)
+    assert tags_of_parent(store, session, train=outcome)["stage.train.run_id"] == run_id
+
+
+def test_stage_links_to_the_last_of_several_producers_before_its_session_ended(store: Store, session: Session) -> None:
+    runs = [record(store, session, start_time=start, end_time=9_500) for start in (3_000, 7_000, 5_000, 9_001)]
+    session.status, session.end_time = "FINISHED", 9_000
+    assert tags_of_parent(store, session, train="unchanged")["stage.train.run_id"] == runs[1]
+    session.end_time = None
+    assert tags_of_parent(store, session, train="unchanged")["stage.train.run_id"] == runs[3]
+
+
+# --- the nested run ---
+
+
+@pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
+def test_stage_is_nested_with_its_values_status_and_times(
+    store: Store, place: Place, session: Session, status: Status
+) -> None:
+    execution = make_execution(
+        status=status, params={"train.cv": "5"}, metrics={"n": 3.0}, tags={"best.cv": "y"}, candidates=TRIED,
+        artifacts=["reports/metrics.json", "reports/plots", "gone"],
+        traceback=None if status == "FINISHED" else "Traceback …\nValueError: é",
+    )  # fmt: skip
+    for _ in range(2):
+        execution.logged = False
+        write_execution(store, place, session, execution)
+        (run,) = search(store, "stage")
+        assert (run.info.run_id, run.info.run_name, run.info.status) == (execution.run_id, "train", status)
+        assert (run.info.start_time, run.info.end_time) == (2_000, 5_500)
+        assert (run.data.params, run.data.metrics) == ({"train.cv": "5"}, {"n": 3.0})
+        tags = {"mlflow.parentRunId": session.run_id, "dvc.stage": "train", "best.cv": "y"}
+        assert (tags | {"mlflow.source.name": "src/stages/train.py"}).items() <= run.data.tags.items()
+        if status == "FINISHED":
+            logged = {"reports/metrics.json", "reports/plots/a c.svg", "reports/plots/deep/é.svg", "cv_results.json"}
+            assert list_artifacts(store, execution.run_id) == logged
+            assert len(search(store, "candidate")) == 3
+        else:
+            assert list_artifacts(store, execution.run_id) == {"traceback.txt"}
+            assert read_artifact(store, execution.run_id, "traceback.txt") == execution.traceback
+            assert search(store, "candidate") == []
+        assert store.client.get_run(session.run_id).info.status == "RUNNING"
+
+
+def write_with_dvc(store: Store, place: Place, session: Session, execution: Execution) -> None:
+    with DvcRepo(place.work_root) as repo:
+        write_execution(store, place, session, execution, repo)
+
+
+def test_dvcs_record_completes_a_run_that_was_written_live(store: Store, place: Place, session: Session) -> None:
+    execution = run_by_dvc(place.work_root, metrics={"f1": 0.5}, model="models/model.joblib")
+    entry, execution.entry = execution.entry, None
+    write_execution(store, place, session, execution)
+    (run,) = search(store, "stage")
+    assert (execution.logged, execution.complete, "dvc.entry" in run.data.tags) == (True, False, False)
+    execution.entry = entry
+    write_with_dvc(store, place, session, execution)
+    before = dump(store)
+    assert entry is not None
+    assert execution.complete
+    (run,) = search(store, "stage")
+    files = {**entry.outs, "data/train.parquet": entry.deps["data/train.parquet"]}
+    assert {key[8:]: value for key, value in run.data.tags.items() if key.startswith("dvc.md5.")} == files
+    assert run.data.tags["dvc.entry"] == entry.digest
+    (table,) = run.inputs.dataset_inputs
+    assert (table.dataset.name, table.dataset.digest) == ("data/train.parquet", files["data/train.parquet"])
+    (model,) = run.outputs.model_outputs
+    assert store.client.get_logged_model(model.model_id).tags["dvc.md5"] == entry.outs["models/model.joblib"]
+    for execution.complete in (True, False):
+        write_with_dvc(store, place, session, execution)
+        assert dump(store) == before
+
+
+def test_model_gets_the_scores_of_the_stage_that_read_it(store: Store, place: Place, session: Session) -> None:
+    lock = read_lock(place.work_root)["train"]
+    md5 = lock.outs["models/model.joblib"]
+    trained = run_by_dvc(place.work_root, model="models/model.joblib", metrics={"cv_f1": 0.25})
+    scored = make_execution("evaluate", metrics=SCORES | {"rows": 4.0, "note": 1.0})
+    scored.entry = LockEntry("evaluate", deps={"models/model.joblib": md5})
+    for execution in (scored, trained, scored):
+        # A model that was never logged gets nothing.
+        execution.complete = False
+        write_with_dvc(store, place, session, execution)
+    assert trained.model_id is not None
+    metrics = store.client.get_logged_model(trained.model_id).metrics
+    assert {"test_f1_macro": 0.5, "rows": 4.0}.items() <= {metric.key: metric.value for metric in metrics}.items()
+    run = store.client.get_run(scored.run_id)
+    assert [item.model_id for item in run.inputs.model_inputs] == [trained.model_id]
+    # A training that produced the same model shows the scores too: DVC skips the scoring.
+    again = run_by_dvc(place.work_root, model="models/model.joblib", start_time=7_000)
+    write_with_dvc(store, place, session, again)
+    assert again.model_id not in (None, trained.model_id)
+    assert "test_f1_macro" in {metric.key for metric in store.client.get_logged_model(str(again.model_id)).metrics}
+
+
+def test_first_stage_shows_the_table_that_it_wrote_and_a_foreach_stage_its_address(
+    store: Store, place: Place, session: Session
+) -> None:
+    execution = run_by_dvc(place.work_root, "data_split")
+    entry, execution.stage = execution.entry, "data_split"
+    open_execution(store, session, execution)
+    execution.stage, execution.entry = "data_split@iris", LockEntry("x", {}, {}, entry.outs if entry else {})
+    write_with_dvc(store, place, session, execution)
+    (run,) = search(store, "stage")
+    assert [table.dataset.name for table in run.inputs.dataset_inputs] == ["data/train.parquet"]
+    assert (run.info.run_name, run.data.tags["dvc.stage"]) == ("data_split@iris", "data_split@iris")
+    assert run.data.tags["mlflow.source.name"] == "src/stages/data_split.py"
+
+
+def test_table_is_described_by_its_name_hash_rows_and_columns(store: Store, place: Place, session: Session) -> None:
+    import pandas as pd
+    from mlflow.types import Schema
+
+    columns = {
+        "double": [0.5, 1.5],
+        "float": pd.array([0.5, 1.5], dtype="float32"),
+        "long": [1, 2],
+        "integer": pd.array([1, 2], dtype="int8"),
+        "boolean": [True, False],
+        "string": ["a", "b"],
+        "datetime": pd.to_datetime(["2026-01-01", "2026-01-02"]),
+        "binary": [b"a", b"b"],
+    }
+    pd.DataFrame(columns).to_parquet(place.work_root / "table.parquet", index=False)
+    reproduce(place.work_root, ["data_split"])
+    execution = run_by_dvc(place.work_root, "data_split")
+    write_with_dvc(store, place, session, execution)
+    (logged,) = store.client.get_run(execution.run_id).inputs.dataset_inputs
+    assert json.loads(logged.dataset.profile) == {"num_rows": 2, "num_elements": 16}
+    described = json.loads(logged.dataset.schema)["mlflow_colspec"]
+    assert {column["name"]: column["type"] for column in described} == {name: name for name in columns}
+    assert Schema.from_json(json.dumps(described)).input_names() == list(columns)
+    md5 = read_lock(place.work_root)["data_split"].outs["data/train.parquet"]
+    assert {tag.key: tag.value for tag in logged.tags} == {
+        "mlflow.data.context": "data_split",
+        "dvc.md5.data/train.parquet": md5,
+    }
+
+
+# --- the candidates of a search ---
+
+
+def test_candidates_are_runs_under_their_stage_and_rows_of_a_table(
+    store: Store, place: Place, session: Session
+) -> None:
+    import mlflow
+
+    execution = make_execution(candidates=TRIED)
+    write_execution(store, place, session, execution)
+    runs = sorted(search(store, "candidate"), key=lambda run: str(run.info.run_name))
+    assert [run.info.run_name for run in runs] == ["1 knn", "2 Tree", "3 knn"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs} == {execution.run_id}
+    assert {(run.info.status, run.info.start_time, run.info.end_time) for run in runs} == {("FINISHED", 2_000, 5_500)}
+    assert (runs[0].data.params, runs[0].data.metrics) == (
+        {"estimator": "knn", "n_neighbors": "3"}, {"cv_f1_mean": 0.9, "cv_rank": 1.0},
+    )  # fmt: skip
+    tags = runs[0].data.tags
+    assert (tags["candidate.number"], tags["mlflow.note.content"]) == ("1", "n_neighbors = 3")
+    assert not {"dvc.stage", "dvc.entry"} & set(tags)
+    table = mlflow.load_table("cv_results.json", run_ids=[execution.run_id])
+    assert table["cv_f1_mean"].fillna(-1).tolist() == [0.9, -1, -1]
+    assert json.loads(read_artifact(store, execution.run_id, "cv_results.json")) == {
+        "columns": ["estimator", "max_depth", "n_neighbors", "cv_f1_mean", "cv_rank"],
+        "data": [
+            ["knn", None, "3", 0.9, 1.0],
+            ["sklearn.tree.Tree", "2", None, None, None],
+            ["knn", None, "999", None, None],
+        ],
+    }
+    stage = store.client.get_run(execution.run_id)
+    assert json.loads(stage.data.tags["mlflow.loggedArtifacts"]) == [{"path": "cv_results.json", "type": "table"}]
+
+
+def test_only_the_best_candidates_get_runs_and_none_gets_two(store: Store, place: Place, session: Session) -> None:
+    many = [{"estimator": "knn", "params": {"k": str(number)}, "metrics": {}} for number in range(22)]
+    execution = make_execution(candidates=many[:3])
+    write_execution(store, place, session, execution)
+    found = {run.data.params["k"]: run.info.run_id for run in search(store, "candidate")}
+    # One was interrupted half way, and the user deleted another.
+    store.client.update_run(found["0"], status="RUNNING")
+    store.client.delete_run(found["1"])
+    execution.candidates, execution.logged = many, False
+    write_execution(store, place, session, execution)
+    runs = {run.data.params["k"]: run for run in search(store, "candidate")}
+    assert set(runs) == {str(number) for number in range(20)} - {"1"}
+    assert len(search(store, "candidate")) == 19
+    assert (runs["0"].info.run_id, runs["0"].info.status) == (found["0"], "FINISHED")
+    assert len(json.loads(read_artifact(store, execution.run_id, "cv_results.json"))["data"]) == 22

@@ -1,198 +1,260 @@
 import json
-import logging
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from src.tracking.journal import Journal
-from src.tracking.store import open_store
-from src.utils.alone import alone
+from src.tracking.journal import Journal, Session
+from src.tracking.lock import read_lock
+from src.tracking.store import Store
+from src.utils import parent
+from src.utils.exclusive import exclusive
 from src.utils.start_pipeline import main
-from tests.tracking.workspace import runs
-from tests.utils.conftest import FakeDvc
+from tests.tracking.support import UNKNOWN_STORE, commit, list_artifacts, search
+from tests.utils.conftest import ROOT, FakeDvc
 
-# Asked which stages are stale, DVC knows of none; asked to run, it notes how it was asked.
-REPRO = 'if [ "$3" = status ]; then echo "{}"; exit 0; fi\necho "$@|$MLFLOW_RUN_ID|$PIPELINE_SESSION" > asked\n'
+# It notes how it was asked.
+NOTE = 'echo "$@|$MLFLOW_RUN_ID|$PIPELINE_SESSION" > asked\n'
+STAGE = """\
+import sys
+from pathlib import Path
+from src.config.load import load_config
+from src.utils.mlflow_run_decorator import StageResult, mlflow_run
+
+@mlflow_run
+def train(config):
+    Path("model.txt").write_text("m")
+    Path("metrics.json").write_text('{"f1": 0.5}')
+    return StageResult(metrics={"f1": 0.5}, tags={"best.cv": "2"}, artifacts=[Path("metrics.json")])
+
+train(load_config(Path("params.yaml")))
+"""
 
 
 @pytest.fixture
-def workspace(repository: Path, params: str, fake_dvc: FakeDvc) -> Path:
-    """Work in a repository with the settings of the pipeline, where DVC finds nothing to do."""
-    # The settings of the pipeline know no sections of others.
-    (repository / "params.yaml").write_text(params)
-    definition = (repository / "dvc.yaml").read_text()
-    for key, value in (("${paths.train}", "data/train.parquet"), ("${split.nested.name}", "train")):
-        definition = definition.replace(key, value)
-    definition = definition.replace("${paths.model}", "models/model.joblib").replace("${ paths.model }", "m")
-    (repository / "dvc.yaml").write_text(definition)
-    fake_dvc(REPRO)
-    return repository
+def _parent_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open and complete parents here, which saves the import of MLflow in two processes."""
+
+    def record_parent(_: str, action: str, session: Session) -> Session:
+        parent.main([action, session.id])
+        return Journal(Path.cwd()).read_session(session.id) or session
+
+    monkeypatch.setattr("src.utils.start_pipeline.record_parent", record_parent)
+    monkeypatch.setenv("PIPELINE_WARM", "0")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
-def asked(root: Path) -> tuple[str, str, str]:
-    command, run_id, session = (root / "asked").read_text().rstrip("\n").split("|")
-    return command, run_id, session
+pytestmark = pytest.mark.usefixtures("_parent_in_this_process")
 
 
-def test_dvc_runs_under_a_parent_that_is_closed_at_the_end(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def asked(root: Path) -> list[str]:
+    return (root / "asked").read_text().rstrip("\n").split("|")
+
+
+def only_session(root: Path) -> Session:
+    (session,) = Journal(root).sessions()
+    return session
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+# --- with the real DVC ---
+
+
+def test_stages_run_are_skipped_and_are_restored_under_a_parent_each(
+    workspace: Path, store: Store, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("MLFLOW_RUN_ID", "of somebody else")
-    assert main(["--name", "mine", "train", "-f"]) == 0
-    (parent,) = runs(open_store(workspace, "pipeline"))
-    command, run_id, session_id = asked(workspace)
-    assert command == "-m dvc repro train -f"
-    assert run_id == parent.info.run_id
-    session = Journal(workspace).read_session(session_id)
-    assert session is not None
-    assert (session.run_id, session.status, session.complete) == (run_id, "FINISHED", True)
-    assert (parent.info.run_name, parent.info.status) == ("mine", "FINISHED")
-    assert parent.data.params["train.cv"] == "2"
-    out = capsys.readouterr().out
-    assert "stage         outcome     seconds\n" in out
-    assert f"Run:   mine ({run_id}), FINISHED" in out
-
-
-@pytest.mark.parametrize("level", ["DEBUG", "WARNING"])
-def test_log_level_of_the_settings_holds_to_the_end(workspace: Path, params: str, level: str) -> None:
-    (workspace / "params.yaml").write_text(params.replace("log_level: INFO", f"log_level: {level}"))
+    assert main(["--name", "first"]) == 0
+    out = capfd.readouterr().out
+    assert out.endswith(
+        "\nstage         outcome     seconds\ndata_load     ran\ntrain         ran\n\n"
+        f"f1                        0.5000\n\nModel: models/model.joblib\n"
+        f"Run:   first ({search(store)[0].info.run_id}), FINISHED; compare runs with `make ui`\n"
+    )
     assert main([]) == 0
-    (parent,) = runs(open_store(workspace, "pipeline"))
-    assert parent.info.status == "FINISHED"
-    assert logging.getLevelName(logging.getLogger("src").level) == level
+    assert "Nothing to do: all 2 stages are up to date." in capfd.readouterr().out
+    edit(workspace / "params.yaml", "cv: 2", "cv: 3")
+    assert main(["--force", "train"]) == 0
+    edit(workspace / "params.yaml", "cv: 3", "cv: 2")
+    assert main([]) == 0
+    outcomes = [
+        (run.info.status, run.data.tags["stage.data_load"], run.data.tags["stage.train"], run.data.params["train.cv"])
+        for run in search(store, "parent")
+    ]
+    assert outcomes == [
+        ("FINISHED", "ran", "ran", "2"),
+        ("FINISHED", "unchanged", "unchanged", "2"),
+        ("FINISHED", "ran", "ran", "3"),
+        ("FINISHED", "unchanged", "restored", "2"),
+    ]
+    assert [run.data.metrics for run in search(store, "parent")] == [{"f1": 0.5}] * 4
 
 
-@pytest.mark.parametrize("code", [1, 255])
-def test_exit_code_of_dvc_is_that_of_the_launcher(workspace: Path, fake_dvc: FakeDvc, code: int) -> None:
-    fake_dvc(f"{REPRO}exit {code}")
-    assert main([]) == code
-    assert [run.info.status for run in runs(open_store(workspace, "pipeline"))] == ["FAILED"]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_launcher_told_to_stop_leaves_a_killed_parent(
-    workspace: Path, fake_dvc: FakeDvc, number: signal.Signals
+def test_part_leaves_the_rest_stale_and_a_failed_stage_gives_the_exit_code_of_dvc(
+    workspace: Path, store: Store, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    # The question about stale stages, which follows, gets its answer.
-    fake_dvc(f"{REPRO}sleep 0.2; kill -{number.name.removeprefix('SIG')} $PPID; exec sleep 60")
+    assert main(["data_load"]) == 0
+    assert "data_load     ran\ntrain         stale\n" in capfd.readouterr().out.replace("       0.0", "")
+    (workspace / "data_load.sh").write_text("exit 3")
+    code = main([])
+    assert code not in (0, 2)
+    part, run = search(store)
+    assert (part.info.status, part.data.tags["stage.train"]) == ("FINISHED", "stale")
+    assert (run.info.status, run.data.metrics) == ("FAILED", {})
+    assert (run.data.tags["stage.data_load"], run.data.tags["stage.train"]) == ("failed", "stale")
+    assert "data_load     failed\ntrain         stale\n" in capfd.readouterr().out
+
+
+def test_python_stage_is_nested_under_the_parent_with_dvcs_record(workspace: Path, store: Store) -> None:
+    (workspace / "train.py").write_text(STAGE)
+    edit(workspace / "dvc.yaml", "cmd: sh train.sh", f"cmd: {sys.executable} train.py")
+    commit(workspace)
+    # In processes of their own, as outside of tests.
+    command = [sys.executable, "-m", "src.utils.start_pipeline", "--name", "whole"]
+    result = subprocess.run(command, cwd=workspace, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    (run,), (nested,) = search(store, "parent"), search(store, "stage")
+    assert (run.info.run_name, run.data.tags["git.dirty"]) == ("whole", "false")
+    assert nested.data.tags["mlflow.parentRunId"] == run.info.run_id
+    assert (nested.info.status, nested.data.params["train.cv"]) == ("FINISHED", "2")
+    entry = read_lock(workspace)["train"]
+    assert nested.data.tags["dvc.entry"] == entry.digest
+    assert nested.data.tags["dvc.md5.model.txt"] == entry.outs["model.txt"]
+    assert list_artifacts(store, nested.info.run_id) == {"metrics.json"}
+    tags = run.data.tags
+    assert (tags["stage.train"], tags["stage.train.run_id"]) == ("ran", nested.info.run_id)
+    assert (tags["best.cv"], tags["stage.data_load.run_id"]) == ("2", "unknown")
+    session = only_session(workspace)
+    (execution,) = Journal(workspace).executions(session.id)
+    assert (session.complete, execution.complete) == (True, True)
+    assert (execution.reads, execution.sizes["model.txt"]) == (["params.yaml", "raw.csv", "train.sh"], 1)
+
+
+# --- what it asks of DVC ---
+
+
+def test_dvc_gets_the_arguments_and_the_parent(
+    workspace: Path, store: Store, fake_dvc: FakeDvc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_dvc(NOTE)
+    monkeypatch.setenv("MLFLOW_RUN_ID", "of somebody else")
+    assert main(["--name", "mine", "train", "-f", "--keep-going"]) == 0
+    (run,) = search(store)
+    session = only_session(workspace)
+    assert asked(workspace) == ["repro train -f --keep-going", run.info.run_id, session.id]
+    assert (session.run_id, session.name, session.status, session.complete) == (
+        run.info.run_id, "mine", "FINISHED", True,
+    )  # fmt: skip
+    assert (run.info.run_name, run.info.end_time) == ("mine", session.end_time)
+
+
+@pytest.mark.usefixtures("workspace")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_launcher_leaves_a_killed_parent(store: Store, fake_dvc: FakeDvc, number: signal.Signals) -> None:
+    fake_dvc(f"kill -{number.name.removeprefix('SIG')} $PPID; exec sleep 60")
     assert main([]) == 128 + number
-    assert [run.info.status for run in runs(open_store(workspace, "pipeline"))] == ["KILLED"]
+    assert [run.info.status for run in search(store)] == ["KILLED"]
 
 
 def test_store_that_fails_costs_warnings_and_not_the_run(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workspace: Path, fake_dvc: FakeDvc, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "foo://nowhere")
-    assert main([]) == 0
+    fake_dvc(f"{NOTE}exit 5")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", UNKNOWN_STORE)
+    assert main([]) == 5
     out, err = capsys.readouterr()
-    assert "WARNING: MLflow store foo://nowhere: no such kind of store" in err
+    assert f"WARNING: MLflow store {UNKNOWN_STORE}: unknown kind of store" in err
     assert "Run:" not in out
-    command, run_id, session_id = asked(workspace)
-    assert (command, run_id) == ("-m dvc repro", "")
-    session = Journal(workspace).read_session(session_id)
-    assert session is not None
-    assert (session.status, session.run_id, session.complete) == ("FINISHED", None, False)
+    assert "data_load     stale" in out
+    session = only_session(workspace)
+    assert asked(workspace) == ["repro", "", session.id]
+    assert (session.status, session.run_id, session.complete) == ("FAILED", None, False)
 
 
-@pytest.mark.parametrize("text", ["[0.5]", "{"])
-def test_metrics_file_of_another_kind_does_not_change_the_exit_code(workspace: Path, text: str) -> None:
-    (workspace / "reports" / "metrics.json").write_text(text)
-    assert main([]) == 0
-
-
-def test_without_tracking_dvc_runs_alone(workspace: Path, params: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (workspace / "params.yaml").write_text(params.replace("enabled: true", "enabled: false"))
-    assert main(["-f"]) == 0
-    assert asked(workspace) == ("-m dvc repro -f", "", "")
+@pytest.mark.parametrize("code", [0, 7])
+def test_without_tracking_dvc_runs_and_nothing_is_recorded(
+    workspace: Path, fake_dvc: FakeDvc, capsys: pytest.CaptureFixture[str], code: int
+) -> None:
+    fake_dvc(f"{NOTE}exit {code}")
+    edit(workspace / "params.yaml", "enabled: true", "enabled: false")
+    assert main(["-f"]) == code
+    assert asked(workspace) == ["repro -f", "", ""]
     assert Journal(workspace).sessions() == []
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("enabled", ["true", "false"])
+def test_missing_table_is_explained_where_dvc_failed(
+    workspace: Path, fake_dvc: FakeDvc, capsys: pytest.CaptureFixture[str], enabled: str
+) -> None:
+    edit(workspace / "params.yaml", "source: {kind: sklearn, name: iris}", "source: {kind: file}")
+    edit(workspace / "params.yaml", "external_path: data/external", "external_path: data/external/t.csv")
+    edit(workspace / "params.yaml", "enabled: true", f"enabled: {enabled}")
+    for code in (0, 255):
+        fake_dvc(f"exit {code}")
+        assert main([]) == code
+        assert ("ERROR: data/external/t.csv is missing" in capsys.readouterr().err) is (code == 255)
+
+
+# --- what stops it before DVC runs ---
+
+
 def test_second_launcher_in_a_clone_is_refused_before_anything_is_recorded(
-    workspace: Path, params: str, capsys: pytest.CaptureFixture[str], enabled: str
+    workspace: Path, fake_dvc: FakeDvc, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (workspace / "params.yaml").write_text(params.replace("enabled: true", f"enabled: {enabled}"))
-    with alone(workspace, "pipeline"):
+    fake_dvc(NOTE)
+    with exclusive(workspace, "pipeline"):
         assert main([]) == 2
-    assert capsys.readouterr().err == (
-        "BusyError: another `make pipeline` runs in this clone; wait until it has ended.\n"
-    )
-    assert not (workspace / "asked").exists()
+    assert capsys.readouterr().err.startswith("BusyError: another `make pipeline` runs in this clone")
     assert Journal(workspace).sessions() == []
-    assert main([]) == 0
+    assert not (workspace / "asked").exists()
 
 
-def test_launcher_beside_a_bare_dvc_is_refused(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lock = workspace / ".dvc" / "tmp" / "rwlock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    for name, code in (("dvc", 2), ("other", 0)):
-        command = ["sh", "-c", "echo; read line", name]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-            assert other.stdout is not None
-            other.stdout.readline()
-            lock.write_text(json.dumps({"write": {"out": {"pid": other.pid, "cmd": "dvc repro"}}, "read": {}}))
-            assert main([]) == code
-            other.kill()
-        assert (f"another DVC, process {other.pid}, runs" in capsys.readouterr().err) is bool(code)
-    # It is gone.
-    assert main([]) == 0
-
-
-@pytest.mark.parametrize("enabled", ["true", "false"])
-def test_missing_table_is_told_with_what_to_do_where_dvc_failed(
-    workspace: Path, params: str, fake_dvc: FakeDvc, capsys: pytest.CaptureFixture[str], enabled: str
+@pytest.mark.parametrize(
+    ("name", "text"), [("params.yaml", "base: {}\n"), ("dvc.lock", "<<<<<<< HEAD\n"), ("params.yaml", None)]
+)
+def test_settings_or_a_lock_that_cannot_be_read_stop_it_with_one_line(
+    workspace: Path, fake_dvc: FakeDvc, capsys: pytest.CaptureFixture[str], name: str, text: str | None
 ) -> None:
-    source = "source: {kind: sklearn, name: iris}\n  external_path: data/external"
-    own = "source: {kind: file}\n  external_path: data/external/t.csv"
-    text = params.replace(source, own).replace("enabled: true", f"enabled: {enabled}")
-    (workspace / "params.yaml").write_text(text)
-    told = "ERROR: data/external/t.csv is missing; put your table there and run `dvc add data/external/t.csv`.\n"
-    # It may not need it.
-    assert main([]) == 0
-    assert told not in capsys.readouterr().err
-    fake_dvc(f"{REPRO}exit 255")
-    assert main([]) == 255
-    assert told in capsys.readouterr().err
-
-
-def test_faulty_settings_stop_before_dvc(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (workspace / "params.yaml").write_text("base: {}\n")
+    fake_dvc(NOTE)
+    (workspace / name).unlink(missing_ok=True)
+    if text:
+        (workspace / name).write_text(text)
     assert main([]) == 2
-    assert capsys.readouterr().err.startswith("ConfigError: params.yaml has ")
-    assert not (workspace / "asked").exists()
-
-
-def test_lock_in_conflict_stops_before_dvc_with_one_line(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (workspace / "dvc.lock").write_text("<<<<<<< HEAD\n")
-    assert main([]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    line = capsys.readouterr().err.splitlines()[0]
     assert line.startswith("ConfigError: ")
-    assert "dvc.lock" in line
-
-
-def test_opening_only_prints_the_id_of_a_running_parent(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--open", "--name", "by hand"]) == 0
-    (parent,) = runs(open_store(workspace, "pipeline"))
-    assert capsys.readouterr().out == f"{parent.info.run_id}\n"
-    assert (parent.info.run_name, parent.info.status) == ("by hand", "RUNNING")
-    session = Journal(workspace).read_session(f"run-{parent.info.run_id}")
-    assert session is not None
-    assert (session.run_id, session.closed_by_owner) == (parent.info.run_id, False)
+    assert name in line
     assert not (workspace / "asked").exists()
+
+
+# --- a parent opened by hand ---
+
+
+def test_parent_opened_by_hand_is_printed_and_keeps_running(
+    workspace: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--open", "--name", "by hand"]) == 0
+    (run,) = search(store)
+    assert capsys.readouterr().out == f"{run.info.run_id}\n"
+    assert (run.info.run_name, run.info.status) == ("by hand", "RUNNING")
+    session = only_session(workspace)
+    assert (session.id, session.run_id, session.launched) == (f"run-{run.info.run_id}", run.info.run_id, False)
+    assert json.loads((Journal(workspace).path / session.id / "session.json").read_text())["id"] == session.id
 
 
 @pytest.mark.parametrize("why", ["disabled", "store"])
 def test_parent_that_cannot_be_opened_gives_2_and_no_id(
-    workspace: Path, params: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], why: str
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], why: str
 ) -> None:
     if why == "disabled":
-        (workspace / "params.yaml").write_text(params.replace("enabled: true", "enabled: false"))
+        edit(workspace / "params.yaml", "enabled: true", "enabled: false")
     else:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", "foo://nowhere")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", UNKNOWN_STORE)
     assert main(["--open"]) == 2
     out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("TrackingError: ")
+    assert (out, err.startswith("TrackingError: "), len(err.splitlines())) == ("", True, 1)

@@ -1,3 +1,4 @@
+import itertools
 import os
 import re
 import subprocess
@@ -10,25 +11,27 @@ from pathlib import Path
 import psutil
 import pytest
 
-from src.tracking.store import open_store
+from src.tracking.journal import Journal
+from src.tracking.store import Store
 from src.utils.start_ui import main
+from tests.tracking.support import UNKNOWN_STORE, ended_session, search
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def workspace(root: Path, params: str) -> Path:
+def folder(root: Path, params: str) -> Path:
     (root / "params.yaml").write_text(params)
     return root
 
 
-@pytest.mark.usefixtures("workspace")
+@pytest.mark.usefixtures("folder")
 def test_store_that_fails_starts_no_server(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "foo://nowhere")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", UNKNOWN_STORE)
     assert main([]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("TrackingError: MLflow store foo://nowhere")
+    assert err.startswith(f"TrackingError: MLflow store {UNKNOWN_STORE}")
 
 
 @pytest.mark.usefixtures("root")
@@ -37,14 +40,31 @@ def test_missing_settings_start_no_server(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err.startswith("ConfigError: params.yaml is missing")
 
 
+@pytest.mark.parametrize("port", [None, "4711"])
+def test_record_is_completed_and_the_ui_started_on_loopback(
+    folder: Path, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], port: str | None
+) -> None:
+    Journal(folder).write_session(ended_session(folder))
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _, command: started.append(command))
+    assert main(["--port", port] if port else []) == 0
+    assert [run.info.status for run in search(store)] == ["FINISHED"]
+    (command,) = started
+    options = dict(itertools.pairwise(command))
+    assert command[1:4] == ["-m", "mlflow", "ui"]
+    assert (options["--host"], options["--backend-store-uri"]) == ("127.0.0.1", store.uri)
+    assert options["--default-artifact-root"] == (folder / "mlruns").as_uri()
+    assert port is None or options["--port"] == port
+    page = f"#/experiments/{store.experiment_id}?workflowType=machine_learning"
+    assert capsys.readouterr().out == f"http://127.0.0.1:{options['--port']}/{page}  (Ctrl-C ends it)\n"
+
+
 @pytest.mark.slow
-def test_ui_is_served_on_loopback_under_the_printed_link(workspace: Path) -> None:
-    experiment_id = open_store(workspace, "pipeline").experiment_id
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+def test_ui_is_served_on_loopback_under_the_printed_link(folder: Path, store: Store) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "src.utils.start_ui"],
-        cwd=workspace,
-        env=environ | {"PYTHONPATH": str(ROOT)},
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -52,7 +72,7 @@ def test_ui_is_served_on_loopback_under_the_printed_link(workspace: Path) -> Non
     try:
         assert process.stdout is not None
         link = process.stdout.readline()
-        view = rf"#/experiments/{experiment_id}\?workflowType=machine_learning"
+        view = rf"#/experiments/{store.experiment_id}\?workflowType=machine_learning"
         found = re.fullmatch(rf"http://127\.0\.0\.1:(\d+)/{view}  \(Ctrl-C ends it\)\n", link)
         assert found, link
         for line in process.stdout:
@@ -71,15 +91,15 @@ def test_ui_is_served_on_loopback_under_the_printed_link(workspace: Path) -> Non
     finally:
         family = psutil.Process(process.pid).children(recursive=True)
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         for left in psutil.wait_procs(family, timeout=5)[1]:
             left.kill()
         if process.stdout:
             process.stdout.close()
 
 
-@pytest.mark.usefixtures("workspace")
-def test_tracking_server_has_a_ui_already_and_only_its_link_is_printed(
+@pytest.mark.usefixtures("folder")
+def test_only_the_link_is_printed_for_a_tracking_server_which_has_a_ui(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Server(BaseHTTPRequestHandler):
@@ -87,7 +107,7 @@ def test_tracking_server_has_a_ui_already_and_only_its_link_is_printed(
 
         def answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            body = b'{"experiment": {"experiment_id": "7", "name": "pipeline", "lifecycle_stage": "active"}}'
+            body = b'{"experiment": {"experiment_id": "7", "name": "any", "lifecycle_stage": "active"}}'
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))

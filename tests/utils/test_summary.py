@@ -7,7 +7,7 @@ from src.config.schema import Config
 from src.tracking.journal import Snapshot
 from src.tracking.names import Outcome
 from src.utils.summary import summarize
-from tests.tracking.workspace import ended_session, make_visit
+from tests.tracking.support import ended_session, make_execution
 
 ROOT = Path("root")
 
@@ -17,15 +17,18 @@ def config() -> Config:
     return load_config(Path(__file__).parent / "params.yaml")
 
 
-def test_summary_tells_outcomes_seconds_metrics_model_and_run(config: Config) -> None:
+def test_summary_shows_outcomes_seconds_metrics_model_and_run(config: Config) -> None:
     outcomes: dict[str, Outcome] = {"data_load": "unchanged", "train": "ran", "evaluate": "restored"}
-    snapshot = Snapshot(outcomes=outcomes, metrics={"test_f1_macro": 0.96657, "n_rows": 4.0})
-    session = ended_session(ROOT, snapshot=snapshot, run_id="0a1b")
-    assert summarize(config, session, [make_visit("train")]) == (
+    metrics = {"test_f1_macro": 0.96657, "n_rows": 4.0, "test_f1_class.setosa": 0.5}
+    session = ended_session(ROOT, snapshot=Snapshot(outcomes=outcomes, metrics=metrics), run_id="0a1b")
+    # It ran twice: the last time counts.
+    executions = [make_execution("train", end_time=3_000), make_execution("train", start_time=4_000, end_time=16_300)]
+    executions += [make_execution("evaluate", end_time=None)]
+    assert summarize(config, session, executions) == (
         "\n"
         "stage         outcome     seconds\n"
         "data_load     unchanged\n"
-        "train         ran             3.5\n"
+        "train         ran            12.3\n"
         "evaluate      restored\n"
         "\n"
         "n_rows                    4.0000\n"
@@ -37,50 +40,31 @@ def test_summary_tells_outcomes_seconds_metrics_model_and_run(config: Config) ->
     )
 
 
-def test_metrics_of_each_class_do_not_hide_the_others(config: Config) -> None:
-    metrics = {"test_f1_class.setosa": 0.5, "test_f1_macro": 0.25, "test_median_absolute_error_ci95_high": 1.5}
+def test_long_names_of_metrics_widen_the_column(config: Config) -> None:
+    metrics = {"test_f1_macro": 0.25, "test_median_absolute_error_ci95_high": 1.5}
     text = summarize(config, ended_session(ROOT, snapshot=Snapshot(metrics=metrics)), [])
-    assert "setosa" not in text
     assert "test_f1_macro                         0.2500\n" in text
     assert "test_median_absolute_error_ci95_high  1.5000\n" in text
 
 
-def test_nothing_to_do_is_said(config: Config) -> None:
-    snapshot = Snapshot(outcomes={"data_load": "unchanged", "train": "unchanged"})
-    text = summarize(config, ended_session(ROOT, snapshot=snapshot), [])
-    assert "Nothing to do: all 2 stages are up to date.\n" in text
-    assert "Model: models/model.joblib" in text
-
-
-@pytest.mark.parametrize("outcome", ["ran", "restored", "failed", "stale", "unknown"])
-def test_something_done_or_missing_is_not_called_nothing(config: Config, outcome: Outcome) -> None:
+@pytest.mark.parametrize(
+    ("outcome", "status", "nothing_to_do", "model"),
+    [
+        ("unchanged", "FINISHED", True, True),
+        ("unchanged", "KILLED", False, True),
+        ("ran", "FINISHED", False, True),
+        ("restored", "FINISHED", False, True),
+        ("failed", "FAILED", False, False),
+        ("stale", "FINISHED", False, False),
+        ("unknown", "FINISHED", False, False),
+    ],
+)
+def test_model_is_shown_if_it_is_up_to_date_and_nothing_to_do_only_if_all_is_unchanged(
+    config: Config, outcome: Outcome, status: str, nothing_to_do: bool, model: bool
+) -> None:
     snapshot = Snapshot(outcomes={"data_load": "unchanged", "train": outcome})
-    assert "Nothing to do" not in summarize(config, ended_session(ROOT, snapshot=snapshot), [])
-
-
-@pytest.mark.parametrize("outcome", ["failed", "stale", "unknown"])
-def test_no_model_is_shown_that_is_not_of_these_settings(config: Config, outcome: Outcome) -> None:
-    snapshot = Snapshot(outcomes={"train": outcome})
-    assert "Model:" not in summarize(config, ended_session(ROOT, snapshot=snapshot), [])
-
-
-def test_no_run_is_shown_that_is_not_in_the_store(config: Config) -> None:
-    assert "Run:" not in summarize(config, ended_session(ROOT, run_id=None), [])
-
-
-def test_session_that_left_nothing_has_a_summary(config: Config) -> None:
-    text = summarize(config, ended_session(ROOT, snapshot=None, status="KILLED", run_id="0a1b"), [])
-    assert "Run:   by test (0a1b), KILLED" in text
-    assert "Nothing to do" not in text
-
-
-def test_stage_that_ran_twice_shows_the_last_time(config: Config) -> None:
-    snapshot = Snapshot(outcomes={"train": "ran"})
-    visits = [make_visit("train", end_time=3_000), make_visit("train", start_time=4_000, end_time=16_300)]
-    assert "train         ran            12.3\n" in summarize(config, ended_session(ROOT, snapshot=snapshot), visits)
-
-
-def test_stage_whose_end_is_not_known_has_no_seconds(config: Config) -> None:
-    snapshot = Snapshot(outcomes={"train": "failed"})
-    visits = [make_visit("train", end_time=None)]
-    assert "train         failed\n" in summarize(config, ended_session(ROOT, snapshot=snapshot), visits)
+    text = summarize(config, ended_session(ROOT, snapshot=snapshot, status=status), [])
+    assert ("Nothing to do: all 2 stages are up to date.\n" in text) is nothing_to_do
+    assert ("Model: models/model.joblib" in text) is model
+    assert "Card:" not in text
+    assert "Run:" not in text

@@ -1,0 +1,92 @@
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.config.schema import Config
+from src.errors import ConfigError, DataError, MissingInputError, TrackingError
+from src.utils.command import command, run_stage
+from src.utils.mlflow_run_decorator import Terminated
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a stage as a command in a folder with settings; returns its exit code."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text((Path(__file__).parent / "params.yaml").read_text())
+
+    def run(error: BaseException | None = None, *arguments: str) -> int:
+        def train(_: Config) -> None:
+            if error:
+                raise error
+
+        monkeypatch.setattr("sys.argv", ["stage", *(arguments or ("--config", "params.yaml"))])
+        with pytest.raises(SystemExit) as caught:
+            run_stage(train)
+        return int(caught.value.code or 0)
+
+    return run
+
+
+def test_stage_logs_how_long_it_took(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 0
+    out, err = capsys.readouterr()
+    assert (out, err.startswith("train: done in 0."), len(err.splitlines())) == ("", True, 1)
+    Path("params.yaml").write_text(Path("params.yaml").read_text().replace("INFO", "WARNING"))
+    assert run() == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        *((kind("what and where."), f"{kind.__name__}: what and where.")
+          for kind in (ConfigError, DataError, MissingInputError, TrackingError)),
+        (OSError(28, "No space left on device", "x"), "OSError: [Errno 28] No space left on device: 'x'"),
+        (PermissionError(13, "Permission denied", "data"), "PermissionError: [Errno 13] Permission denied: 'data'"),
+    ],
+)  # fmt: skip
+def test_error_that_a_user_can_fix_is_one_line_and_2(
+    run: Run, capsys: pytest.CaptureFixture[str], error: Exception, line: str
+) -> None:
+    assert run(error) == 2
+    assert capsys.readouterr() == ("", f"{line}\n")
+
+
+@pytest.mark.parametrize(("error", "number"), [(KeyboardInterrupt(), signal.SIGINT), (Terminated(), signal.SIGTERM)])
+def test_interrupted_stage_gives_128_and_the_signal(
+    run: Run, capsys: pytest.CaptureFixture[str], error: BaseException, number: signal.Signals
+) -> None:
+    assert run(error) == 128 + number
+    assert capsys.readouterr() == ("", "")
+
+
+def test_bug_keeps_its_traceback(run: Run) -> None:
+    def broken(_: Config) -> None:
+        raise ZeroDivisionError
+
+    assert run(SystemExit(3)) == 3
+    with pytest.raises(ZeroDivisionError):
+        run_stage(broken)
+
+
+def test_settings_must_be_named_and_exist(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(None, "--config", "gone.yaml") == 2
+    assert capsys.readouterr().err.startswith("ConfigError: gone.yaml is missing")
+    assert run(None, "--conf") == 2
+    assert "python -m src.stages.train" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("returned", "code"), [(None, 0), (0, 0), (3, 3)])
+def test_command_passes_arguments_and_exit_codes_on(returned: int | None, code: int) -> None:
+    @command
+    def main(first: int, *, second: int) -> int | None:
+        """Do it."""
+        assert (first, second) == (1, 2)
+        return returned
+
+    assert main(1, second=2) == code
+    assert (main.__name__, main.__doc__) == ("main", "Do it.")
