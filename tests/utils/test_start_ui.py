@@ -91,7 +91,7 @@ def test_ui_is_served_on_loopback_under_the_printed_link(folder: Path, store: St
     finally:
         family = psutil.Process(process.pid).children(recursive=True)
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         for left in psutil.wait_procs(family, timeout=5)[1]:
             left.kill()
         if process.stdout:
