@@ -14,6 +14,9 @@ from src.config.section import Section
 from src.config.yaml_file import read_yaml
 from src.errors import ConfigError
 
+# Settings of earlier versions of this project.
+RENAMED = {"data_split.traps": "data_split.checks", "data_split.traps_path": "data_split.checks_path"}
+
 
 def load_config(path: Path) -> Config:
     """Read and check all settings.
@@ -41,6 +44,8 @@ def _describe(detail: ErrorDetails) -> str:
     if kind == "missing":
         return f"{key} is missing"
     if kind == "extra_forbidden":
+        if key in RENAMED:
+            return f"{key} is now called {RENAMED[key]}; rename it"
         allowed = sorted({name for section in _locate(detail["loc"][:-1])[1] for name in section.model_fields})
         close = difflib.get_close_matches(str(detail["loc"][-1]), allowed, n=1)
         hint = f"did you mean {close[0]}? " if close else ""

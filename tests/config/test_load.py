@@ -87,6 +87,12 @@ def test_key_of_another_kind_of_source_is_not_suggested(refusal: Refusal) -> Non
     assert ", repo, rev, separator." in message
 
 
+@pytest.mark.parametrize(("old", "new"), [("traps", "checks"), ("traps_path", "checks_path")])
+def test_renamed_setting_names_its_new_name(refusal: Refusal, old: str, new: str) -> None:
+    message = refusal({f"data_split.{old}": 1})
+    assert message == f"params.yaml: data_split.{old} is now called data_split.{new}; rename it."
+
+
 @pytest.mark.parametrize(
     ("key", "allowed"),
     [
