@@ -104,7 +104,7 @@ new-data: install ## Set up params.yaml for your table: make new-data FILE=table
 	@python -m src.new_data $(if $(FILE),--file="$$FILE",--url="$$URL") $(if $(TARGET),--target="$$TARGET") $(if $(YES),--yes)
 
 pipeline: install ## Run what changed under one MLflow run: make pipeline [NAME=…] [ARGS=…]
-	@python -m src.utils.start_pipeline $(if $(NAME),--name "$$NAME") $(ARGS)
+	@exec python -m src.utils.start_pipeline $(if $(NAME),--name "$$NAME") $(ARGS)
 
 repro: install ## Run bare `dvc repro`, then bring MLflow up to date: make repro [ARGS=…]
 	@code=0; python -m dvc repro $(ARGS) || code=$$?; python -m src.utils.sync_runs || :; exit $$code
@@ -115,13 +115,13 @@ experiments: install ## Try settings as DVC experiments, two at a time: make exp
 	python -m dvc exp run --queue --set-param "$$GRID"
 	python -m dvc exp run --run-all --jobs 2
 	@python -m src.utils.sync_runs
-	python -m dvc exp show --only-changed --no-pager --md --drop 'State|Executor|data/|models/'
+	python -m dvc exp show --only-changed --no-pager --md --drop 'State|Executor|data/|models/|reports/|src/'
 
 sync: install ## Bring MLflow up to date with git and DVC
 	@python -m src.utils.sync_runs
 
 ui: install ## Compare runs in the browser
-	@python -m src.utils.start_ui
+	@exec python -m src.utils.start_ui
 
 # --- versions -----------------------------------------------------------------
 
@@ -138,7 +138,7 @@ compare: install ## Show what differs between two versions: make compare A=v1.0.
 	@test -n "$$A" -a -n "$$B" || { echo "set A and B: make compare A=v1.0.0 B=v1.1.0" >&2; exit 2; }
 	@python -m src.versions.compare -- "$$A" "$$B"
 
-reproduce: install ## Run a run, tag or commit again and compare byte by byte: make reproduce RUN=v1.0.0 [PORTABLE=1]
+reproduce: install ## Repeat a run, tag or commit and compare the results byte by byte: make reproduce RUN=v1.0.0 [PORTABLE=1]
 	@test -n "$$RUN" || { echo "set RUN: make reproduce RUN=v1.0.0" >&2; exit 2; }
 	@python -m src.versions.reproduce --run="$$RUN"
 
