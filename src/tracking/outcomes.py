@@ -123,7 +123,8 @@ def decide_outcome(
     last = next((execution for execution in reversed(executions) if execution.stage == stage), None)
     if last is not None and last.status in ("FAILED", "KILLED"):
         return "failed"
-    if stale is not None and stage in stale:
+    # Under bare DVC, what ran may be stale by now because the user has edited its code since.
+    if stale is not None and stage in stale and (last is None or stage in dvc_outcomes):
         # A shell command that fails leaves no other trace.
         return "failed" if dvc_outcomes.get(stage) == "ran" else "stale"
     if last is not None:

@@ -98,7 +98,7 @@ def test_run_opened_by_hand_becomes_the_parent(clone: Clone) -> None:
     run_id = opened.strip()
     assert opened == f"{run_id}\n"
     clone.set_param("data_split.test_size", 0.25)
-    clone.run("dvc", "repro", MLFLOW_RUN_ID=run_id)
+    clone.repro(MLFLOW_RUN_ID=run_id)
     parent = clone.parent()
     assert (parent.info.run_id, parent.info.run_name, parent.info.status) == (run_id, "by hand", "FINISHED")
     assert set(clone.nested(parent)) == {"data_split", "train", "evaluate"}

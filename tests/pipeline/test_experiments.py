@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from src.tracking.session import numbers
-from tests.pipeline.clone import STAGES, SYNC, Clone, wait_for
+from tests.pipeline.clone import COMPLETE_SECONDS, STAGES, SYNC, Clone, wait_for
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -31,6 +31,7 @@ def shown_by_dvc(clone: Clone) -> dict[str, dict[str, Any]]:
 
 
 def assert_complete(clone: Clone, name: str, outcomes: list[str]) -> None:
+    wait_for(lambda: experiments(clone)[name].info.status != "RUNNING", seconds=COMPLETE_SECONDS)
     parent = experiments(clone)[name]
     assert parent.info.run_name == name
     assert parent.info.status == "FINISHED"

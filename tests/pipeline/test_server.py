@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.clone import LAUNCHER, SYNC, Clone, copy_clone, wait_for
+from tests.pipeline.clone import COMPLETE_SECONDS, LAUNCHER, SYNC, Clone, copy_clone, wait_for
 from tests.pipeline.server import Server
 
 WAITING_LINE = (
@@ -129,6 +129,9 @@ def test_two_clones_at_once_keep_their_stages_apart(
     for process in processes:
         output, _ = process.communicate(timeout=120)
         assert process.returncode == 0, output
+    wait_for(
+        lambda: all(parent.info.status != "RUNNING" for parent in clone.parents(server.uri)), seconds=COMPLETE_SECONDS
+    )
     parents = clone.parents(server.uri)
     assert len(parents) == 2
     assert len({parent.data.tags["pipeline.session"] for parent in parents}) == 2

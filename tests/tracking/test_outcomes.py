@@ -60,7 +60,8 @@ def replace(root: Path, name: str, old: str, new: str) -> None:
         ("stale", [], None, OLD, OLD, {"b"}),
         ("stale", [], "unchanged", OLD, OLD, {"b"}),
         ("stale", [("a", "FAILED")], None, OLD, OLD, {"b"}),
-        ("stale", [FINISHED], None, OLD, NEW, {"b"}),
+        ("ran", [FINISHED], None, OLD, NEW, {"b"}),
+        ("failed", [FINISHED], "ran", OLD, NEW, {"b"}),
         ("stale", [], None, OLD, {}, set()),
         ("stale", [], None, {"b": None}, {"b": None}, None),
         # Another DVC is at work.

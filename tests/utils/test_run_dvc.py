@@ -163,7 +163,7 @@ def test_dvc_that_waits_ends_silently_with_a_killed_launcher(dvc_folder: Path) -
 @pytest.mark.usefixtures("dvc_folder")
 def test_ctrl_c_while_dvc_imports_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     with start_dvc(["repro"], os.environ) as dvc:
-        (process,) = psutil.Process().children()
+        process = next(child for child in psutil.Process().children() if "src.utils.dvc_main" in child.cmdline())
         # Python starts in a tenth of that, and DVC imports for longer.
         while process.cpu_times().user < 0.2:
             time.sleep(0.01)
