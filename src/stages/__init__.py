@@ -10,4 +10,4 @@ from contextlib import suppress
 with suppress(ModuleNotFoundError):
     from src.warm.client import hand_over
 
-    hand_over(finish_with="src.utils.sync_runs")
+    hand_over(finish_with="src.utils.sync_runs --only-unfinished")

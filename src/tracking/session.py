@@ -150,7 +150,10 @@ def _find_or_begin(
         session = journal.read_session(session_id)
         if session is None:
             session = begin_session(place, session_id, owner, launched=False, run_id=run_id, environ=environ)
-        # A second DVC process may continue a run that was opened by hand.
+        elif session.owner != owner:
+            # A run that was opened by hand: this DVC process continues it, perhaps with other settings.
+            session.before = dict(_entries_before(place.work_root, read_lock(place.work_root), owner))
+            session.snapshot = read_settings(place.work_root)
         session.owner, session.status, session.end_time, session.complete = owner, "RUNNING", None, False
         journal.write_session(session)
     return session

@@ -23,8 +23,12 @@ from src.tracking.store import Store, explain, open_store
 logger = logging.getLogger(__name__)
 
 
-def sync(root: Path, experiment_name: str) -> tuple[int, int]:
+def sync(root: Path, experiment_name: str, *, only_unfinished: bool = False) -> tuple[int, int]:
     """Complete in MLflow every session of this repository that has ended.
+
+    Args:
+        only_unfinished: Leave out sessions that were completed earlier, perhaps in another store,
+            and results that came by git.
 
     Returns:
         Number of sessions that were completed, and number of sessions that have ended.
@@ -37,13 +41,13 @@ def sync(root: Path, experiment_name: str) -> tuple[int, int]:
     with FileLock(journal.path / "sync.lock", timeout=600):
         store = open_store(root, experiment_name)
         try:
-            return _sync(journal, store)
+            return _sync(journal, store, only_unfinished=only_unfinished)
         # MLflow's errors share no base class.
         except Exception as error:
             raise TrackingError(explain(error, store.uri)) from error
 
 
-def _sync(journal: Journal, store: Store) -> tuple[int, int]:
+def _sync(journal: Journal, store: Store, *, only_unfinished: bool) -> tuple[int, int]:
     sessions = journal.sessions()
     newest = {session.work_root: session.id for session in sessions}
     alive = {session.id: session.owner.is_alive() for session in sessions}
@@ -57,10 +61,13 @@ def _sync(journal: Journal, store: Store) -> tuple[int, int]:
     for session in ended:
         if not session.complete:
             end_session(journal, session, is_newest=newest.get(session.work_root) == session.id)
-    if _is_new_state(journal.root, sessions, running):
-        ended.append(_workspace_session(journal))
-    known = _known_runs(store)
-    missing = [session for session in ended if not session.complete or not _run_ids(journal, session) <= known]
+    known: set[str] | None = None
+    missing = [session for session in ended if not session.complete]
+    if not only_unfinished:
+        if _is_new_state(journal.root, sessions, running):
+            ended.append(_workspace_session(journal))
+        known = _known_runs(store)
+        missing = [session for session in ended if not session.complete or not _run_ids(journal, session) <= known]
     if missing:
         with open_repo(journal.root) as repo:
             for session in missing:

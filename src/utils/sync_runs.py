@@ -1,5 +1,6 @@
-"""Bring MLflow up to date: `python -m src.utils.sync_runs`."""
+"""Bring MLflow up to date: `python -m src.utils.sync_runs [--only-unfinished]`."""
 
+import argparse
 import logging
 import sys
 from pathlib import Path
@@ -13,14 +14,18 @@ logger = logging.getLogger(__name__)
 
 
 @command
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Bring MLflow up to date with the journal, git and DVC."""
+    parser = argparse.ArgumentParser(prog="sync_runs", description=__doc__)
+    parser.add_argument("--only-unfinished", action="store_true", help="leave out sessions that were completed earlier")
+    options = parser.parse_args(arguments)
     config = load_config(Path("params.yaml"))
     setup_logging(config.base.log_level)
     if not config.tracking.enabled:
         logger.info("tracking.enabled is false in params.yaml; nothing is recorded")
         return
-    n_completed, n_ended = sync(Path.cwd(), config.tracking.experiment_name)
+    name = config.tracking.experiment_name
+    n_completed, n_ended = sync(Path.cwd(), name, only_unfinished=options.only_unfinished)
     logger.info("MLflow is up to date: completed %d of %d sessions", n_completed, n_ended)
 
 

@@ -35,7 +35,7 @@ def hand_over(finish_with: str = "") -> None:
     this is not `python -m MODULE` without options of Python, or if the server refuses.
 
     Args:
-        finish_with: Module that a server of this DVC process runs once, after DVC has ended.
+        finish_with: Module and arguments that a server of this DVC process runs once, after DVC has ended.
     """
     folder = os.environ.get(PIPELINE_WARM)
     # While runpy imports the parent packages of a module, sys.argv[0] is "-m".

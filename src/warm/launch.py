@@ -54,7 +54,7 @@ def server_of_dvc(finish_with: str = "") -> str:
     """Find the server of the DVC process that runs this stage, or start it if this is its first stage.
 
     Args:
-        finish_with: Module that the server runs once, after DVC has ended.
+        finish_with: Module and arguments that the server runs once, after DVC has ended.
 
     Returns:
         Its folder, or `0` if no DVC process runs this stage or no server can run here.

@@ -32,7 +32,7 @@ class Server:
         owner: Pid of the process.
         preload: Modules to import after those of the stages, and functions `module:function` to call.
         outlives: Whether forks go on when the owner has ended; the server then ends with the last.
-        finish_with: Module to run once at the end, if any stage was run.
+        finish_with: Module and arguments to run once at the end, if any stage was run.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Server:
         self._jobs: list[Job] = []
         self._served: list[Job] = []
         # What is still to be imported, by the module that needs it.
-        self._missing = plan_imports(preload, finish_with)
+        self._missing = plan_imports(preload, finish_with.partition(" ")[0])
 
     def serve(self) -> Job | None:
         """Import modules and start forks until the owner ends.
@@ -117,7 +117,8 @@ class Server:
             return False
         last = self._served[-1].request
         cwd = last["environ"].get("DVC_ROOT") or last["cwd"]
-        request = last | {"module": self._finish_with, "arguments": [], "cwd": cwd}
+        module, *arguments = self._finish_with.split()
+        request = last | {"module": module, "arguments": arguments, "cwd": cwd}
         self._finish_with = ""
         client, self._own_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._jobs.append(Job(client, os.getpid(), request, [os.dup(number) for number in range(3)]))

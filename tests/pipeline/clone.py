@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 # Bare DVC's parent run is complete this long after DVC ends, even under coverage or on a busy machine.
-COMPLETE_SECONDS = 30.0
+COMPLETE_SECONDS = 60.0
 STAGES = ("data_load", "featurize", "data_split", "train", "evaluate")
 LAUNCHER = ("python", "-m", "src.utils.start_pipeline")
 SYNC = ("python", "-m", "src.utils.sync_runs")
