@@ -106,13 +106,15 @@ def _stop(process: "subprocess.Popen[bytes]", number: int) -> None:
         dvc = psutil.Process(process.pid)
         # While it is suspended, it cannot start another stage.
         dvc.suspend()
-        family = _family(dvc)
+        family = _suspend_family(dvc)
         for stage in _stages(dvc):
             with suppress(psutil.NoSuchProcess):
                 stage.terminate()
         if not dvc.children():
             dvc.terminate()
-        dvc.resume()
+        for member in (dvc, *family):
+            with suppress(psutil.NoSuchProcess):
+                member.resume()
     except psutil.NoSuchProcess:
         return
     if not _ends(process, STOP_SECONDS):
@@ -129,6 +131,17 @@ def _stop(process: "subprocess.Popen[bytes]", number: int) -> None:
             with suppress(psutil.NoSuchProcess):
                 end(left)
     psutil.wait_procs(alive, timeout=5)
+
+
+def _suspend_family(dvc: psutil.Process) -> list[psutil.Process]:
+    """Suspend all processes that run for DVC: one that starts after they are listed would be left behind."""
+    family: list[psutil.Process] = []
+    while new := [member for member in _family(dvc) if member not in family]:
+        for member in new:
+            with suppress(psutil.NoSuchProcess):
+                member.suspend()
+        family += new
+    return family
 
 
 def _family(dvc: psutil.Process) -> list[psutil.Process]:
