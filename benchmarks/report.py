@@ -78,10 +78,7 @@ groups are {names}.
 A ratio compares seconds with `plain.py`, `pandas.read_csv` or the first parent run; a row that names CPU or memory
 compares that instead. Figures are medians of {runs} runs; the commands of a group run in turn. CPU seconds are user
 and system time of all processes, peak memory is that of the largest process. On a million rows, `plain.py` describes
-only the first rows of each table to MLflow, which would take 10 s a table for all of them.
-
-The pipeline can be faster than the script on two cores: DVC and the warm server import at the same time what the
-script imports one after the other.
+only the first rows of each table to MLflow.
 
 {peers}Measured on {machine}.
 """
