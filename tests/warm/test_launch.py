@@ -96,7 +96,7 @@ def test_last_module_runs_once_when_dvc_has_ended(project: Workshop, tmp_path: P
     run_dvc(project, RUN_STAGES, f"import os; print(os.path.exists({str(finished)!r}))", DVC_STAGE="a", **variables)
     wait_for(finished.exists, 20)
     wait_for(lambda: not servers(tmp_path), 20)
-    assert ast.literal_eval(finished.read_text()) == ("a", [], ["/dev/null"] * 3)
+    assert ast.literal_eval(finished.read_text()) == ("a", ["--only-unfinished"], ["/dev/null"] * 3)
 
 
 def test_last_module_does_not_run_if_no_stage_was_served(project: Workshop) -> None:
