@@ -14,7 +14,7 @@ from src.errors import ConfigError
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Yaml12Loader(SafeLoader):  # type: ignore[misc]
+class _Yaml12Loader(SafeLoader):  # type: ignore[misc]  # one of two classes
     """Load YAML 1.2; PyYAML implements 1.1, where `no` is false and `1e-3` is text."""
 
     def construct_int(self, node: yaml.ScalarNode) -> int:
