@@ -12,6 +12,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -141,7 +142,7 @@ class Fork:
         atexit.unregister(shutil.rmtree)
         sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
         gc.enable()
-        forget_changed_code(self._stamps)
+        forget_changed_code(self._stamps, Path(request["cwd"]))
         # It runs as `__main__`; runpy warns about a second copy.
         sys.modules.pop(job.module, None)
         if numpy := sys.modules.get("numpy"):

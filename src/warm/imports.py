@@ -132,9 +132,14 @@ def stamp_code() -> Stamps:
     return stamps
 
 
-def forget_changed_code(stamps: Stamps) -> None:
-    """Unload the modules of this project if its code changed since `stamps`, so that they are imported again."""
-    if stamp_code() != stamps:
+def forget_changed_code(stamps: Stamps, cwd: Path) -> None:
+    """Unload the modules of this project if they are to be imported again.
+
+    This is so if the code changed since `stamps`, or if `cwd` has code of its own: the folder of an
+    experiment, with the code that this process imported, may be deleted at any moment.
+    """
+    own = cwd / CODE_DIR.name
+    if stamp_code() != stamps or (own.is_dir() and own.resolve() != CODE_DIR):
         importlib.invalidate_caches()
         for name in [name for name in sys.modules if name.partition(".")[0] == "src"]:
             del sys.modules[name]
