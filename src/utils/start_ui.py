@@ -1,24 +1,33 @@
 """Start MLflow's UI: `python -m src.utils.start_ui [--port PORT]`."""
 
 import argparse
-import logging
 import os
+import signal
 import socket
+import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from src.config.load import load_config
+from src.errors import TrackingError
 from src.tracking.runs import ui_page
-from src.tracking.store import open_store
+from src.tracking.store import Store, open_store
 from src.tracking.sync import sync
 from src.utils.command import command
 
-logger = logging.getLogger(__name__)
+LOG = Path(".dvc/tmp/pipeline/ui.log")
+# Importing MLflow takes longer on a busy machine.
+START_SECONDS = 120.0
+END_SECONDS = 10.0
 
 
 @command
 def main(arguments: list[str] | None = None) -> int:
-    """Bring MLflow up to date, print the link to the runs, and start the UI.
+    """Bring MLflow up to date, start the UI, and print the link to the runs once it answers.
 
     A tracking server has its own UI, so then only the link is printed.
     """
@@ -32,14 +41,67 @@ def main(arguments: list[str] | None = None) -> int:
     if address := store.ui_address:
         sys.stdout.write(f"{address}/{page}\n")
         return 0
-    port = options.port or _free_port()
-    sys.stdout.write(f"http://127.0.0.1:{port}/{page}  (press Ctrl-C to stop)\n")
-    sys.stdout.flush()
-    command = ["mlflow", "ui", "--backend-store-uri", store.uri, "--host", "127.0.0.1", "--port", str(port)]
-    # Otherwise local clients cannot log to experiments that are created in the UI.
-    command += ["--no-serve-artifacts", "--default-artifact-root", (Path.cwd() / "mlruns").as_uri(), "--workers", "1"]
-    os.execv(sys.executable, [sys.executable, "-m", *command])  # noqa: S606 - no shell is the point
+    address = f"http://127.0.0.1:{options.port or _free_port()}"
+    with _ended_by_signals(), _serving(_command(store, address)) as server:
+        _wait_until_it_answers(server, address)
+        sys.stdout.write(f"{address}/{page}  (press Ctrl-C to stop)\n")
+        sys.stdout.flush()
+        if code := server.wait():
+            raise TrackingError(f"MLflow's UI ended with exit code {code}; {LOG} says why.")
     return 0
+
+
+def _command(store: Store, address: str) -> list[str]:
+    port = address.rpartition(":")[2]
+    return [
+        *(sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri),
+        *("--host", "127.0.0.1", "--port", port, "--workers", "1", "--uvicorn-opts", "--no-access-log"),
+        # Otherwise local clients cannot log to experiments that are created in the UI.
+        *("--no-serve-artifacts", "--default-artifact-root", (Path.cwd() / "mlruns").as_uri()),
+    ]
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Turn signals into KeyboardInterrupt, also SIGINT, which a shell lets its background jobs ignore."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    previous = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _serving(command: Sequence[str]) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a server in a process group of its own, and end the whole group."""
+    # Jobs, which evaluate language models, would be eight more processes.
+    environ = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with LOG.open("wb") as log:
+        server = subprocess.Popen(command, env=environ, stdout=log, stderr=log, start_new_session=True)
+    try:
+        yield server
+    finally:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, number)
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(END_SECONDS)
+
+
+def _wait_until_it_answers(server: "subprocess.Popen[bytes]", address: str) -> None:
+    end = time.monotonic() + START_SECONDS
+    while server.poll() is None and time.monotonic() < end:
+        with suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=5) as answer:  # noqa: S310 - http
+            if answer.read() == b"OK":
+                return
+        time.sleep(0.1)
+    raise TrackingError(f"MLflow's UI does not answer at {address}; {LOG} says why.")
 
 
 def _free_port() -> int:

@@ -1,15 +1,19 @@
-import itertools
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 import threading
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import psutil
 import pytest
+from mlflow import MlflowClient
 
 from src.tracking.journal import Journal
 from src.tracking.store import Store
@@ -40,47 +44,42 @@ def test_missing_settings_start_no_server(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err.startswith("ConfigError: params.yaml is missing")
 
 
-@pytest.mark.parametrize("port", [None, "4711"])
-def test_record_is_completed_and_the_ui_started_on_loopback(
-    folder: Path, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], port: str | None
-) -> None:
-    Journal(folder).write_session(ended_session(folder))
-    started: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda _, command: started.append(command))
-    assert main(["--port", port] if port else []) == 0
-    assert [run.info.status for run in search(store)] == ["FINISHED"]
-    (command,) = started
-    options = dict(itertools.pairwise(command))
-    assert command[1:4] == ["-m", "mlflow", "ui"]
-    assert (options["--host"], options["--backend-store-uri"]) == ("127.0.0.1", store.uri)
-    assert options["--default-artifact-root"] == (folder / "mlruns").as_uri()
-    assert port is None or options["--port"] == port
-    page = f"#/experiments/{store.experiment_id}?workflowType=machine_learning"
-    assert capsys.readouterr().out == f"http://127.0.0.1:{options['--port']}/{page}  (press Ctrl-C to stop)\n"
-
-
-@pytest.mark.slow
-def test_ui_is_served_on_loopback_under_the_printed_link(folder: Path, store: Store) -> None:
+@contextmanager
+def started_ui(folder: Path, *arguments: str) -> "Iterator[subprocess.Popen[str]]":
     process = subprocess.Popen(
-        [sys.executable, "-m", "src.utils.start_ui"],
+        [sys.executable, "-m", "src.utils.start_ui", *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # As a shell without job control starts a command in the background.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )
-    try:
+    with process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ui_answers_under_its_link_until_a_signal_ends_all_of_it(folder: Path, store: Store, number: int) -> None:
+    Journal(folder).write_session(ended_session(folder))
+    with started_ui(folder) as process:
         assert process.stdout is not None
         link = process.stdout.readline()
         view = rf"#/experiments/{store.experiment_id}\?workflowType=machine_learning"
         found = re.fullmatch(rf"http://127\.0\.0\.1:(\d+)/{view}  \(press Ctrl-C to stop\)\n", link)
         assert found, link
-        for line in process.stdout:
-            if "startup complete" in line:
-                break
         with urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/health", timeout=10) as answer:
             assert answer.read() == b"OK"
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        assert [run.info.status for run in search(store)] == ["FINISHED"]
+        client = MlflowClient(f"http://127.0.0.1:{found[1]}")
+        created = client.get_experiment(client.create_experiment(f"from the UI {store.experiment_id}"))
+        assert created.artifact_location.startswith((folder / "mlruns").as_uri())
+        family = psutil.Process(process.pid).children(recursive=True)
         listening = [
             connection.laddr
             for each in family
@@ -88,14 +87,23 @@ def test_ui_is_served_on_loopback_under_the_printed_link(folder: Path, store: St
             if connection.status == psutil.CONN_LISTEN
         ]
         assert {address.ip for address in listening} == {"127.0.0.1"}
-    finally:
-        family = psutil.Process(process.pid).children(recursive=True)
-        process.terminate()
-        process.wait(60)
-        for left in psutil.wait_procs(family, timeout=5)[1]:
-            left.kill()
-        if process.stdout:
-            process.stdout.close()
+        process.send_signal(number)
+        assert process.wait(60) == 130
+        # Requests are not printed.
+        assert process.stdout.read() == ""
+        assert psutil.wait_procs(family, timeout=5)[1] == []
+
+
+@pytest.mark.slow
+def test_ui_that_cannot_start_says_where_the_reason_is(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        with started_ui(folder, "--port", port) as process:
+            assert process.wait(120) == 2
+            assert process.stdout is not None
+            shown = process.stdout.read()
+    assert shown.startswith(f"TrackingError: MLflow's UI does not answer at http://127.0.0.1:{port}; ")
+    assert "address already in use" in (folder / ".dvc/tmp/pipeline/ui.log").read_text()
 
 
 @pytest.mark.usefixtures("folder")
