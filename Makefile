@@ -107,6 +107,7 @@ pipeline: install ## Run what changed under one MLflow run: make pipeline [NAME=
 	@exec python -m src.utils.start_pipeline $(if $(NAME),--name "$$NAME") $(ARGS)
 
 repro: install ## Run bare `dvc repro`, then bring MLflow up to date: make repro [ARGS=…]
+	@python -m src.utils.prepare
 	@code=0; python -m dvc repro $(ARGS) || code=$$?; python -m src.utils.sync_runs || :; exit $$code
 
 experiments: install ## Try settings as DVC experiments, two at a time: make experiments [GRID=train.cv=3,5]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from src.config.yaml_file import parse_yaml
+from src.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -46,18 +47,25 @@ def read_lock(root: Path) -> dict[str, LockEntry]:
 
 
 def parse_lock(text: str) -> dict[str, LockEntry]:
-    """Parse the text of a `dvc.lock`."""
+    """Parse the text of a `dvc.lock`.
+
+    Raises:
+        ConfigError: The text is not YAML, or not what DVC writes.
+    """
     stages = parse_yaml(text, Path("dvc.lock")).get("stages") or {}
-    return {
-        name: LockEntry(
-            cmd=entry["cmd"],
-            deps={item["path"]: item.get("md5") for item in entry.get("deps", [])},
-            params=entry.get("params", {}),
-            outs={item["path"]: item.get("md5") for item in entry.get("outs", [])},
-            sizes={item["path"]: item.get("size") for item in entry.get("outs", [])},
-        )
-        for name, entry in stages.items()
-    }
+    try:
+        return {
+            name: LockEntry(
+                cmd=entry["cmd"],
+                deps={item["path"]: item.get("md5") for item in entry.get("deps", [])},
+                params=entry.get("params", {}),
+                outs={item["path"]: item.get("md5") for item in entry.get("outs", [])},
+                sizes={item["path"]: item.get("size") for item in entry.get("outs", [])},
+            )
+            for name, entry in stages.items()
+        }
+    except (KeyError, TypeError, AttributeError):
+        raise ConfigError("dvc.lock is damaged; run `make sync` to restore it.") from None
 
 
 def digests(lock: dict[str, LockEntry]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from src.tracking.git import read_file, read_git
 from src.tracking.journal import Journal, Session, Snapshot
 from src.tracking.lock import LockEntry, digests, parse_lock, read_lock
 from src.tracking.process import Driver, ProcessKey, began_at, is_queue_worker, own_key, process_key
+from src.tracking.repair import keep_lock
 
 # Files that a parent run shows as they were.
 TEXTS = ("dvc.yaml", "dvc.lock", "params.yaml")
@@ -82,6 +83,8 @@ def begin_session(
     """
     exp_name = environ.get(names.DVC_EXP_NAME, "")
     lock = read_lock(place.work_root)
+    if place.work_root == place.main_root:
+        keep_lock(place.main_root)
     before = _entries_before_experiment(place.work_root, environ) if exp_name else None
     # DVC deletes the outputs of a stage before it runs it, which is not a change by the user.
     outputs = ["dvc.lock", *(path for entry in lock.values() for path in entry.outs)]

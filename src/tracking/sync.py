@@ -16,6 +16,7 @@ from src.tracking.journal import Journal, Session
 from src.tracking.lock import digests, parse_lock, read_lock
 from src.tracking.outcomes import end_session
 from src.tracking.process import own_key
+from src.tracking.repair import repair
 from src.tracking.runs import ensure_parent, write_execution, write_parent
 from src.tracking.session import Place, begin_session
 from src.tracking.store import Store, explain, open_store
@@ -35,10 +36,12 @@ def sync(root: Path, experiment_name: str, *, only_unfinished: bool = False) -> 
 
     Raises:
         TrackingError: The store cannot be used. The journal keeps what is missing.
+        BusyError, ConfigError: `dvc.lock` is damaged and cannot be restored, see `repair`.
     """
     journal = Journal(root)
     journal.path.mkdir(parents=True, exist_ok=True)
     with FileLock(journal.path / "sync.lock", timeout=600):
+        repair(root)
         store = open_store(root, experiment_name)
         try:
             return _sync(journal, store, only_unfinished=only_unfinished)

@@ -3,6 +3,7 @@
 python -m src.utils.dvc_main FD ARGUMENTS
 """
 
+import ctypes
 import json
 import logging
 import os
@@ -11,7 +12,10 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import TextIO
+
+import psutil
 
 # Messages of DVC, and the outcomes they mean. Their first argument is the stage's name.
 MESSAGES = {
@@ -21,31 +25,103 @@ MESSAGES = {
 }
 # Environment variable with the file for the outcomes.
 OUTCOMES_PATH = "PIPELINE_OUTCOMES"
+SHELLS = {"sh", "dash", "bash", "zsh", "ksh", "fish"}
+STOP_INTERVAL = 0.1  # seconds
+PR_SET_PDEATHSIG = 1
+
+
+class Stop:
+    """Stop DVC where it begins the next stage, so never while it writes `dvc.lock`.
+
+    Python's default for SIGTERM ends DVC at once and leaves its stage running; its default for
+    SIGINT interrupts DVC anywhere.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._terminated: set[psutil.Process] = set()
+
+    def request(self, number: int, _: FrameType | None) -> None:
+        """Terminate the running stage and prevent the next one."""
+        self.requested = True
+        # At Ctrl-C the terminal has signaled the stage, too.
+        if number != signal.SIGINT:
+            self._terminate_stages()
+            # There may be a stage that DVC has not started yet.
+            signal.setitimer(signal.ITIMER_REAL, STOP_INTERVAL)
+
+    def end(self) -> None:
+        """Ignore requests, since DVC has ended."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
+            signal.signal(number, signal.SIG_IGN)
+
+    def _terminate_stages(self) -> None:
+        # A second signal could interrupt a stage that records how it ended.
+        stages = [stage for stage in _find_stages() if stage not in self._terminated]
+        # All are suspended first: a shell whose child has ended starts the next command.
+        for action in (psutil.Process.suspend, psutil.Process.terminate, psutil.Process.resume):
+            for stage in stages:
+                with suppress(psutil.NoSuchProcess):
+                    action(stage)
+        self._terminated.update(stages)
+
+
+def _find_stages() -> list[psutil.Process]:
+    """List the processes of stages: children of DVC, and of the shells that it started."""
+    found: list[psutil.Process] = []
+    for child in psutil.Process().children():
+        found.append(child)
+        with suppress(psutil.NoSuchProcess):
+            found += child.children() if child.name() in SHELLS else []
+    return found
 
 
 class Outcomes(logging.Handler):
     """Collect the outcome of each stage from DVC's log, and ask for variables before the first one begins."""
 
-    def __init__(self, launcher: TextIO) -> None:
+    def __init__(self, launcher: TextIO, stop: Stop) -> None:
         super().__init__()
         self.found: dict[str, str] = {}
         self._launcher = launcher
+        self._stop = stop
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Store the outcome of a stage, if the record is about one."""
+        """Store the outcome of a stage, if the record is about one.
+
+        Raises:
+            KeyboardInterrupt: DVC must not begin this stage.
+        """
         if record.msg not in MESSAGES or not isinstance(record.args, tuple):
             return
         outcome = MESSAGES[record.msg]
         if outcome == "ran" and "ran" not in self.found.values():
             ask_for_variables(self._launcher)
+        if self._stop.requested:
+            raise KeyboardInterrupt
         self.found[str(record.args[0])] = outcome
 
 
 def ask_for_variables(launcher: TextIO) -> None:
-    """Let the launcher open the parent run, and set the variables with its id."""
-    launcher.write("?")
-    launcher.flush()
-    os.environ |= json.loads(launcher.readline() or "{}")
+    """Let the launcher open the parent run, and set the variables with its id.
+
+    Raises:
+        KeyboardInterrupt: The launcher has closed the connection, since it stops DVC.
+    """
+    answer = ""
+    with suppress(OSError):
+        launcher.write("?")
+        launcher.flush()
+        answer = launcher.readline()
+    if not answer:
+        raise KeyboardInterrupt
+    os.environ |= json.loads(answer)
+
+
+def _terminate_with_launcher() -> None:
+    """Get SIGTERM when the launcher is killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def main(number: int, arguments: list[str]) -> int:
@@ -57,6 +133,7 @@ def main(number: int, arguments: list[str]) -> int:
         arguments: Arguments of DVC.
     """
     os.set_inheritable(number, False)
+    _terminate_with_launcher()
     # Before DVC runs, Ctrl-C ends this process without a traceback.
     handler = signal.getsignal(signal.SIGINT)
     if handler == signal.default_int_handler:
@@ -73,10 +150,14 @@ def main(number: int, arguments: list[str]) -> int:
         if not first:
             return 1
         os.environ |= json.loads(first)
-        signal.signal(signal.SIGINT, handler)
+        stop = Stop()
+        for each in (signal.SIGTERM, signal.SIGALRM):
+            signal.signal(each, stop.request)
+        # A shell lets its background jobs ignore Ctrl-C.
+        signal.signal(signal.SIGINT, handler if handler == signal.SIG_IGN else stop.request)
         from dvc.cli import main as run_dvc
 
-        outcomes = Outcomes(launcher)
+        outcomes = Outcomes(launcher, stop)
         logging.getLogger("dvc").addHandler(outcomes)
         if {"-q", "--quiet"} & set(arguments):
             # DVC does not log the start of a stage then.
@@ -85,6 +166,7 @@ def main(number: int, arguments: list[str]) -> int:
         try:
             code: int = run_dvc(arguments)
         finally:
+            stop.end()
             if path := os.environ.get(OUTCOMES_PATH):
                 Path(path).write_text(json.dumps(outcomes.found), encoding="utf-8")
     return code

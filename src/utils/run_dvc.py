@@ -5,7 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -14,10 +15,12 @@ import psutil
 
 # A stage records that it was stopped, which takes long if a tracking server is down.
 STOP_SECONDS = 15.0
+# DVC alone may hash a large output, and must not be killed while it writes dvc.lock.
+DVC_SECONDS = 60.0
+WATCH_SECONDS = 0.05
 # After Ctrl-C the terminal has signaled the stage, too. A second signal could interrupt its record.
 CTRL_C_SECONDS = 1.0
 SERVER = "src.warm.server"
-SHELLS = {"sh", "dash", "bash", "zsh", "ksh", "fish"}
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,14 @@ class Dvc:
     def run(self, variables: Mapping[str, str], stage_variables: Callable[[], Mapping[str, str]]) -> ChildResult:
         """Run DVC and wait.
 
-        SIGTERM and Ctrl-C stop the running stage, so that it can record how it ended, and then DVC.
-        DVC alone would exit and leave the stage running.
+        SIGTERM, SIGHUP and Ctrl-C stop the running stage, so that it can record how it ended, and
+        then DVC, but not while it writes.
 
         Args:
             variables: Environment variables to add.
             stage_variables: Called before the first stage begins; returns more variables.
         """
-        numbers = (signal.SIGINT, signal.SIGTERM)
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
         def interrupt(number: int, _: FrameType | None) -> None:
             # A second signal must not arrive before the first is handled.
@@ -74,6 +77,8 @@ class Dvc:
             # A shell, too, reports 128 + signal.
             return ChildResult(code if code >= 0 else 128 - code)
         except _Interrupted as interrupted:
+            # DVC may be waiting for an answer.
+            self._connection.close()
             _stop(self._process, interrupted.number)
             return ChildResult(128 + interrupted.number, interrupted.number)
         finally:
@@ -100,72 +105,46 @@ def start_dvc(arguments: Sequence[str], environ: Mapping[str, str]) -> Iterator[
 
 
 def _stop(process: "subprocess.Popen[bytes]", number: int) -> None:
+    """Let DVC end its stage and itself; if they do not end, kill the stage, and much later DVC."""
     if number == signal.SIGINT and _ends(process, CTRL_C_SECONDS):
         return
-    try:
-        dvc = psutil.Process(process.pid)
-        # While it is suspended, it cannot start another stage.
-        dvc.suspend()
-        family = _suspend_family(dvc)
-        for stage in _stages(dvc):
-            with suppress(psutil.NoSuchProcess):
-                stage.terminate()
-        if not dvc.children():
-            dvc.terminate()
-        for member in (dvc, *family):
-            with suppress(psutil.NoSuchProcess):
-                member.resume()
-    except psutil.NoSuchProcess:
-        return
-    if not _ends(process, STOP_SECONDS):
-        # With --keep-going, DVC continues with another stage.
-        with suppress(psutil.NoSuchProcess):
-            dvc.suspend()
-        family += [member for member in _family(dvc) if member not in family]
-        process.kill()
-        process.wait()
-    _, alive = psutil.wait_procs(family, timeout=1)
-    # All are suspended first: a shell whose child is killed starts the next command.
-    for end in (psutil.Process.suspend, psutil.Process.kill):
-        for left in alive:
-            with suppress(psutil.NoSuchProcess):
-                end(left)
-    psutil.wait_procs(alive, timeout=5)
+    family = _list_family(process.pid)
+    process.terminate()
+    if not _ends(process, STOP_SECONDS, family):
+        _kill(family)
+        # It may be hashing or writing.
+        if not _ends(process, DVC_SECONDS, family):
+            process.kill()
+            process.wait()
+    _kill(psutil.wait_procs(family, timeout=1)[1])
 
 
-def _suspend_family(dvc: psutil.Process) -> list[psutil.Process]:
-    """Suspend all processes that run for DVC: one that starts after they are listed would be left behind."""
-    family: list[psutil.Process] = []
-    while new := [member for member in _family(dvc) if member not in family]:
-        for member in new:
-            with suppress(psutil.NoSuchProcess):
-                member.suspend()
-        family += new
-    return family
+def _ends(process: "subprocess.Popen[bytes]", seconds: float, family: set[psutil.Process] | None = None) -> bool:
+    """Wait for DVC, and add to `family` all processes that run for it."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if family is not None:
+            family |= _list_family(process.pid)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(WATCH_SECONDS)
+            return True
+    return False
 
 
-def _family(dvc: psutil.Process) -> list[psutil.Process]:
+def _list_family(pid: int) -> set[psutil.Process]:
     """List the descendants of DVC and of the warm server, which is another child of this process."""
-    servers = [child for child in psutil.Process().children() if SERVER in _command(child)]
-    return [member for root in (dvc, *servers) for member in root.children(recursive=True)]
+    found: set[psutil.Process] = set()
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if child.pid == pid or SERVER in child.cmdline():
+                found.update(child.children(recursive=True))
+    return found
 
 
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
-
-
-def _stages(dvc: psutil.Process) -> list[psutil.Process]:
-    """List the processes of stages: children of DVC, and of the shells that it started."""
-    children = dvc.children()
-    return children + [child for shell in children if shell.name() in SHELLS for child in shell.children()]
-
-
-def _ends(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
+def _kill(processes: Collection[psutil.Process]) -> None:
+    # All are suspended first: a shell whose child is killed starts the next command.
+    for action in (psutil.Process.suspend, psutil.Process.kill):
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                action(process)
+    psutil.wait_procs(processes, timeout=5)

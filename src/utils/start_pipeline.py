@@ -18,6 +18,7 @@ from src.errors import DataError, TrackingError
 from src.tracking import names
 from src.tracking.journal import Journal, now
 from src.tracking.process import own_key
+from src.tracking.repair import repair
 from src.tracking.runs import ensure_parent
 from src.tracking.session import Place, begin_session
 from src.tracking.store import QUIET, open_store
@@ -58,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         config = load_config(PARAMS)
         setup_logging(config.base.log_level)
         with exclusive(Path.cwd(), "pipeline"):
+            repair(Path.cwd())
             return run_pipeline(config, dvc, server, options.name, dvc_arguments)
 
 
@@ -102,6 +104,7 @@ def run_pipeline(config: Config, dvc: Dvc, server: str, name: str | None, dvc_ar
 
     result = dvc.run(variables, open_parent)
     _explain_failure(config, result.exit_code)
+    repair(place.main_root)
     session = journal.read_session(session.id) or session
     session.status = "KILLED" if result.signal else "FAILED" if result.exit_code else "FINISHED"
     session.end_time = now()

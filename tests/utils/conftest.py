@@ -46,7 +46,10 @@ with socket.socket(fileno=int(number)).makefile("rw") as launcher:
         sys.exit(1)
     launcher.write("?")
     launcher.flush()
-    variables = json.loads(first) | json.loads(launcher.readline() or "{}")
+    answer = launcher.readline()
+    if not answer:
+        sys.exit(1)
+    variables = json.loads(first) | json.loads(answer)
 os.execve("/bin/sh", ["sh", script, *arguments], os.environ | variables)
 """
 

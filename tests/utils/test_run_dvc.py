@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
 from src.utils import run_dvc
 from src.utils.run_dvc import ChildResult, start_dvc
@@ -46,49 +47,6 @@ def test_dvc_gets_its_arguments_and_the_variables_of_the_launcher(fake_dvc: Fake
     assert (tmp_path / "out").read_text() == "repro -f a b|red|ten|stages|\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize(
-    "script",
-    [
-        "sleep {sleep} & kill -{number} $PPID; wait",
-        "(sh -c 'sleep {sleep}; true' ; true) & kill -{number} $PPID; wait",
-        "kill -{number} $PPID; exec sleep {sleep}",
-        "sh -c 'trap \"\" TERM; sleep {sleep}; sleep {sleep}' & sleep 0.1; kill -{number} $PPID; wait",
-        "trap '' TERM INT; (sleep 0.1; kill -{number} $PPID) & sleep {sleep}; sleep {sleep}",
-        "(sleep 0.1; kill -{number} $PPID) & sleep {sleep}; sleep {sleep}; sleep {sleep}",
-    ],
-    ids=["a stage", "a stage in a shell", "no stage yet", "a stage that ignores signals",
-         "a DVC that ignores signals", "a DVC that continues with the next stage"],
-)  # fmt: skip
-def test_signal_stops_dvc_and_its_stages_and_leaves_no_process(
-    fake_dvc: FakeDvc, script: str, number: signal.Signals
-) -> None:
-    before = signal.getsignal(number)
-    # The signal comes from the child, so that the child exists when it comes.
-    fake_dvc(script.format(number=number.name.removeprefix("SIG"), sleep=SLEEP))
-    try:
-        assert run([]) == ChildResult(128 + number, number)
-        assert sleeping() == []
-        assert signal.getsignal(number) is before
-    finally:
-        for process in sleeping():
-            process.kill()
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stage_can_record_how_it_ended_before_dvc_is_stopped(
-    fake_dvc: FakeDvc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
-) -> None:
-    monkeypatch.setattr(run_dvc, "STOP_SECONDS", 30)
-    stage = f"trap 'echo stage >> {tmp_path}/ended; exit 1' TERM; touch {tmp_path}/begun; while :; do sleep 0.05; done"
-    fake_dvc(
-        f'sh -c "{stage}" & while [ ! -e {tmp_path}/begun ]; do sleep 0.05; done;'
-        f"kill -{number.name.removeprefix('SIG')} $PPID; wait; echo dvc >> {tmp_path}/ended"
-    )
-    assert run([]) == ChildResult(128 + number, number)
-    assert (tmp_path / "ended").read_text() == "stage\ndvc\n"
-
-
 def test_interruption_while_the_launcher_answers_stops_dvc(fake_dvc: FakeDvc, tmp_path: Path) -> None:
     fake_dvc(f"touch {tmp_path}/begun")
 
@@ -106,45 +64,144 @@ def test_interruption_while_the_launcher_answers_stops_dvc(fake_dvc: FakeDvc, tm
 
 @pytest.fixture
 def dvc_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in a repository without git whose stages print variables."""
+    """Work in a repository without git."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc" / "config").write_text("[core]\n    no_scm = true\n")
+    return tmp_path
+
+
+def write_stages(folder: Path, **commands: str) -> None:
+    """Write a pipeline whose stages run one after the other."""
+    stages = {
+        name: {"cmd": command, "outs": [name]} | ({"deps": [previous]} if previous else {})
+        for previous, (name, command) in zip(["", *commands], commands.items(), strict=False)
+    }
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+
+
+@pytest.fixture
+def asking_folder(dvc_folder: Path) -> Path:
+    """Add stages that print variables."""
     ask = f"{sys.executable} -S -c 'import signal; print(int(signal.getsignal(2)))'"
     say = "{cmd: 'echo $COLOUR $OF_STAGES > said', outs: [said]}"
-    (tmp_path / "dvc.yaml").write_text(f'stages:\n  say: {say}\n  ask: {{cmd: "{ask} > asked", outs: [asked]}}\n')
-    return tmp_path
+    (dvc_folder / "dvc.yaml").write_text(f'stages:\n  say: {say}\n  ask: {{cmd: "{ask} > asked", outs: [asked]}}\n')
+    return dvc_folder
+
+
+@pytest.mark.parametrize(
+    ("number", "script", "options"),
+    [
+        (signal.SIGINT, "kill -{number} {launcher}; exec sleep {sleep}", []),
+        (signal.SIGTERM, "kill -{number} {launcher}; exec sleep {sleep}", []),
+        (signal.SIGHUP, "kill -{number} {launcher}; exec sleep {sleep}", []),
+        (signal.SIGINT, "kill -{number} {launcher}; sleep {sleep}; sleep {sleep}; sleep {sleep}", []),
+        (signal.SIGTERM, "sh -c 'sleep {sleep}; true' & kill -{number} {launcher}; wait", []),
+        (signal.SIGTERM, "trap '' TERM; kill -{number} {launcher}; sleep {sleep}; sleep {sleep}", []),
+        (signal.SIGINT, "kill -{number} {launcher}; exec sleep {sleep}", ["--keep-going"]),
+        (signal.SIGTERM, "kill -{number} {launcher}; exec sleep {sleep}", ["--quiet"]),
+    ],
+    ids=["Ctrl-C", "SIGTERM", "closed terminal", "commands of a shell", "a process in the background",
+         "a stage that ignores signals",         "a DVC that continues with the next stage", "a DVC without messages"],
+)  # fmt: skip
+def test_signal_stops_dvc_and_its_stages_and_leaves_no_process(
+    dvc_folder: Path, number: signal.Signals, script: str, options: list[str]
+) -> None:
+    before = signal.getsignal(number)
+    # The signal comes from the stage, so that the stage is running when it comes.
+    command = script.format(number=number.name.removeprefix("SIG"), sleep=SLEEP, launcher=os.getpid())
+    write_stages(dvc_folder, first=command, second=f"touch second; sleep {SLEEP}")
+    try:
+        assert run(["repro", *options]) == ChildResult(128 + number, number)
+        assert sleeping() == []
+        assert signal.getsignal(number) is before
+        assert not (dvc_folder / "second").exists()
+    finally:
+        for process in sleeping():
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stage_can_record_how_it_ended(
+    dvc_folder: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setattr(run_dvc, "STOP_SECONDS", 30)
+    record = "sleep 0.5; echo recorded > ended; exit 1"
+    name = number.name.removeprefix("SIG")
+    write_stages(dvc_folder, first=f"trap '{record}' TERM; kill -{name} {os.getpid()}; while :; do sleep 0.05; done")
+    assert run(["repro"]) == ChildResult(128 + number, number)
+    assert (dvc_folder / "ended").read_text() == "recorded\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_dvc_that_ignores_signals_is_killed_with_its_stages(
+    fake_dvc: FakeDvc, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setattr(run_dvc, "DVC_SECONDS", 0.5)
+    name = number.name.removeprefix("SIG")
+    fake_dvc(f"trap '' TERM INT; (sleep 0.1; kill -{name} $PPID) & sleep {SLEEP}; sleep {SLEEP}; sleep {SLEEP}")
+    try:
+        assert run([]) == ChildResult(128 + number, number)
+        assert sleeping() == []
+    finally:
+        for process in sleeping():
+            process.kill()
+
+
+def test_signal_between_two_stages_lets_dvc_write_and_begins_no_stage(dvc_folder: Path) -> None:
+    write_stages(dvc_folder, first="trap '' TERM; kill -TERM $PPID; sleep 0.3; touch first", second="touch second")
+    assert run(["repro"]).exit_code == 252
+    assert list(yaml.safe_load((dvc_folder / "dvc.lock").read_text())["stages"]) == ["first"]
+    assert not (dvc_folder / "second").exists()
+
+
+def test_stage_ends_with_a_killed_launcher(dvc_folder: Path) -> None:
+    write_stages(dvc_folder, first=f"touch begun; exec sleep {SLEEP}")
+    code = (
+        "import os\nfrom src.utils.run_dvc import start_dvc\n"
+        "with start_dvc(['repro'], os.environ) as dvc:\n  dvc.run({}, dict)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as launcher:
+        while not (dvc_folder / "begun").exists():
+            time.sleep(0.01)
+        (dvc,) = psutil.Process(launcher.pid).children()
+        launcher.kill()
+        launcher.wait()
+        dvc.wait(30)
+    assert sleeping() == []
 
 
 @pytest.mark.parametrize("quiet", [True, False])
 def test_stages_of_real_dvc_get_the_variables_and_an_ignored_ctrl_c_stays_ignored(
-    dvc_folder: Path, quiet: bool
+    asking_folder: Path, quiet: bool
 ) -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        result = run(["repro", *(["--quiet"] if quiet else [])], COLOUR="red", PIPELINE_OUTCOMES=str(dvc_folder / "o"))
+        result = run(
+            ["repro", *(["--quiet"] if quiet else [])], COLOUR="red", PIPELINE_OUTCOMES=str(asking_folder / "o")
+        )
     finally:
         signal.signal(signal.SIGINT, before)
     assert result == ChildResult(0)
-    assert (dvc_folder / "said").read_text() == "red stages\n"
+    assert (asking_folder / "said").read_text() == "red stages\n"
     if not quiet:
-        assert (dvc_folder / "o").read_text() == '{"say": "ran", "ask": "ran"}'
-        assert (dvc_folder / "asked").read_text() == f"{int(signal.SIG_IGN)}\n"
+        assert (asking_folder / "o").read_text() == '{"say": "ran", "ask": "ran"}'
+        assert (asking_folder / "asked").read_text() == f"{int(signal.SIG_IGN)}\n"
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_nothing_runs_and_nothing_is_left_if_the_launcher_fails_before(
-    dvc_folder: Path, error: type[BaseException]
+    asking_folder: Path, error: type[BaseException]
 ) -> None:
     before = psutil.Process().children()
     with pytest.raises(error), start_dvc(["repro"], os.environ):
         raise error
     assert psutil.Process().children() == before
-    assert not (dvc_folder / "said").exists()
+    assert not (asking_folder / "said").exists()
 
 
-def test_dvc_that_waits_ends_silently_with_a_killed_launcher(dvc_folder: Path) -> None:
+def test_dvc_that_waits_ends_silently_with_a_killed_launcher(asking_folder: Path) -> None:
     code = (
         "import os\nfrom src.utils.run_dvc import start_dvc\n"
         "with start_dvc(['repro'], os.environ):\n  print('started', flush=True)\n  input()"
@@ -157,10 +214,10 @@ def test_dvc_that_waits_ends_silently_with_a_killed_launcher(dvc_folder: Path) -
         launcher.kill()
         launcher.wait()
         dvc.wait(30)
-    assert not (dvc_folder / "said").exists()
+    assert not (asking_folder / "said").exists()
 
 
-@pytest.mark.usefixtures("dvc_folder")
+@pytest.mark.usefixtures("asking_folder")
 def test_ctrl_c_while_dvc_imports_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     with start_dvc(["repro"], os.environ) as dvc:
         process = next(child for child in psutil.Process().children() if "src.utils.dvc_main" in child.cmdline())
