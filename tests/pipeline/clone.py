@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Bare DVC's parent run is complete this long after DVC ends, even under coverage or on a busy machine.
 COMPLETE_SECONDS = 60.0
+ROOT = Path(__file__).parents[2]
 STAGES = ("data_load", "featurize", "data_split", "train", "evaluate")
 LAUNCHER = ("python", "-m", "src.utils.start_pipeline")
 SYNC = ("python", "-m", "src.utils.sync_runs")
@@ -157,6 +158,21 @@ class Clone:
         for path in self.path.glob("mlflow.db*"):
             path.unlink()
         shutil.rmtree(self.path / "mlruns", ignore_errors=True)
+
+
+def fresh_clone(path: Path) -> Clone:
+    """Copy all files that git does not ignore, and commit them."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, path / name)
+    clone = Clone(path)
+    clone.git("init", "--quiet", "--initial-branch", "main")
+    clone.git("add", "--all")
+    clone.git("commit", "--quiet", "--message", "Clone")
+    return clone
 
 
 def copy_clone(template: Path, path: Path) -> Clone:

@@ -1,17 +1,14 @@
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
-from tests.pipeline.clone import IDENTITY, Clone, copy_clone
+from tests.pipeline.clone import Clone, copy_clone, fresh_clone
 from tests.pipeline.versions import add_origin, make, md5s
-
-ROOT = Path(__file__).parents[2]
 
 
 def build_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
@@ -32,8 +29,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Copy the repository as it is on disk, and run the pipeline once."""
 
     def build(path: Path) -> None:
-        _fresh_clone(path / "repo")
-        clone = Clone(path / "repo")
+        clone = fresh_clone(path / "repo")
         clone.launch("--name", "first")
         clone.run("git", "commit", "--quiet", "--all", "--allow-empty", "--message", "Run")
 
@@ -49,8 +45,7 @@ def clone(template: Path, tmp_path: Path) -> Clone:
 @pytest.fixture
 def fresh(tmp_path: Path) -> Clone:
     """Return a repository without data, cache and store."""
-    _fresh_clone(tmp_path / "repo")
-    return Clone(tmp_path / "repo")
+    return fresh_clone(tmp_path / "repo")
 
 
 @pytest.fixture
@@ -96,21 +91,3 @@ def elsewhere(published: Clone, tmp_path: Path) -> Clone:
     path = tmp_path / "elsewhere"
     published.run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(path))
     return Clone(path)
-
-
-def _fresh_clone(path: Path) -> None:
-    """Copy all files that git does not ignore, and commit them."""
-    listed = _git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z")
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, path / name)
-    _git(path, "init", "--quiet", "--initial-branch", "main")
-    _git(path, "add", "--all")
-    _git(path, "commit", "--quiet", "--message", "Clone")
-
-
-def _git(path: Path, *arguments: str) -> str:
-    return subprocess.run(
-        ["git", *arguments], cwd=path, check=True, capture_output=True, text=True, env=os.environ | IDENTITY
-    ).stdout
