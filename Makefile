@@ -5,7 +5,14 @@ SHELL := /bin/sh
 # Never leave a partial file behind.
 .DELETE_ON_ERROR:
 
+# Only the command line sets these: some systems export a NAME or a TARGET of their own.
+VARIABLES := A ARGS B DIR ENDPOINT FILE GRID JSON MESSAGE N NAME ONLY PORTABLE PYTHON REF RUN RUNS TAG TARGET TESTS URL YES
+$(foreach name,$(VARIABLES),$(if $(filter environment%,$(origin $(name))),$(eval undefine $(name))))
+# Recipes use these as "$$NAME", so that the shell does not interpret their values.
+export NAME URL ENDPOINT DIR GRID TAG MESSAGE A B RUN REF RUNS FILE TARGET N
+
 PYTHON ?= python3
+GRID ?= train.estimator=knn,logreg,svm
 VENV := .venv
 BIN := $(VENV)/bin
 # DVC runs stages with the `python` in PATH. No tool sends usage data.
@@ -13,15 +20,18 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export NO_MKDOCS_2_WARNING := 1
-GRID ?= train.estimator=knn,logreg,svm
-# Recipes use these as "$$NAME", so that the shell does not interpret their values.
-export NAME URL ENDPOINT DIR GRID TAG MESSAGE A B RUN REF RUNS FILE TARGET
+# DVC fails if the user has no name, as in some containers.
+USER ?= $(or $(LOGNAME),user)
+export USER
+# These would lead git into another repository, hide `src` from Python, or let a warning end set-up.
+unexport $(shell git rev-parse --local-env-vars 2>/dev/null) PIP_USER PYTHONHOME PYTHONSAFEPATH PYTHONWARNINGS
 
 UV := $(BIN)/uv
 # uv is four times as fast as pip, but does not read pip's configuration, so pip is the fallback.
+# A first installation may follow an interrupted one, which left packages without some of their files.
 define install_locked
-	$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps $(1) \
-	  || $(BIN)/python -m pip install --quiet --no-deps $(1)
+	$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps $(if $(wildcard $@),,--reinstall) $(1) \
+	  || $(BIN)/python -m pip install --quiet --no-deps $(if $(wildcard $@),,--force-reinstall) $(1)
 endef
 
 # DVC 3.67 writes its config as ASCII. Any other character makes it fail and empty the file.
@@ -51,13 +61,23 @@ help: ## List the targets
 install: $(VENV)/.installed ## Create .venv with the locked requirements
 dev-install: $(VENV)/.dev-installed ## Add what tests, lint and docs need
 
+# A .venv whose set-up was interrupted, that was moved, or whose Python was replaced is made again.
+MADE_FOR = $(realpath .) $(realpath $(BIN)/python)
+ifneq ($(file <$(VENV)/.made-for),$(MADE_FOR))
+# A link to a .venv elsewhere is left as it is.
+ifeq ($(subst $(realpath .)/$(VENV),,$(realpath $(VENV))),)
+.PHONY: $(BIN)/python $(UV) $(VENV)/.installed $(VENV)/.dev-installed
+endif
+endif
+
 $(BIN)/python:
 	@$(PYTHON) -c '' 2>/dev/null || { echo "PYTHON=$(PYTHON) is no Python interpreter; set for example PYTHON=python3.12." >&2; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "Python 3.11 to 3.13 is required, $(PYTHON) is $$($(PYTHON) --version 2>&1); set for example PYTHON=python3.12." >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "$(PYTHON) has no module venv; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -c 'import os, sys; print(os.path.realpath("."), os.path.realpath(sys.executable), end="")' >$(VENV)/.made-for
 
 $(UV): requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements-dev.txt)"
@@ -79,105 +99,108 @@ $(VENV)/.dev-installed: requirements-dev.txt $(VENV)/.installed
 
 init: install ## Turn a copy without git history into git and DVC repositories
 	test -d .git || git init --quiet
-	test -f .dvc/config || python -m dvc init --quiet
+	test -f .dvc/config || $(BIN)/python -m dvc init --quiet
 
 remote: install ## Set the storage of data: make remote URL=s3://bucket/path [ENDPOINT=https://…]
 	@test -n "$$URL" || { echo "set URL: make remote URL=s3://bucket/path, or a folder" >&2; exit 2; }
 	@case "$$URL" in *://*:*@*) echo "URL must not contain a password, since .dvc/config is committed; see docs/how-to/share.md" >&2; exit 2;; esac
 	$(call refuse_beyond_ascii,URL)
 	$(call refuse_beyond_ascii,ENDPOINT)
-	python -m dvc remote add --force --default storage "$$URL"
-	$(if $(ENDPOINT),python -m dvc remote modify storage endpointurl "$$ENDPOINT")
+	$(BIN)/python -m dvc remote add --force --default storage "$$URL"
+	$(if $(ENDPOINT),$(BIN)/python -m dvc remote modify storage endpointurl "$$ENDPOINT")
 
 cache: install ## Share DVC's cache with other clones: make cache DIR=/data/dvc-cache
 	@test -n "$$DIR" || { echo "set DIR: make cache DIR=/data/dvc-cache" >&2; exit 2; }
 	$(call refuse_beyond_ascii,DIR)
-	python -m dvc cache dir --local "$$DIR"
-	python -m dvc config --local cache.shared group
-	python -m dvc config --local cache.type "reflink,symlink,hardlink,copy"
+	$(BIN)/python -m dvc cache dir --local "$$DIR"
+	$(BIN)/python -m dvc config --local cache.shared group
+	$(BIN)/python -m dvc config --local cache.type "reflink,symlink,hardlink,copy"
 
 # --- the pipeline ---------------------------------------------------------------
 
 .PHONY: new-data pipeline repro experiments sync ui
 new-data: install ## Set up params.yaml for your table: make new-data FILE=table.csv|URL=https://… [TARGET=column] [YES=1]
 	@test -n "$$FILE$$URL" || { echo "set FILE or URL: make new-data FILE=table.csv, or URL=https://…" >&2; exit 2; }
-	@python -m src.new_data $(if $(FILE),--file="$$FILE",--url="$$URL") $(if $(TARGET),--target="$$TARGET") $(if $(YES),--yes)
+	@$(BIN)/python -m src.new_data $(if $(FILE),--file="$$FILE",--url="$$URL") $(if $(TARGET),--target="$$TARGET") $(if $(YES),--yes)
 
 pipeline: install ## Run what changed under one MLflow run: make pipeline [NAME=…] [ARGS=…]
-	@exec python -m src.utils.start_pipeline $(if $(NAME),--name "$$NAME") $(ARGS)
+	@exec $(BIN)/python -m src.utils.start_pipeline $(if $(NAME),--name "$$NAME") $(ARGS)
 
 repro: install ## Run bare `dvc repro`, then bring MLflow up to date: make repro [ARGS=…]
-	@python -m src.utils.prepare
-	@code=0; python -m dvc repro $(ARGS) || code=$$?; python -m src.utils.sync_runs || :; exit $$code
+	@$(BIN)/python -m src.utils.prepare
+	@code=0; $(BIN)/python -m dvc repro $(ARGS) || code=$$?; $(BIN)/python -m src.utils.sync_runs || :; exit $$code
 
 experiments: install ## Try settings as DVC experiments, two at a time: make experiments [GRID=train.cv=3,5]
 	@! printf %s "$$PWD" | LC_ALL=C grep -q '[^ -~]' || \
 	  { echo "DVC runs experiments only under an ASCII path; move this clone, or change params.yaml by hand" >&2; exit 2; }
-	python -m dvc exp run --queue --set-param "$$GRID"
-	python -m dvc exp run --run-all --jobs 2
-	@python -m src.utils.sync_runs
-	python -m dvc exp show --only-changed --no-pager --md --drop 'State|Executor|data/|models/|reports/|src/'
+	$(BIN)/python -m dvc exp run --queue --set-param "$$GRID"
+	$(BIN)/python -m dvc exp run --run-all --jobs 2
+	@$(BIN)/python -m src.utils.sync_runs
+	$(BIN)/python -m dvc exp show --only-changed --no-pager --md --drop 'State|Executor|data/|models/|reports/|src/'
 
 sync: install ## Bring MLflow up to date with git and DVC
-	@python -m src.utils.sync_runs
+	@$(BIN)/python -m src.utils.sync_runs
 
 ui: install ## Compare runs in the browser
-	@exec python -m src.utils.start_ui
+	@exec $(BIN)/python -m src.utils.start_ui
 
 # --- versions -----------------------------------------------------------------
 
 .PHONY: publish restore compare reproduce lineage
 publish: install ## Tag HEAD and push it with its data and model: make publish TAG=v1.0.0 [MESSAGE=…]
 	@test -n "$$TAG" || { echo "set TAG: make publish TAG=v1.0.0" >&2; exit 2; }
-	@python -m src.versions.publish --tag="$$TAG" $(if $(MESSAGE),--message="$$MESSAGE")
+	@$(BIN)/python -m src.versions.publish --tag="$$TAG" $(if $(MESSAGE),--message="$$MESSAGE")
 
 restore: install ## Check out a version with its data and model: make restore TAG=v1.0.0
 	@test -n "$$TAG" || { echo "set TAG: make restore TAG=v1.0.0" >&2; exit 2; }
-	@python -m src.versions.restore --tag="$$TAG"
+	@$(BIN)/python -m src.versions.restore --tag="$$TAG"
 
 compare: install ## Show what differs between two versions: make compare A=v1.0.0 B=v1.1.0
 	@test -n "$$A" -a -n "$$B" || { echo "set A and B: make compare A=v1.0.0 B=v1.1.0" >&2; exit 2; }
-	@python -m src.versions.compare -- "$$A" "$$B"
+	@$(BIN)/python -m src.versions.compare -- "$$A" "$$B"
 
 reproduce: install ## Repeat a run, tag or commit and compare the results byte by byte: make reproduce RUN=v1.0.0 [PORTABLE=1]
 	@test -n "$$RUN" || { echo "set RUN: make reproduce RUN=v1.0.0" >&2; exit 2; }
-	@python -m src.versions.reproduce --run="$$RUN"
+	@$(BIN)/python -m src.versions.reproduce --run="$$RUN"
 
 lineage: install ## Show where a run, model, tag or file came from: make lineage REF=v1.0.0 [JSON=1]
 	@test -n "$$REF" || { echo "set REF: make lineage REF=v1.0.0" >&2; exit 2; }
-	@python -m src.versions.lineage $(if $(JSON),--json) -- "$$REF"
+	@$(BIN)/python -m src.versions.lineage $(if $(JSON),--json) -- "$$REF"
 
 # --- the code -------------------------------------------------------------------
 
-.PHONY: clean test test-quick coverage bench lint format typecheck docs docs-serve lock
+.PHONY: clean test test-quick coverage soak bench lint format typecheck docs docs-serve lock
 test: dev-install ## Run all tests
-	python -m pytest -n 2 $(TESTS)
+	$(BIN)/python -m pytest -n 2 $(TESTS)
 
 test-quick: dev-install ## Run the tests that are not slow
-	python -m pytest -n 2 -m "not slow" $(TESTS)
+	$(BIN)/python -m pytest -n 2 -m "not slow" $(TESTS)
 
 coverage: dev-install ## Run all tests and report branch coverage; takes twice as long
-	python -m pytest --cov -n 2 $(TESTS)
+	$(BIN)/python -m pytest --cov -n 2 $(TESTS)
+
+soak: dev-install ## Kill the pipeline at random moments and check that nothing is lost: make soak [N=40]
+	$(BIN)/python -m tests.pipeline.faults --trials "$${N:-40}"
 
 bench: dev-install ## Measure the pipeline beside a plain script: make bench [ONLY="iris 1M"] [RUNS=5]
-	python -m benchmarks.bench --runs "$${RUNS:-5}" $(if $(ONLY),--only $(ONLY))
+	$(BIN)/python -m benchmarks.bench --runs "$${RUNS:-5}" $(if $(ONLY),--only $(ONLY))
 
 lint: dev-install ## Check style without changing files
-	python -m ruff check
-	python -m ruff format --check
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
 
 format: dev-install ## Fix style
-	python -m ruff check --fix
-	python -m ruff format
+	$(BIN)/python -m ruff check --fix
+	$(BIN)/python -m ruff format
 
 typecheck: dev-install ## Check types
-	python -m mypy
+	$(BIN)/python -m mypy
 
 docs: dev-install ## Build the documentation into site/
-	python -m mkdocs build --strict -f mkdocs.yaml
+	$(BIN)/python -m mkdocs build --strict -f mkdocs.yaml
 
 docs-serve: dev-install ## Serve the documentation while you write it
-	python -m mkdocs serve -f mkdocs.yaml
+	$(BIN)/python -m mkdocs serve -f mkdocs.yaml
 
 clean: ## Delete caches of tools and the built site, but no data, models or runs
 	rm -rf site htmlcov .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline.clone import Clone
+from tests.pipeline.versions import MAKE
 
 
 def outputs(clone: Clone) -> dict[Path, bytes]:
@@ -217,4 +218,4 @@ def test_targets_name_the_variable_that_they_need(fresh: Clone) -> None:
         pytest.fail("make is needed")
     (fresh.path / ".venv").symlink_to(Path(__file__).parents[2] / ".venv")
     for target, variable in (("remote", "URL="), ("cache", "DIR=")):
-        assert variable in fresh.run("make", "-o", "install", target, code=2).stderr
+        assert variable in fresh.run(*MAKE, target, code=2).stderr

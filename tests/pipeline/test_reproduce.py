@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tests.pipeline.clone import Clone, copy_clone
-from tests.pipeline.versions import make, md5s
+from tests.pipeline.versions import MAKE, make, md5s
 
 pytestmark = pytest.mark.slow
 
@@ -65,5 +65,5 @@ def test_portable_run_uses_no_instruction_of_newer_cpus(clone: Clone) -> None:
         r"^    logger.info",
         f"    print(sorted({used} - {{None}}), cpu['X86_V3'], cpu['X86_V4'])\n    logger.info",
     )
-    result = clone.run("make", "-o", "install", "pipeline", "PORTABLE=1")
+    result = clone.run(*MAKE, "pipeline", "PORTABLE=1")
     assert "['Nehalem'] False False" in result.stdout + result.stderr

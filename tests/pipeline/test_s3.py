@@ -10,7 +10,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from tests.pipeline.clone import Clone
-from tests.pipeline.versions import add_origin, make, md5s
+from tests.pipeline.versions import MAKE, add_origin, make, md5s
 
 SECRET = secrets.token_hex(16)
 
@@ -42,7 +42,7 @@ def test_everything_is_stored_in_s3_and_restored(clone: Clone, endpoint: str, tm
     clone = Clone(clone.path)
     clone.env["MLFLOW_S3_ENDPOINT_URL"] = endpoint
     add_origin(clone, tmp_path / "origin.git")
-    clone.run("make", "-o", "install", "remote", "URL=s3://pipeline/dvc", f"ENDPOINT={endpoint}")
+    clone.run(*MAKE, "remote", "URL=s3://pipeline/dvc", f"ENDPOINT={endpoint}")
     clone.commit("Keep data in S3")
     # The location of artifacts is a property of the experiment.
     clone.forget_runs()
@@ -80,7 +80,7 @@ def test_everything_is_stored_in_s3_and_restored(clone: Clone, endpoint: str, tm
 
 def test_nothing_is_published_without_the_bucket(clone: Clone, endpoint: str, tmp_path: Path) -> None:
     add_origin(clone, tmp_path / "origin.git")
-    clone.run("make", "-o", "install", "remote", "URL=s3://gone/dvc", f"ENDPOINT={endpoint}")
+    clone.run(*MAKE, "remote", "URL=s3://gone/dvc", f"ENDPOINT={endpoint}")
     clone.commit("Keep data in S3")
     result = make(clone, "publish", code=2, TAG="v1.0.0")
     assert "VersionError: `dvc push` failed" in result.stderr
@@ -91,6 +91,6 @@ def test_nothing_is_published_without_the_bucket(clone: Clone, endpoint: str, tm
 @pytest.mark.parametrize("url", ["ssh://me:secret@example.org/data", "https://me:secret@example.org/data"])
 def test_password_never_reaches_the_committed_config(clone: Clone, url: str) -> None:
     before = clone.read(".dvc/config")
-    assert "must not contain a password" in clone.run("make", "-o", "install", "remote", f"URL={url}", code=2).stderr
+    assert "must not contain a password" in clone.run(*MAKE, "remote", f"URL={url}", code=2).stderr
     assert clone.read(".dvc/config") == before
     assert json.dumps(url) not in before

@@ -2,11 +2,12 @@
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.pipeline.clone import Clone
 
-MAKE = ("make", "-o", "install")
+MAKE = ("make", "-o", "install", f"BIN={Path(sys.executable).parent}")
 
 
 def add_origin(clone: Clone, path: Path) -> None:

@@ -1,0 +1,102 @@
+"""What make does with the user's environment and with a damaged `.venv`."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MADE_FOR = ".venv/.made-for"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with a space in its name, with the Makefile and a target that prints the environment."""
+    path = tmp_path / "a clone"
+    path.mkdir()
+    shutil.copy(ROOT / "Makefile", path)
+    (path / "show.mk").write_text("include Makefile\nshow: ; @env\n")
+    return path
+
+
+def make(folder: Path, *arguments: str, **variables: str) -> str:
+    # Otherwise make takes part in the make that runs these tests.
+    environ = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+    command = ["make", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environ | variables, check=True, capture_output=True, text=True
+    ).stdout
+
+
+@pytest.mark.parametrize(
+    ("target", "variable"),
+    [("pipeline", "NAME"), ("pipeline", "ARGS"), ("repro", "ARGS"), ("publish", "MESSAGE"), ("lineage", "JSON"),
+     ("new-data", "TARGET"), ("new-data", "YES"), ("show", "URL"), ("remote", "ENDPOINT"), ("bench", "ONLY"),
+     ("test", "TESTS"), ("show", "GRID"), ("show", "DIR"), ("show", "TAG"), ("show", "A"), ("show", "B"),
+     ("show", "RUN"), ("show", "REF"), ("show", "RUNS"), ("show", "FILE"), ("show", "N"), ("show", "PORTABLE")],
+)  # fmt: skip
+def test_variable_counts_from_the_command_line_only(folder: Path, target: str, variable: str) -> None:
+    arguments = ["-f", "show.mk", *([] if target == "show" else ["-n", "-o", "install", "-o", "dev-install"]), target]
+    without = make(folder, *arguments)
+    assert make(folder, *arguments, **{variable: "of-the-shell"}) == without
+    assert make(folder, *arguments, f"{variable}=of-the-user") != without
+
+
+def test_environment_leads_no_tool_astray(folder: Path) -> None:
+    harmful = {
+        "GIT_DIR": "/elsewhere",
+        "GIT_WORK_TREE": "/elsewhere",
+        "GIT_INDEX_FILE": "/elsewhere",
+        "PYTHONSAFEPATH": "1",
+        "PYTHONWARNINGS": "error",
+        "PIP_USER": "1",
+    }
+    shown = make(folder, "-f", "show.mk", "show", **harmful)
+    assert [name for name in harmful if f"{name}=" in shown] == []
+
+
+def test_user_without_a_name_gets_one_which_dvc_needs(folder: Path) -> None:
+    names = dict.fromkeys(("USER", "LOGNAME"), "")
+    command = ["env", *(f"--unset={name}" for name in names), "make", "-f", "show.mk", "show"]
+    shown = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+    assert "USER=user\n" in shown
+
+
+@pytest.mark.slow
+def test_venv_is_made_again_if_it_is_damaged_and_only_then(folder: Path) -> None:
+    def make_venv() -> Path:
+        make(folder, ".venv/bin/python")
+        subprocess.run([folder / ".venv/bin/python", "-m", "pip", "--version"], check=True, capture_output=True)
+        return folder / ".venv"
+
+    # Interrupted before it was complete.
+    mark = make_venv() / "mark"
+    (folder / MADE_FOR).unlink()
+    next((folder / ".venv").glob("lib/python*/site-packages/pip/__main__.py")).unlink()
+    make_venv()
+
+    # Not damaged.
+    mark.touch()
+    make_venv()
+    assert mark.exists()
+
+    # Its Python was upgraded or deleted.
+    (folder / ".venv/bin/python").unlink()
+    (folder / ".venv/bin/python").symlink_to("/nonexistent/python3.11")
+    make_venv()
+    assert not mark.exists()
+
+    # Moved, so that its scripts name another folder.
+    mark.touch()
+    folder = folder.rename(folder.with_name("moved"))
+    make_venv()
+    assert not (folder / ".venv/mark").exists()
+
+    # A link to one that is made elsewhere.
+    (folder / ".venv").rename(folder.with_name("shared"))
+    (folder / ".venv").symlink_to(folder.with_name("shared"))
+    (folder / ".venv/mark").touch()
+    make_venv()
+    assert (folder / ".venv/mark").exists()
