@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from src.errors import TrackingError
+from src.errors import PipelineError, TrackingError
 from src.tracking import names
 from src.tracking.dvc_repo import DvcRepo, open_repo
 from src.tracking.git import Experiment, GitState, list_experiments, read_file
@@ -45,6 +45,8 @@ def sync(root: Path, experiment_name: str, *, only_unfinished: bool = False) -> 
         store = open_store(root, experiment_name)
         try:
             return _sync(journal, store, only_unfinished=only_unfinished)
+        except PipelineError:
+            raise
         # MLflow's errors share no base class.
         except Exception as error:
             raise TrackingError(explain(error, store.uri)) from error
