@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
-from src.config.section import ColumnName, PublicUrl, RepoPath, Section
+from src.config.section import ColumnName, OutputPath, PublicUrl, RepoPath, Section
 
 # Common marks of a missing value. `None` is not one of them, because it may be a category.
 DEFAULT_NA = ("#N/A", "N/A", "NA", "NULL", "NaN", "nan", "null")
@@ -146,5 +146,5 @@ class DataLoad(Section):
     external_path: RepoPath
     columns: dict[ColumnName, Column]
     missing_target: Literal["drop", "error"]
-    dataset_path: RepoPath
-    schema_path: RepoPath
+    dataset_path: OutputPath
+    schema_path: OutputPath
