@@ -3,6 +3,7 @@
 import argparse
 import functools
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -11,8 +12,10 @@ from typing import ParamSpec
 
 from src.config.load import load_config
 from src.errors import PipelineError
+from src.tracking import names
 from src.utils.logs import setup_logging
 from src.utils.mlflow_run_decorator import StageFunction, Terminated
+from src.utils.outputs import check_outputs
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +57,9 @@ def _run(stage: StageFunction, config_path: Path) -> int:
     try:
         config = load_config(config_path)
         setup_logging(config.base.log_level)
+        if names.DVC_STAGE in os.environ:
+            # Outputs of later stages, which DVC has not deleted yet.
+            check_outputs(config)
         started = time.perf_counter()
         stage(config)
         logger.info("%s: done in %.1f s", stage.__name__, time.perf_counter() - started)
