@@ -15,12 +15,16 @@ class Section(BaseModel):
 
 # Files of the user, which no stage writes.
 EXTERNAL_DIR = Path("data/external")
+# Most file systems allow 255 bytes for a name.
+MAX_LENGTH_OF_PATH = 200
 OUTPUT_DIRS = ("data", "models", "reports")
 
 
 def _check_inside_repository(path: Path) -> Path:
     if path.is_absolute() or ".." in path.parts or path == Path():
         raise ValueError("must be a relative path inside the repository")
+    if len(str(path)) > MAX_LENGTH_OF_PATH:
+        raise ValueError(f"must have at most {MAX_LENGTH_OF_PATH} characters")
     if not str(path).isprintable():
         raise ValueError("must not contain line breaks or other characters that cannot be printed")
     return path
@@ -61,7 +65,8 @@ RepoPath = Annotated[Path, Field(strict=False), AfterValidator(_check_inside_rep
 _OUTPUT = AfterValidator(_check_output)
 OutputPath = Annotated[RepoPath, _OUTPUT]
 ColumnName = Annotated[str, Field(min_length=1)]
-PublicUrl = Annotated[str, Field(min_length=1), AfterValidator(_check_no_credentials)]
+# On a longer one, the expressions above would take quadratic time.
+PublicUrl = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_check_no_credentials)]
 
 
 def output_paths(section: Section) -> dict[str, Path]:

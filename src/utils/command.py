@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 from src.config.load import load_config
+from src.config.yaml_file import one_line
 from src.errors import PipelineError
 from src.tracking import names
 from src.utils.logs import setup_logging
@@ -19,6 +20,8 @@ from src.utils.outputs import check_outputs
 
 logger = logging.getLogger(__name__)
 
+# Names and values of a table may be of any length.
+MAX_LENGTH = 1000
 EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 
 P = ParamSpec("P")
@@ -37,7 +40,8 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
             return main(*args, **kwargs) or 0
         except (PipelineError, OSError) as error:
             # An OSError is for example a full disk.
-            sys.stderr.write(f"{type(error).__name__}: {error}\n")
+            lines = f"{type(error).__name__}: {error}".splitlines()
+            sys.stderr.writelines(f"{one_line(line, MAX_LENGTH)}\n" for line in lines)
             return EXIT_USER_ERROR
         except KeyboardInterrupt:
             return EXIT_INTERRUPTED

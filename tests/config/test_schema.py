@@ -47,7 +47,7 @@ def test_value_of_wrong_type_or_out_of_range_is_refused(
     refusal: Refusal, key: str, value: object, allowed: str
 ) -> None:
     message = refusal({key: value})
-    assert message.startswith(f"params.yaml: {key} = {repr(value)[:80]}")
+    assert message.startswith(f"params.yaml: {key} = {repr(value)[:79]}")
     assert message.endswith(f"{allowed}.")
     assert "\n" not in message
 

@@ -64,6 +64,12 @@ def test_interrupted_stage_gives_128_and_the_signal(
     assert capsys.readouterr() == ("", "")
 
 
+def test_error_has_short_lines_of_what_can_be_printed(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(DataError("x" * 10**6 + "\n  \x1b[2Jy")) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert (len(first), second) == (1000, "  \\x1b[2Jy")
+
+
 def test_stage_under_dvc_refuses_to_let_a_later_one_delete_a_file_of_the_user(
     run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
