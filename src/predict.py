@@ -28,6 +28,7 @@ from src.data_load.read_file import (
     csv_options,
     open_plain,
     opener_of,
+    reason_of,
     wrong_encoding,
 )
 from src.errors import DataError
@@ -135,7 +136,7 @@ def _read_chunks(
     except FileNotFoundError:
         raise DataError(f"{path} is missing.") from None
     except (UnicodeError, *UNREADABLE) as error:
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         if isinstance(error, UnicodeError) or "invalid UTF8" in reason:
             raise DataError(wrong_encoding(str(path), how, reason)) from None
         raise DataError(f"{path} cannot be read as {kind[1:]}: {reason}.") from error
