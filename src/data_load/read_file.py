@@ -19,7 +19,7 @@ import pyarrow.dataset as pa_dataset
 import pyarrow.parquet as pq
 
 from src.config.data_load import TableFile
-from src.config.yaml_file import one_line
+from src.config.yaml_file import one_line, show
 from src.data.files import READ_BYTES, open_parquet
 from src.data_load.arrow import to_table
 from src.errors import DataError
@@ -137,6 +137,28 @@ def check_text(path: Path, encoding: str, name: str) -> None:
         )
 
 
+def check_last_value(path: Path, value: pa.Scalar, column: str, n_rows: int, name: str) -> None:
+    """Check that the last value of a text file is not the rest of it: pyarrow accepts a quote that is never closed.
+
+    Raises:
+        DataError: Contains the number of the row.
+    """
+    last = value.as_py()
+    if not isinstance(last, str) or not set(last) & set("\r\n"):
+        return
+    opener, _ = opener_of(path)
+    end = b""
+    with opener(path) as file:
+        while block := file.read(BLOCK_BYTES):
+            end = (end + bytes(block))[-FIRST_BYTES:]
+    # The zero byte is a half of a letter in UTF-16.
+    if not end.rstrip(b"\r\n\0").endswith(b'"'):
+        raise DataError(
+            f"{name}: a quote in column {show(column)} of row {n_rows + 1} is not closed, so that all lines below it "
+            "belong to its value; close it, or double it if it is part of the text."
+        )
+
+
 def find_header(lines: Sequence[str], separator: str) -> int:
     """Return how many lines are before the first one with as many fields as most lines have."""
     counts = [line.count(separator) for line in lines]
@@ -235,28 +257,9 @@ def _read_csv(path: Path, how: TableFile, as_text: set[str], name: str) -> pa.Ta
         rows = _parse(path, how, types | dict.fromkeys(times, pa.string()), name)
     if binary := [field.name for field in rows.schema if pa.types.is_binary(field.type)]:
         raise DataError(wrong_encoding(name, how, f"column {binary[0]!r}"))
-    _check_last_quote(path, rows, name)
+    if rows.num_rows:
+        check_last_value(path, rows.column(rows.num_columns - 1)[-1], rows.column_names[-1], rows.num_rows, name)
     return rows
-
-
-def _check_last_quote(path: Path, rows: pa.Table, name: str) -> None:
-    """Check that the last value is not the rest of the file: pyarrow accepts a quote that is never closed."""
-    if not rows.num_rows or not pa.types.is_string(rows.schema.types[-1]):
-        return
-    last = rows.column(rows.num_columns - 1)[rows.num_rows - 1].as_py()
-    if last is None or not set(last) & set("\r\n"):
-        return
-    opener, _ = opener_of(path)
-    end = b""
-    with opener(path) as file:
-        while block := file.read(BLOCK_BYTES):
-            end = (end + bytes(block))[-FIRST_BYTES:]
-    # The zero byte is a half of a letter in UTF-16.
-    if not end.rstrip(b"\r\n\0").endswith(b'"'):
-        raise DataError(
-            f"{name}: a quote in column {one_line(rows.column_names[-1], 80)!r} of row {rows.num_rows + 1} is not "
-            "closed, so that all lines below it belong to its value; close it, or double it if it is part of the text."
-        )
 
 
 def _parse(path: Path, how: TableFile, types: dict[str, pa.DataType], name: str, with_care: bool = False) -> pa.Table:
