@@ -25,9 +25,12 @@ from src.data_load.read_file import (
     PARQUET_SUFFIXES,
     TEXT_SUFFIXES,
     UNREADABLE,
+    check_last_value,
+    check_text,
     csv_options,
     open_plain,
     opener_of,
+    reason_of,
     wrong_encoding,
 )
 from src.errors import DataError
@@ -118,24 +121,32 @@ def _read_chunks(
                     if batch.num_rows:
                         yield to_table(pa.Table.from_batches([batch]), str(path))[names]
             return
+        check_text(path, how.encoding, str(path))
         with opener(path) as raw, pa_csv.open_csv(raw, **csv_options(how, kind, {}, with_care=True)) as file:
             header = file.schema.names
         hint = " Check data_load.source.separator." if len(header) == 1 else ""
         _check_columns(path, header, names, hint)
         # All columns are read as text, and converted by kind: `007` of a category is not 7.
-        as_text = csv_options(how, kind, dict.fromkeys(names, pa.string()), names, with_care=True)
+        # The last column shows whether a quote is not closed.
+        checked = [name for name in header[-1:] if header.count(name) == 1]
+        wanted = list(dict.fromkeys([*names, *checked]))
+        as_text = csv_options(how, kind, dict.fromkeys(wanted, pa.string()), wanted, with_care=True)
+        n_rows, last = 0, pa.scalar(None)
         numbers = [name for name in names if how.decimal == "," and columns[name]["kind"] in ("number", "boolean")]
         with opener(path) as raw, pa_csv.open_csv(raw, **as_text) as file:
             for batch in file:
                 for start in range(0, batch.num_rows, chunk_rows):
-                    table = to_table(pa.Table.from_batches([batch.slice(start, chunk_rows)]), str(path))
+                    rows = pa.Table.from_batches([batch.slice(start, chunk_rows)])
+                    n_rows, last = n_rows + rows.num_rows, rows.column(checked[0])[-1] if checked else last
+                    table = to_table(rows.select(names), str(path))
                     for name in numbers:
                         table[name] = table[name].str.replace(_DECIMAL_COMMA, r"\1.\2", regex=True)
                     yield table
+        check_last_value(path, last, header[-1], n_rows, str(path))
     except FileNotFoundError:
         raise DataError(f"{path} is missing.") from None
     except (UnicodeError, *UNREADABLE) as error:
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         if isinstance(error, UnicodeError) or "invalid UTF8" in reason:
             raise DataError(wrong_encoding(str(path), how, reason)) from None
         raise DataError(f"{path} cannot be read as {kind[1:]}: {reason}.") from error

@@ -247,7 +247,16 @@ def test_extra_columns_are_ignored_with_a_warning(
             ": column 'flag': 1 of 1 values are not booleans, for example 'perh",
         ),
         ("n,code,flag,day,size\n1,7,,2024-01-31,S\n", ": column 'day': 1 of 1 values are not dates, for example '"),
-        ("n,code,flag,day,size\n1,7,yes\n", " cannot be read as csv: CSV parse error: "),
+        ("n,code,flag,day,size\n1,7,yes\n", " cannot be read as csv: row 2 has 3 fields instead of 5."),
+        (
+            'n,code,flag,day,size\n1,7,yes,,S\n1,7,yes,,"S\n1,7,yes,,S\n',
+            "a quote in column 'size' of row 3 is not clos",
+        ),
+        (
+            'n,code,flag,day,size,more\n1,7,yes,,S,x\n1,7,yes,,S,"x\n1,7,yes,,S,x\n',
+            "a quote in column 'more' of row 3 ",
+        ),
+        ("PK\x03\x04", " is a zip archive or an Excel workbook: save its table as CSV."),
         ("n,n,code,flag,day,size\n1,1,7,yes,,S\n", ": duplicate column n; each name must occur once."),
         ("n,code,flag,day,size\n", " has no rows."),
         ("", " cannot be read as csv: Empty CSV file."),
@@ -265,6 +274,13 @@ def test_wrong_rows_are_refused_and_nothing_is_written(
     assert message in str(caught.value)
     assert output.read_text() == "older predictions"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["predictions.csv", "rows.csv"]
+
+
+@pytest.mark.parametrize("more", ["more,more", "more,"])
+def test_columns_after_those_of_the_model_may_have_any_names(model: Pipeline, tmp_path: Path, more: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(f"n,code,flag,day,size,{more}\n1,7,yes,,S,x,y\n")
+    assert len(predictions(model, path)) == 1
 
 
 @pytest.mark.parametrize("name", ["rows.parquet", "rows.csv"])

@@ -1,14 +1,14 @@
 """Find settings of different sections that contradict each other."""
 
-import re
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 from src.config.featurize import Feature
 from src.config.schema import Config
+from src.config.section import EXTERNAL_DIR
 from src.config.train import ESTIMATOR_PARAMS, SCORINGS
 
-EXTERNAL_DIR = Path("data/external")
 TARGET_KINDS = {"classification": ("boolean", "category", "number", "ordinal"), "regression": ("number",)}
 _NUMBERS, _TEXTS = ("boolean", "number"), ("category", "high_cardinality", "ordinal")
 # Kinds of columns that each feature can be computed from.
@@ -101,6 +101,9 @@ def _check_paths(config: Config) -> Iterator[str]:
             f"data_load.external_path = '{external}': must be a file or folder in {EXTERNAL_DIR}/, "
             f"because data_load.source.kind is {source.kind}"
         )
-    paths = [str(value) for _, section in config for key, value in section if re.search("_(path|dir)$", key)]
+    paths = [value for _, section in config for _, value in section if isinstance(value, Path)]
     for path in sorted({path for path in paths if paths.count(path) > 1}):
-        yield f"{path!r} is the path of {paths.count(path)} outputs; each output needs its own"
+        yield f"'{path}' is the path of {paths.count(path)} outputs; each output needs its own"
+    for inner, outer in itertools.permutations(sorted(set(paths)), 2):
+        if outer in inner.parents:
+            yield f"'{inner}' is inside '{outer}', the path of another setting; put it elsewhere"

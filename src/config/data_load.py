@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
-from src.config.section import ColumnName, PublicUrl, RepoPath, Section
+from src.config.section import ColumnName, OutputPath, PublicUrl, RepoPath, Section
 
 # Common marks of a missing value. `None` is not one of them, because it may be a category.
 DEFAULT_NA = ("#N/A", "N/A", "NA", "NULL", "NaN", "nan", "null")
@@ -39,6 +39,7 @@ class TableFile(Section):
         separator: Character between fields; `auto` is a tab in `.tsv` files and a comma in others.
         encoding: Name of a Python text encoding.
         decimal: Decimal mark of numbers.
+        skip_rows: Number of lines before the header.
         na_values: Marks of a missing value in addition to the empty field and `DEFAULT_NA`.
         default_na_values: False if the marks of `DEFAULT_NA` are values, such as NA for Namibia.
         dates: Columns with dates in ISO 8601; declare a column with a `format` for others.
@@ -47,6 +48,7 @@ class TableFile(Section):
     separator: Annotated[str, AfterValidator(_check_separator)] = "auto"
     encoding: Annotated[str, AfterValidator(_check_encoding)] = "utf-8"
     decimal: Literal[".", ","] = "."
+    skip_rows: Annotated[int, Field(ge=0)] = 0
     na_values: list[str] = Field(default=[])
     default_na_values: bool = True
     dates: list[ColumnName] = Field(default=[])
@@ -146,5 +148,5 @@ class DataLoad(Section):
     external_path: RepoPath
     columns: dict[ColumnName, Column]
     missing_target: Literal["drop", "error"]
-    dataset_path: RepoPath
-    schema_path: RepoPath
+    dataset_path: OutputPath
+    schema_path: OutputPath

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from src.config.section import ColumnName, RepoPath, Section
+from src.config.section import ColumnName, OutputPath, Section
 
 
 class StratifiedSplit(Section):
@@ -55,6 +55,6 @@ class DataSplit(Section):
     split: Split
     test_size: Annotated[float, Field(gt=0, lt=1)]
     checks: Checks
-    train_path: RepoPath
-    test_path: RepoPath
-    checks_path: RepoPath
+    train_path: OutputPath
+    test_path: OutputPath
+    checks_path: OutputPath

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from src.config.section import ColumnName, RepoPath, Section
+from src.config.section import ColumnName, OutputPath, Section
 
 
 class DatePart(Section):
@@ -68,4 +68,4 @@ class Featurize(Section):
     """New columns by name."""
 
     features: dict[ColumnName, Feature]
-    features_path: RepoPath
+    features_path: OutputPath

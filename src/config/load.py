@@ -11,11 +11,14 @@ from pydantic_core import ErrorDetails
 from src.config.consistency import find_conflicts
 from src.config.schema import Config
 from src.config.section import Section
-from src.config.yaml_file import read_yaml
+from src.config.yaml_file import one_line, read_yaml
 from src.errors import ConfigError
 
 # Settings of earlier versions of this project.
 RENAMED = {"data_split.traps": "data_split.checks", "data_split.traps_path": "data_split.checks_path"}
+
+
+MAX_PROBLEMS, MAX_LENGTH = 20, 500
 
 
 def load_config(path: Path) -> Config:
@@ -29,12 +32,16 @@ def load_config(path: Path) -> Config:
         config = Config.model_validate(content)
         problems = find_conflicts(config)
     except ValidationError as error:
-        problems = [_describe(detail) for detail in error.errors()]
+        details = error.errors(include_url=False)
+        problems = [_describe(detail) for detail in details[:MAX_PROBLEMS]] + [""] * (len(details) - MAX_PROBLEMS)
     if not problems:
         return config
+    shown = [one_line(problem, MAX_LENGTH) for problem in problems[:MAX_PROBLEMS]]
     if len(problems) == 1:
-        raise ConfigError(f"{path}: {problems[0]}.")
-    raise ConfigError(f"{path} has {len(problems)} problems:\n" + "\n".join(f"  {problem}" for problem in problems))
+        raise ConfigError(f"{path}: {shown[0]}.")
+    if len(problems) > MAX_PROBLEMS:
+        shown.append(f"and {len(problems) - MAX_PROBLEMS} more")
+    raise ConfigError(f"{path} has {len(problems)} problems:\n" + "\n".join(f"  {problem}" for problem in shown))
 
 
 def _describe(detail: ErrorDetails) -> str:
@@ -43,6 +50,8 @@ def _describe(detail: ErrorDetails) -> str:
     kind, value = detail["type"], detail["input"]
     if kind == "missing":
         return f"{key} is missing"
+    if kind == "invalid_key":
+        return f"{key}: a name must be text; put it in quotes"
     if kind == "extra_forbidden":
         if key in RENAMED:
             return f"{key} is now called {RENAMED[key]}; rename it"
@@ -69,8 +78,9 @@ def _describe(detail: ErrorDetails) -> str:
 
 def _show(value: Any) -> str:
     """Show the start of a value, without the credentials that a URL in it may contain."""
-    text = re.sub(r"(?<=://)[^/\s]*@", "***@", repr(value))
-    return re.sub(r"(?<=[?&;])([^=&;\s'\"]+=)[^&;\s'\"]*", r"\1***", text)[:80]
+    # Without a limit, the second expression would take quadratic time.
+    text = re.sub(r"(?<=://)([^/\s]*@|[^/\s]{200,})", "***@", repr(value)[:2000])
+    return one_line(re.sub(r"(?<=[?&;])([^=&;\s'\"]+=)[^&;\s'\"]*", r"\1***", text), 80)
 
 
 def _locate(loc: tuple[int | str, ...]) -> tuple[str, list[Any]]:
@@ -84,7 +94,7 @@ def _locate(loc: tuple[int | str, ...]) -> tuple[str, list[Any]]:
         if len(options) > 1:
             options = [option for option in options if part in _kinds(option)]
         elif options and part != "[key]":
-            keys.append(str(part))
+            keys.append(one_line(str(part), 80))
             options = _options_inside(options[0], part)
     return ".".join(keys), options
 

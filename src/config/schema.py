@@ -7,7 +7,7 @@ from pydantic import Field
 from src.config.data_load import DataLoad
 from src.config.data_split import DataSplit
 from src.config.featurize import Featurize
-from src.config.section import ColumnName, RepoPath, Section
+from src.config.section import ColumnName, OutputPath, Section
 from src.config.train import Task, Train
 
 
@@ -28,9 +28,9 @@ class Evaluate(Section):
     """
 
     n_bootstrap: Annotated[int, Field(ge=100)]
-    metrics_path: RepoPath
-    plots_dir: RepoPath
-    model_card_path: RepoPath
+    metrics_path: OutputPath
+    plots_dir: OutputPath
+    model_card_path: OutputPath
 
 
 class Tracking(Section):

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from src.config.section import RepoPath, Section
+from src.config.section import OutputPath, Section
 
 Task = Literal["classification", "regression"]
 
@@ -149,6 +149,6 @@ class Train(Section):
     search: Search
     n_jobs: Annotated[int, Field(ge=-1), AfterValidator(_check_n_jobs)]
     param_grid: dict[EstimatorName, dict[str, Annotated[list[Any], Field(min_length=1)]]]
-    model_path: RepoPath
-    cv_metrics_path: RepoPath
-    cv_results_path: RepoPath
+    model_path: OutputPath
+    cv_metrics_path: OutputPath
+    cv_results_path: OutputPath

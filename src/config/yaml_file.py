@@ -12,6 +12,10 @@ from src.errors import ConfigError
 
 # DVC reads with ruamel.yaml; PyYAML's C loader, if it was built, is 3 to 5 times as fast.
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# 10,000 declared columns are 70,000 values. Aliases count as often as they are used: ten in each of eight levels are
+# 100 million values. libyaml crashes at 30,000 levels.
+MAX_VALUES, MAX_LEVELS, MAX_DIGITS = 300_000, 50, 100
+MAX_REASON = 200
 
 
 class _Yaml12Loader(SafeLoader):  # type: ignore[misc]  # one of two classes
@@ -20,12 +24,24 @@ class _Yaml12Loader(SafeLoader):  # type: ignore[misc]  # one of two classes
     def construct_int(self, node: yaml.ScalarNode) -> int:
         """Read `017` as 17 and `0o17` as 15."""
         digits = str(node.value).replace("_", "").lower()
+        if len(digits) > MAX_DIGITS:
+            raise ValueError(f"it has {len(digits)} digits")
         return int(digits, 0) if re.search("0[box]", digits) else int(digits)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Refuse values that look like a date or a number, but are not."""
+        try:
+            return super().construct_object(node, deep)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            problem = f"{show(node.value)} is not a valid {node.tag.rpartition(':')[2]}"
+            reason = f": {error}" if isinstance(error, ValueError) else ""
+            raise ConstructorError(None, None, problem + reason, node.start_mark) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Refuse duplicate keys."""
         seen = set()
-        for key, _ in node.value:
+        # The parent class refuses other nodes.
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if isinstance(key, yaml.ScalarNode):
                 if (key.tag, key.value) in seen:
                     raise ConstructorError(None, None, f"duplicate key {key.value!r}", key.start_mark)
@@ -54,6 +70,17 @@ for _kind, (_pattern, _first) in _CORE_SCHEMA.items():
 _Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _Yaml12Loader.construct_int)
 
 
+def show(value: object, length: int = 80) -> str:
+    """Show the start of a value on one line."""
+    return one_line(repr(value), length)
+
+
+def one_line(text: str, length: int) -> str:
+    """Cut a text, and escape line breaks and other characters that cannot be printed."""
+    cut = text if len(text) <= length else f"{text[: length - 1]}…"
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in cut)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
@@ -71,16 +98,73 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def parse_yaml(text: str, path: Path) -> dict[str, Any]:
     """Parse the text of a YAML mapping; `path` names it in errors."""
+    check_no_conflict(text, path)
     try:
-        # An explicit SafeLoader subclass: it builds plain values only.
-        content = yaml.load(text, Loader=_Yaml12Loader)  # noqa: S506 - see above
+        content = _construct(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        reason = one_line(getattr(error, "problem", None) or str(error).splitlines()[0], MAX_REASON)
         raise ConfigError(f"{path}{where}: not valid YAML: {reason}.") from None
     if content is None:
         raise ConfigError(f"{path} is empty; `git checkout {shlex.quote(str(path))}` restores it.")
     if not isinstance(content, dict):
         raise ConfigError(f"{path} contains a {type(content).__name__} instead of sections with keys.")
     return content
+
+
+def check_no_conflict(text: str, path: Path) -> None:
+    """Refuse a file in which git left both sides of a merge.
+
+    Raises:
+        ConfigError: The file has a line that begins with `<<<<<<<`.
+    """
+    if re.search("^<<<<<<< ", text, re.MULTILINE):
+        side = f"`git checkout --ours {shlex.quote(str(path))}`"
+        advice = f"edit it, or take a side with {side}."
+        if path.name == "dvc.lock":
+            # Results, of which either side leads to the merged ones.
+            advice = "take either side with `git checkout --ours dvc.lock reports`, then run `make pipeline`."
+        raise ConfigError(f"{path} has a merge conflict; {advice}")
+
+
+def _construct(text: str) -> Any:
+    has_aliases = _check_size(text)
+    # A SafeLoader builds plain values only.
+    loader = _Yaml12Loader(text)
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        if has_aliases:
+            _check_aliases(root, MAX_VALUES, 0)
+        return loader.construct_document(root)
+    finally:
+        loader.dispose()
+
+
+def _check_size(text: str) -> bool:
+    """Check the number and the nesting of values before they are built, and return whether there are aliases."""
+    level, has_aliases = 0, False
+    for number, event in enumerate(yaml.parse(text, Loader=_Yaml12Loader)):
+        level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        has_aliases |= isinstance(event, yaml.AliasEvent)
+        if level > MAX_LEVELS or number > MAX_VALUES:
+            raise _too_large(level, event)
+    return has_aliases
+
+
+def _check_aliases(node: yaml.Node, left: int, level: int) -> int:
+    """Check the same with each alias in the place of its value, and return the number of values that are left."""
+    left -= 1
+    if level > MAX_LEVELS or left < 0:
+        raise _too_large(level, node)
+    children = [child for pair in node.value for child in pair] if isinstance(node, yaml.MappingNode) else node.value
+    for child in children if isinstance(node, yaml.CollectionNode) else ():
+        left = _check_aliases(child, left, level + 1)
+    return left
+
+
+def _too_large(level: int, where: Any) -> ConstructorError:
+    limit = f"{MAX_LEVELS} nested levels" if level > MAX_LEVELS else f"{MAX_VALUES:,} values, with those of aliases"
+    return ConstructorError(None, None, f"there are more than {limit}", where.start_mark)

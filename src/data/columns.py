@@ -6,9 +6,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from src.atomic import atomic_path
-from src.config.data_load import SklearnSource
+from src.config.data_load import Column, SklearnSource
 from src.config.schema import Config
+from src.config.section import Section
+from src.data.files import read_json
 from src.data.kinds import TEXT_KINDS, text_of
 from src.errors import MissingInputError
 
@@ -17,6 +21,22 @@ logger = logging.getLogger(__name__)
 # Kind and further properties of each column, as plain values, because the fitted model contains them.
 Columns = Mapping[str, Mapping[str, Any]]
 FEATURE_KINDS = ("number", "category", "ordinal", "high_cardinality", "boolean")
+
+
+class Schema(Section):
+    """The content of `schema.json`.
+
+    Attributes:
+        source: All settings of the source but the revision.
+        declared: Columns that were declared in `params.yaml`.
+    """
+
+    source: dict[str, Any]
+    declared: frozenset[str]
+    columns: dict[str, Column]
+
+
+_SCHEMA = TypeAdapter(Schema)
 
 
 def features_by_kind(columns: Columns, features: Iterable[str], excluded: Iterable[str] = ()) -> dict[str, list[str]]:
@@ -54,18 +74,17 @@ def recorded_columns(config: Config) -> dict[str, dict[str, Any]]:
     A column that is no longer declared in `params.yaml` has no properties.
     """
     path = config.data_load.schema_path
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["source"] != _source(config):
-            logger.info("%s is for another source or target: inferring the kinds of all columns", path)
-            return {}
-        was_declared = set(content["declared"])
-        return {name: {} if name in was_declared else column for name, column in content["columns"].items()}
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    try:
+        schema = read_json(path, _SCHEMA, made_by="data_load")
+    except MissingInputError:
         logger.warning("%s is damaged: inferring the kinds of all columns", path)
         return {}
+    if schema.source != _source(config):
+        logger.info("%s is for another source or target: inferring the kinds of all columns", path)
+        return {}
+    return {name: {} if name in schema.declared else column for name, column in _plain(schema).items()}
 
 
 def read_columns(path: Path) -> dict[str, dict[str, Any]]:
@@ -74,13 +93,7 @@ def read_columns(path: Path) -> dict[str, dict[str, Any]]:
     Raises:
         MissingInputError: The file is missing or damaged.
     """
-    try:
-        content: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["columns"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MissingInputError(
-            f"{path} is missing or damaged ({error!r:.100}); stage data_load makes it: run `dvc repro data_load`."
-        ) from None
-    return content
+    return _plain(read_json(path, _SCHEMA, made_by="data_load"))
 
 
 def write_columns(columns: Columns, config: Config) -> None:
@@ -91,6 +104,10 @@ def write_columns(columns: Columns, config: Config) -> None:
     with atomic_path(path) as partial:
         partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     logger.info("wrote the kinds of %d columns to %s", len(columns), path)
+
+
+def _plain(schema: Schema) -> dict[str, dict[str, Any]]:
+    return {name: column.model_dump(exclude_unset=True) for name, column in schema.columns.items()}
 
 
 def _source(config: Config) -> dict[str, Any]:

@@ -4,15 +4,20 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
 
 from src.atomic import atomic_path
+from src.config.yaml_file import one_line
 from src.errors import MissingInputError
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # Row groups of a quarter of the size take twice the time: each column of each group starts with a dictionary.
 ROWS_PER_GROUP = 1_048_576
@@ -45,6 +50,25 @@ def read_table(path: Path, made_by: str, columns: Sequence[str] | None = None) -
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise MissingInputError(f"{path} cannot be read as Parquet ({reason}); {hint}.") from None
+
+
+def read_json(path: Path, kind: "TypeAdapter[T]", made_by: str) -> T:
+    """Read a JSON file that the stage `made_by` wrote, and that a user or a merge may have changed.
+
+    Raises:
+        MissingInputError: The file is missing, or its content is not what the stage writes.
+    """
+    try:
+        return kind.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        reason = "is missing"
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror})"
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = "".join(f"{part}: " for part in problem["loc"])
+        reason = f"is damaged ({one_line(where + problem['msg'], 200)})"
+    raise MissingInputError(f"{path} {reason}; stage {made_by} makes it: run `dvc repro {made_by}`.")
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from src.atomic import atomic_path
-from src.errors import MissingInputError
+from src.data.files import read_json
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,4 @@ def read_findings(path: Path) -> list[Finding]:
     Raises:
         MissingInputError: The file is missing or damaged.
     """
-    try:
-        return [Finding(**finding) for finding in json.loads(path.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError) as error:
-        raise MissingInputError(
-            f"{path} is missing or damaged ({error!r:.100}); stage data_split makes it: run `dvc repro data_split`."
-        ) from None
+    return read_json(path, TypeAdapter(list[Finding]), made_by="data_split")

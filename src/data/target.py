@@ -123,5 +123,6 @@ def check_class_counts(y: "NDArray[Any] | pd.Series[Any]", at_least: int, reason
 
 def _check_exists(table: pd.DataFrame, target_column: str) -> None:
     if target_column not in table.columns:
+        hint = "; check data_load.source.separator" if table.shape[1] == 1 else ""
         columns = ", ".join(map(str, table.columns[:20])) + (" and more" if table.shape[1] > 20 else "")
-        raise DataError(f"base.target_column = {target_column!r} is not in the table; its columns are {columns}.")
+        raise DataError(f"base.target_column = {target_column!r} is not in the table; its columns are {columns}{hint}.")

@@ -9,7 +9,7 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_complex_dtype, is_datetime64_any_dtype, is_numeric_dtype, is_scalar
 
 from src.data.columns import Columns
-from src.data.kinds import TEXT, convert, holds_text
+from src.data.kinds import convert, holds_text
 from src.data_load.arrow import is_inexact
 from src.errors import DataError
 
@@ -66,6 +66,11 @@ def infer_kind(column: pd.Series, name: str) -> str:
     return _kind_of_text(column, name)
 
 
+def holds_objects(column: pd.Series) -> bool:
+    """Return whether a column holds lists, structs or other objects, as Parquet can."""
+    return column.dtype == object and not column.dropna().head(1000).map(is_scalar).all()
+
+
 def list_problems(problems: Sequence[str]) -> str:
     """Format the first `MAX_PROBLEMS` problems as indented lines."""
     more = [f"and {len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
@@ -73,7 +78,7 @@ def list_problems(problems: Sequence[str]) -> str:
 
 
 def _kind_of_text(column: pd.Series, name: str) -> str:
-    if column.dtype != TEXT and not column.dropna().head(1000).map(is_scalar).all():
+    if holds_objects(column):
         logger.warning("column %r holds lists or other objects, which cannot be features: ignored", name)
         return "ignore"
     # With this many levels that are not numbers, the fraction of numbers cannot reach MOSTLY.

@@ -2,9 +2,13 @@
 
 import bz2
 import gzip
+import io
+import itertools
 import lzma
+import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ import pyarrow.dataset as pa_dataset
 import pyarrow.parquet as pq
 
 from src.config.data_load import TableFile
+from src.config.yaml_file import one_line, show
 from src.data.files import READ_BYTES, open_parquet
 from src.data_load.arrow import to_table
 from src.errors import DataError
@@ -31,6 +36,21 @@ COMPRESSIONS: dict[str, Callable[[Path], Any]] = {
 UNREADABLE = (pa.ArrowInvalid, EOFError, OSError, zlib.error, lzma.LZMAError)
 # A row cannot be longer than a block.
 BLOCK_BYTES = 8 * 2**20
+# How files begin that are not the text that their name says.
+NO_TEXT = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook: save its table as CSV",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook: save its table as CSV",
+    b"PAR1": "Parquet: rename it to .parquet",
+    b"\x1f\x8b": "compressed by gzip: rename it to .csv.gz",
+    b"\x89PNG": "an image",
+    b"%PDF": "a PDF: save its table as CSV",
+    b'{"': "JSON: save it as CSV or Parquet",
+    b'[{"': "JSON: save it as CSV or Parquet",
+    b"<!doctype html": "a web page: check the address that it was downloaded from",
+    b"<html": "a web page: check the address that it was downloaded from",
+    b"version https://git-lfs": "a pointer of Git LFS: run `git lfs pull`",
+}
+FIRST_BYTES, FIRST_LINES = 4096, 100
 
 
 def read_file(path: Path, how: TableFile, as_text: Iterable[str] = (), name: str = "") -> pd.DataFrame:
@@ -57,7 +77,7 @@ def read_file(path: Path, how: TableFile, as_text: Iterable[str] = (), name: str
     except UnicodeError as error:
         raise DataError(wrong_encoding(name, how, str(error))) from None
     except UNREADABLE as error:
-        raise DataError(f"{name} cannot be read as a table: {_first_line(error)}.") from None
+        raise DataError(f"{name} cannot be read as a table: {reason_of(error)}{_find_hint(path, how)}.") from None
     if _state(path) != before:
         raise DataError(f"{name} changed while it was read; run again when it is complete.")
     if not rows.num_rows:
@@ -77,12 +97,11 @@ def csv_options(
         only: Columns to read, by default all.
         with_care: Accept quoted line breaks at the border of two blocks; slower, with a single thread.
     """
-    default = "\t" if kind == ".tsv" else ","
     return {
-        "read_options": pa_csv.ReadOptions(encoding=how.encoding, block_size=BLOCK_BYTES, use_threads=not with_care),
-        "parse_options": pa_csv.ParseOptions(
-            delimiter=default if how.separator == "auto" else how.separator, newlines_in_values=with_care
+        "read_options": pa_csv.ReadOptions(
+            encoding=how.encoding, block_size=BLOCK_BYTES, use_threads=not with_care, skip_rows=how.skip_rows
         ),
+        "parse_options": pa_csv.ParseOptions(delimiter=separator_of(how, kind), newlines_in_values=with_care),
         "convert_options": pa_csv.ConvertOptions(
             column_types=types,
             include_columns=list(only),
@@ -91,6 +110,76 @@ def csv_options(
             decimal_point=how.decimal,
         ),
     }
+
+
+def separator_of(how: TableFile, kind: str) -> str:
+    """Return the separator of a text file with this suffix."""
+    default = "\t" if kind == ".tsv" else ","
+    return default if how.separator == "auto" else how.separator
+
+
+def check_text(path: Path, encoding: str, name: str) -> None:
+    """Check that a file does not begin as another type of file does.
+
+    Raises:
+        DataError: Says what it is instead, and what to do.
+    """
+    opener, _ = opener_of(path)
+    with opener(path) as file:
+        first = bytes(file.read(FIRST_BYTES))
+    for begin, what in NO_TEXT.items():
+        if first.lower().startswith(begin.lower()):
+            raise DataError(f"{name} is {what}.")
+    if first.count(0) > len(first) / 8 and not re.match("utf.?(16|32)", encoding, re.IGNORECASE):
+        raise DataError(
+            f"{name} is not {encoding} text: it has many zero bytes; if it is text, set data_load.source.encoding to "
+            "its encoding, such as utf-16, utf-16-le or utf-16-be."
+        )
+
+
+def check_last_value(path: Path, value: pa.Scalar, column: str, n_rows: int, name: str) -> None:
+    """Check that the last value of a text file is not the rest of it: pyarrow accepts a quote that is never closed.
+
+    Raises:
+        DataError: Contains the number of the row.
+    """
+    last = value.as_py()
+    if not isinstance(last, str) or not set(last) & set("\r\n"):
+        return
+    opener, _ = opener_of(path)
+    end = b""
+    with opener(path) as file:
+        while block := file.read(BLOCK_BYTES):
+            end = (end + bytes(block))[-FIRST_BYTES:]
+    # The zero byte is a half of a letter in UTF-16.
+    if not end.rstrip(b"\r\n\0").endswith(b'"'):
+        raise DataError(
+            f"{name}: a quote in column {show(column)} of row {n_rows + 1} is not closed, so that all lines below it "
+            "belong to its value; close it, or double it if it is part of the text."
+        )
+
+
+def find_header(lines: Sequence[str], separator: str) -> int:
+    """Return how many lines are before the first one with as many fields as most lines have."""
+    counts = [line.count(separator) for line in lines]
+    common = Counter(count for line, count in zip(lines, counts, strict=True) if line.strip()).most_common(1)
+    if not common or not common[0][0] or 2 * common[0][1] < sum(bool(line.strip()) for line in lines):
+        return 0
+    usual = common[0][0]
+    n_before = counts.index(usual)
+    # R writes no name for the names of rows.
+    is_header_of_r = n_before == 1 and usual > 1 and counts[0] == usual - 1
+    return 0 if is_header_of_r or max(counts[:n_before], default=0) > usual else n_before
+
+
+def reason_of(error: Exception) -> str:
+    """Return the reason why a table cannot be read, without the row, which may be secret or long."""
+    text = str(error)
+    if not (match := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)(.*)", text, re.DOTALL)):
+        return one_line((text.splitlines() or [type(error).__name__])[0].rstrip("."), 300)
+    row, expected, found, content = match.groups()
+    hint = "; a quote in it is not closed" if content.count('"') % 2 else ""
+    return f"row {row} has {found} field{'s' if found != '1' else ''} instead of {expected}{hint}"
 
 
 def wrong_encoding(name: str, how: TableFile, where: str) -> str:
@@ -151,13 +240,14 @@ def _read_parts(folder: Path, name: str) -> pa.Table:
     try:
         schema = pa.unify_schemas(schemas, promote_options="permissive")
     except pa.ArrowTypeError as error:
-        raise DataError(f"{name}: the types of its parts do not match: {_first_line(error)}.") from None
+        raise DataError(f"{name}: the types of its parts do not match: {reason_of(error)}.") from None
     options = pa_dataset.ParquetFragmentScanOptions(use_buffered_stream=True, buffer_size=READ_BYTES, pre_buffer=False)
     parquet = pa_dataset.ParquetFileFormat(default_fragment_scan_options=options)
     return pa_dataset.dataset([str(part) for part in parts], schema=schema, format=parquet).to_table()
 
 
 def _read_csv(path: Path, how: TableFile, as_text: set[str], name: str) -> pa.Table:
+    check_text(path, how.encoding, name)
     types = dict.fromkeys(as_text, pa.string())
     rows = _parse(path, how, types, name)
     # Decodes the header, which may raise UnicodeDecodeError.
@@ -167,6 +257,8 @@ def _read_csv(path: Path, how: TableFile, as_text: set[str], name: str) -> pa.Ta
         rows = _parse(path, how, types | dict.fromkeys(times, pa.string()), name)
     if binary := [field.name for field in rows.schema if pa.types.is_binary(field.type)]:
         raise DataError(wrong_encoding(name, how, f"column {binary[0]!r}"))
+    if rows.num_rows:
+        check_last_value(path, rows.column(rows.num_columns - 1)[-1], rows.column_names[-1], rows.num_rows, name)
     return rows
 
 
@@ -177,6 +269,8 @@ def _parse(path: Path, how: TableFile, types: dict[str, pa.DataType], name: str,
             return pa_csv.read_csv(file, **csv_options(how, kind, types, with_care=with_care))
     except pa.ArrowInvalid as error:
         if "Empty CSV file" in str(error):
+            if _first_lines(path, how):
+                raise DataError(f"{name} has no complete line; is there a quote that is not closed?") from None
             raise DataError(f"{name} is empty.") from None
         if with_care:
             raise
@@ -185,9 +279,24 @@ def _parse(path: Path, how: TableFile, types: dict[str, pa.DataType], name: str,
     return _parse(path, how, types, name, with_care=True)
 
 
-def _first_line(error: Exception) -> str:
-    """Return the first line of a message; pyarrow adds the row below."""
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")[:300]
+def _first_lines(path: Path, how: TableFile) -> list[str]:
+    opener, _ = opener_of(path)
+    with io.TextIOWrapper(io.BufferedReader(opener(path)), encoding=how.encoding, errors="replace") as text:
+        lines = list(itertools.islice(text, how.skip_rows, how.skip_rows + FIRST_LINES))
+    return lines if any(line.strip() for line in lines) else []
+
+
+def _find_hint(path: Path, how: TableFile) -> str:
+    """Propose to skip lines before the header, if there seem to be some."""
+    kind = opener_of(path)[1]
+    if kind not in TEXT_SUFFIXES or path.is_dir():
+        return ""
+    try:
+        n_before = find_header(_first_lines(path, how), separator_of(how, kind))
+    except (UnicodeError, *UNREADABLE):
+        return ""
+    skip = how.skip_rows + n_before
+    return f"; if its header is line {skip + 1}, set data_load.source.skip_rows: {skip}" if n_before else ""
 
 
 def _state(path: Path) -> list[tuple[int, int, int]]:

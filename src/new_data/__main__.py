@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from src.atomic import atomic_path
-from src.config.consistency import EXTERNAL_DIR
 from src.config.data_load import UrlSource
 from src.config.load import load_config
+from src.config.section import EXTERNAL_DIR
 from src.errors import ConfigError, DataError
 from src.new_data.guess import Guess, guess_table
 from src.new_data.rewrite import rewrite_settings

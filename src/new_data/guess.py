@@ -10,8 +10,9 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from src.config.data_load import FileSource
 from src.config.train import Task
+from src.config.yaml_file import show
 from src.data.kinds import convert, holds_text
-from src.data_load.infer import MANY_LEVELS, MOSTLY, infer_kind
+from src.data_load.infer import MANY_LEVELS, MOSTLY, holds_objects, infer_kind
 from src.data_load.read_file import read_file
 from src.errors import DataError
 from src.new_data.sniff import sniff_text
@@ -57,8 +58,13 @@ def guess_table(path: Path, target_column: str | None = None) -> Guess:
         source["na_values"] = (marks, f"{', '.join(map(repr, marks))} among numbers")
         table = _read(path, source)
     if table.shape[1] < 2:
-        raise DataError(f"{path} has a single column, {table.columns[0]!r}; check data_load.source.separator.")
+        name = str(table.columns[0])
+        advice = "check data_load.source.separator"
+        if "  " in name.strip():
+            advice = "if several blanks are between its fields, save it as CSV"
+        raise DataError(f"{path} has a single column, {show(name)}; {advice}.")
     target = _guess_target(table, target_column)
+    _check_target(table[target[0]])
     task = _guess_task(table[target[0]])
     columns = {name: _guess_column(table[name], name in codes) for name in table.columns if name != target[0]}
     notes = []
@@ -85,7 +91,7 @@ def _find_na_marks(table: pd.DataFrame) -> list[str]:
     """List the marks of missing values in columns that otherwise contain numbers."""
     marks: set[str] = set()
     for name in table.columns:
-        if not holds_text(table[name]) or table[name].isna().all():
+        if not holds_text(table[name]) or table[name].isna().all() or holds_objects(table[name]):
             continue
         levels = table[name].dropna().drop_duplicates()
         _, wrong = convert(levels, {"kind": "number"})
@@ -107,6 +113,11 @@ def _guess_target(table: pd.DataFrame, target_column: str | None) -> tuple[str, 
     return table.columns[-1], "the last column; set another with TARGET=…"
 
 
+def _check_target(target: pd.Series) -> None:
+    if holds_objects(target):
+        raise DataError(f"the target {target.name!r} holds lists or other objects; set another with TARGET=….")
+
+
 def _guess_task(target: pd.Series) -> tuple[Task, str]:
     present = target.dropna()
     n_levels = present.nunique()
@@ -122,6 +133,8 @@ def _guess_column(column: pd.Series, has_codes: bool) -> tuple[dict[str, Any], s
     name, present = str(column.name), column.dropna()
     if not len(present):
         return {"kind": "ignore"}, "no values"
+    if holds_objects(column):
+        return {"kind": "ignore"}, "lists or other objects, which cannot be features"
     n_missing = len(column) - len(present)
     missing = f", {n_missing} of {len(column)} missing" if n_missing else ""
     n_levels = present.nunique() if not holds_text(column) or present.map(type).nunique() == 1 else 0
@@ -140,7 +153,9 @@ def _guess_column(column: pd.Series, has_codes: bool) -> tuple[dict[str, Any], s
     if kind == "number":
         return {"kind": kind}, f"{present.min():g} to {present.max():g}{missing}"
     if kind == "date":
-        return {"kind": kind}, f"{present.min():%Y-%m-%d} to {present.max():%Y-%m-%d}{missing}"
+        # strftime does not support all years.
+        first, last = (str(date).partition(" ")[0] for date in (present.min(), present.max()))
+        return {"kind": kind}, f"{first} to {last}{missing}"
     if kind in ("category", "high_cardinality"):
         examples = ", ".join(str(level)[:20] for level in present.drop_duplicates().head(3))
         return {"kind": kind}, f"{n_levels} levels such as {examples}{missing}"

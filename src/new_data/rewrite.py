@@ -6,10 +6,13 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import CommentMark
+from ruamel.yaml.error import CommentMark, YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from ruamel.yaml.tokens import CommentToken
 from ruamel.yaml.util import load_yaml_guess_indent
+
+from src.config.yaml_file import MAX_REASON, one_line
+from src.errors import ConfigError
 
 # Comments of new lines are aligned, but not farther to the right.
 MAX_COMMENT_COLUMN = 60
@@ -27,12 +30,20 @@ def rewrite_settings(text: str, values: Mapping[str, Any], blocks: Mapping[str, 
         blocks: New lines by dotted key.
 
     Raises:
+        ConfigError: The text is not YAML.
         KeyError: The text has no such key.
     """
     yaml = YAML()
     yaml.width = 2**20
     yaml.preserve_quotes = True
-    settings, indent, offset = load_yaml_guess_indent(text, yaml=yaml)
+    try:
+        settings, indent, offset = load_yaml_guess_indent(text, yaml=yaml)
+    # ruamel.yaml refuses some texts that PyYAML reads, and some by the error of a conversion.
+    except (YAMLError, LookupError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        reason = one_line(getattr(error, "problem", None) or str(error).splitlines()[0], MAX_REASON)
+        raise ConfigError(f"params.yaml{where}: not valid YAML for DVC: {reason}.") from None
     yaml.indent(mapping=2, sequence=indent or 2, offset=offset or 0)
     for dotted, value in values.items():
         _replace(settings, dotted, _on_one_line(value))

@@ -10,7 +10,8 @@ from typing import Any
 
 from charset_normalizer import from_bytes
 
-from src.data_load.read_file import TEXT_SUFFIXES, UNREADABLE, opener_of
+from src.config.yaml_file import one_line
+from src.data_load.read_file import TEXT_SUFFIXES, UNREADABLE, check_text, find_header, opener_of
 from src.errors import DataError
 
 SAMPLE_LINES = 1000
@@ -35,20 +36,31 @@ def sniff_text(path: Path) -> tuple[dict[str, tuple[Any, str]], set[str]]:
         return {}, set()
     try:
         encoding = _guess_encoding(path)
+        check_text(path, encoding, str(path))
         with io.TextIOWrapper(io.BufferedReader(opener(path)), encoding=encoding) as text:
             sample = list(itertools.islice(text, SAMPLE_LINES))
     except FileNotFoundError:
         raise DataError(f"{path} is missing.") from None
-    except (UnicodeError, *UNREADABLE) as error:
-        raise DataError(f"{path} cannot be read: {error}.") from None
+    except UnicodeError:
+        raise DataError(f"{path} cannot be read: it is not text in a known encoding; save it as UTF-8.") from None
+    except UNREADABLE as error:
+        raise DataError(f"{path} cannot be read: {one_line(str(error), 300)}.") from None
     settings: dict[str, tuple[Any, str]] = {}
     if encoding != "utf-8":
         settings["encoding"] = (encoding, "not UTF-8; check that accented letters are right")
-    header, default = sample[0] if sample else "", "\t" if kind == ".tsv" else ","
-    separator = max(SEPARATORS, key=lambda mark: (header.count(mark), mark == default))
+    default = "\t" if kind == ".tsv" else ","
+    separator, n_before = _guess_separator(sample, default)
+    if n_before:
+        settings["skip_rows"] = (n_before, f"the first {n_before} lines have fewer fields than the others")
+    sample = sample[n_before:]
+    header = sample[0] if sample else ""
     if separator != default and separator in header:
-        settings["separator"] = (separator, "the most frequent one in the first line")
-    rows = list(csv.reader(sample[1:], delimiter=separator))
+        settings["separator"] = (separator, f"the most frequent one in the {'header' if n_before else 'first line'}")
+    try:
+        rows = list(csv.reader(sample[1:], delimiter=separator))
+    except csv.Error:
+        # A field is larger than 128 kB.
+        rows = []
     fields = [field for row in rows for field in row]
     n_commas = sum(bool(re.fullmatch(r"[-+]?\d+,\d+", field)) for field in fields)
     n_points = sum(bool(re.fullmatch(r"[-+]?\d+\.\d+", field)) for field in fields)
@@ -62,10 +74,29 @@ def sniff_text(path: Path) -> tuple[dict[str, tuple[Any, str]], set[str]]:
     return settings, codes
 
 
+def _guess_separator(lines: list[str], default: str) -> tuple[str, int]:
+    """Guess the separator, and the number of lines before the header."""
+    first = lines[0] if lines else ""
+    separator = max(SEPARATORS, key=lambda mark: (first.count(mark), mark == default))
+    if separator in first and not find_header(lines, separator):
+        return separator, 0
+    for separator in sorted(SEPARATORS, key=lambda mark: mark != default):
+        if n_before := find_header(lines, separator):
+            return separator, n_before
+    # As many blanks in each line, but not two side by side.
+    n_blanks = {line.rstrip().count(" ") for line in lines}
+    if len(lines) > 1 and len(n_blanks) == 1 and n_blanks != {0} and not any("  " in line for line in lines):
+        return " ", 0
+    return default, 0
+
+
 def _guess_encoding(path: Path) -> str:
     opener, _ = opener_of(path)
     with io.BufferedReader(opener(path)) as file:
-        if file.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        first = file.peek(4)[:4]
+        if first in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
+            return "utf-32"
+        if first[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             return "utf-16"
         while lines := file.readlines(BLOCK_BYTES):
             try:

@@ -1,13 +1,14 @@
 """Read what earlier stages wrote for the report, besides their tables and the model."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 from pandas.errors import EmptyDataError
+from pydantic import TypeAdapter
 
 from src.config.yaml_file import read_yaml
+from src.data.files import read_json
 from src.errors import ConfigError, MissingInputError
 
 
@@ -35,13 +36,7 @@ def read_cv_metrics(path: Path) -> dict[str, float]:
     Raises:
         MissingInputError: The file is missing or damaged.
     """
-    try:
-        metrics: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MissingInputError(
-            f"{path} is missing or damaged ({error!r:.100}); stage train makes it: run `dvc repro train`."
-        ) from None
-    return metrics
+    return read_json(path, TypeAdapter(dict[str, float]), made_by="train")
 
 
 def read_md5s(paths: Iterable[Path], lock_path: Path = Path("dvc.lock")) -> dict[str, str]:
@@ -52,9 +47,10 @@ def read_md5s(paths: Iterable[Path], lock_path: Path = Path("dvc.lock")) -> dict
     """
     try:
         stages = read_yaml(lock_path).get("stages", {})
-    except ConfigError:
+        outs = {out["path"]: out for stage in stages.values() for out in stage.get("outs", [])}
+    except (ConfigError, AttributeError, KeyError, TypeError):
+        # There is none, or it is damaged.
         return {}
-    outs = {out["path"]: out for stage in stages.values() for out in stage.get("outs", [])}
     md5s = {}
     for path in paths:
         out = outs.get(path.as_posix(), {})

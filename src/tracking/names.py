@@ -9,6 +9,7 @@ PIPELINE_SESSION = "PIPELINE_SESSION"  # session of the launcher
 PIPELINE_WARM = "PIPELINE_WARM"  # folder of the warm server, or COLD
 PIPELINE_CLIENT_PID = "PIPELINE_CLIENT_PID"  # in a warm fork: the process of the stage, a child of DVC
 DVC_ROOT = "DVC_ROOT"  # main repository, even if an experiment runs in a temporary folder
+DVC_STAGE = "DVC_STAGE"  # set for the commands of stages
 DVC_EXP_NAME = "DVC_EXP_NAME"
 DVC_EXP_BASELINE_REV = "DVC_EXP_BASELINE_REV"
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from src.atomic import atomic_path
-from src.config.yaml_file import parse_yaml
+from src.config.yaml_file import check_no_conflict, parse_yaml
 from src.errors import BusyError, ConfigError
 from src.tracking.git import read_file
 
 logger = logging.getLogger(__name__)
 
+PIPELINE = Path("dvc.yaml")
 LOCK, RWLOCK, COPY = Path("dvc.lock"), Path(".dvc/tmp/rwlock"), Path(".dvc/tmp/pipeline/dvc.lock")
 
 
@@ -30,8 +31,10 @@ def repair(root: Path) -> None:
 
     Raises:
         BusyError: DVC is running, and may be writing them.
-        ConfigError: There is no version of `dvc.lock` to restore.
+        ConfigError: There is no version of `dvc.lock` to restore, or git left a merge conflict in it or in `dvc.yaml`.
     """
+    for path in (PIPELINE, LOCK):
+        check_no_conflict(_read(root / path) or "", path)
     if not (_is_lock_damaged(root) or _is_rwlock_damaged(root)):
         return
     with _locked(root):
@@ -49,9 +52,6 @@ def is_damaged(text: str, kept: str | None = None) -> bool:
     Args:
         kept: An earlier text.
     """
-    if re.search("^<<<<<<< ", text, re.MULTILINE):
-        # Which side of a merge conflict is right, only the user knows.
-        return False
     if not text.endswith("\n") or (kept is not None and kept != text and kept.startswith(text)):
         return True
     try:

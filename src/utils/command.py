@@ -3,6 +3,7 @@
 import argparse
 import functools
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -10,12 +11,17 @@ from pathlib import Path
 from typing import ParamSpec
 
 from src.config.load import load_config
+from src.config.yaml_file import one_line
 from src.errors import PipelineError
+from src.tracking import names
 from src.utils.logs import setup_logging
 from src.utils.mlflow_run_decorator import StageFunction, Terminated
+from src.utils.outputs import check_outputs
 
 logger = logging.getLogger(__name__)
 
+# Names and values of a table may be of any length.
+MAX_LENGTH = 1000
 EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 
 P = ParamSpec("P")
@@ -34,7 +40,8 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
             return main(*args, **kwargs) or 0
         except (PipelineError, OSError) as error:
             # An OSError is for example a full disk.
-            sys.stderr.write(f"{type(error).__name__}: {error}\n")
+            lines = f"{type(error).__name__}: {error}".splitlines()
+            sys.stderr.writelines(f"{one_line(line, MAX_LENGTH)}\n" for line in lines)
             return EXIT_USER_ERROR
         except KeyboardInterrupt:
             return EXIT_INTERRUPTED
@@ -54,6 +61,9 @@ def _run(stage: StageFunction, config_path: Path) -> int:
     try:
         config = load_config(config_path)
         setup_logging(config.base.log_level)
+        if names.DVC_STAGE in os.environ:
+            # Outputs of later stages, which DVC has not deleted yet.
+            check_outputs(config)
         started = time.perf_counter()
         stage(config)
         logger.info("%s: done in %.1f s", stage.__name__, time.perf_counter() - started)

@@ -47,6 +47,7 @@ class Dvc:
 
     def __init__(self, process: "subprocess.Popen[bytes]", connection: socket.socket) -> None:
         self._process, self._connection = process, connection
+        self.was_run = False
 
     def run(self, variables: Mapping[str, str], stage_variables: Callable[[], Mapping[str, str]]) -> ChildResult:
         """Run DVC and wait.
@@ -58,6 +59,7 @@ class Dvc:
             variables: Environment variables to add.
             stage_variables: Called before the first stage begins; returns more variables.
         """
+        self.was_run = True
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
         def interrupt(number: int, _: FrameType | None) -> None:
@@ -97,10 +99,14 @@ def start_dvc(arguments: Sequence[str], environ: Mapping[str, str]) -> Iterator[
         with other:
             command = [sys.executable, "-m", "src.utils.dvc_main", str(other.fileno()), *arguments]
             process = subprocess.Popen(command, env=dict(environ), pass_fds=[other.fileno()])
+        dvc = Dvc(process, connection)
         try:
-            yield Dvc(process, connection)
+            yield dvc
         finally:
             connection.close()
+            if not dvc.was_run:
+                # It only reads, which takes minutes if params.yaml is huge.
+                process.kill()
             process.wait()
 
 

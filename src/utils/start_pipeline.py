@@ -26,6 +26,7 @@ from src.utils.command import command
 from src.utils.dvc_main import OUTCOMES_PATH
 from src.utils.exclusive import exclusive
 from src.utils.logs import setup_logging
+from src.utils.outputs import check_outputs
 from src.utils.parent import record_parent
 from src.utils.run_dvc import Dvc, start_dvc
 from src.utils.summary import summarize
@@ -60,6 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         setup_logging(config.base.log_level)
         with exclusive(Path.cwd(), "pipeline"):
             repair(Path.cwd())
+            check_outputs(config)
             return run_pipeline(config, dvc, server, options.name, dvc_arguments)
 
 

@@ -62,6 +62,10 @@ def column(name: str, kind: str) -> dict[str, Any]:
          "'data/raw/dataset.parquet' is the path of 2 outputs; each output needs its own"),
         ({"evaluate.plots_dir": "./reports/metrics.json"},
          "'reports/metrics.json' is the path of 2 outputs; each output needs its own"),
+        ({"evaluate.model_card_path": "reports/plots/model_card.md"},
+         "'reports/plots/model_card.md' is inside 'reports/plots', the path of another setting; put it elsewhere"),
+        ({"train.model_path": "reports/metrics.json/model"},
+         "'reports/metrics.json/model' is inside 'reports/metrics.json', the path of another setting; put it elsewh"),
         *[({"data_load.source": source, "data_load.external_path": path},
            f"data_load.external_path = '{path}': must be a file or folder in data/external/, because "
            f"data_load.source.kind is {source['kind']}")

@@ -47,7 +47,7 @@ def test_value_of_wrong_type_or_out_of_range_is_refused(
     refusal: Refusal, key: str, value: object, allowed: str
 ) -> None:
     message = refusal({key: value})
-    assert message.startswith(f"params.yaml: {key} = {repr(value)[:80]}")
+    assert message.startswith(f"params.yaml: {key} = {repr(value)[:79]}")
     assert message.endswith(f"{allowed}.")
     assert "\n" not in message
 
@@ -143,6 +143,41 @@ def test_path_outside_the_repository_is_refused(refusal: Refusal, key: str) -> N
 @pytest.mark.parametrize("path", ["/elsewhere/out", "data/../../out", "data/../out", "", ".", "./"])
 def test_path_that_is_not_inside_the_repository_is_refused(refusal: Refusal, path: str) -> None:
     assert refusal({"train.model_path": path}).startswith(f"params.yaml: train.model_path = {path!r}: must be a rel")
+
+
+OUTPUTS = [key for key in PATHS if key != "data_load.external_path"]
+
+
+@pytest.mark.parametrize("key", OUTPUTS)
+def test_output_outside_the_folders_of_outputs_is_refused(refusal: Refusal, key: str) -> None:
+    assert refusal({key: "docs"}) == (
+        f"params.yaml: {key} = 'docs': must be inside data/, models/ or reports/, but not in data/external/, which "
+        "holds your own tables."
+    )
+
+
+@pytest.mark.parametrize(
+    "path", ["mine", "src", ".venv/bin/python", ".git", "mlflow.db", "reports", "data", "data/external",
+             "data/external/t.csv", "Data/x", "database/x", "$(echo x)", ";"],
+)  # fmt: skip
+def test_output_may_not_name_other_folders(refusal: Refusal, path: str) -> None:
+    assert f"evaluate.plots_dir = {path!r}: must be inside data/" in refusal({"evaluate.plots_dir": path})
+
+
+@pytest.mark.parametrize(
+    "path", ["reports/a b", "reports/$(x)", "reports/a;b", "reports/${x}", "reports/é", "reports/.hidden",
+             "reports/*", "data/.git/x", "reports/a'b", "reports/~x"],
+)  # fmt: skip
+def test_output_consists_of_plain_letters(refusal: Refusal, path: str) -> None:
+    problem = ": must consist of letters from a to z, digits, '_', '-' and '.'; no name may begin with '.'."
+    assert refusal({"evaluate.plots_dir": path}) == f"params.yaml: evaluate.plots_dir = {path!r}{problem}"
+
+
+@pytest.mark.parametrize("key", ["evaluate.plots_dir", "data_load.external_path"])
+@pytest.mark.parametrize("path", ["reports/a\nb", "reports/a\0b", "reports/a\x1b[31m", "reports/a\u202eb"])
+def test_path_of_characters_that_cannot_be_printed_is_refused(refusal: Refusal, key: str, path: str) -> None:
+    problem = ": must not contain line breaks or other characters that cannot be printed."
+    assert refusal({key: path}) == f"params.yaml: {key} = {path!r}{problem}"
 
 
 def test_sections_are_frozen(load: Load) -> None:

@@ -133,9 +133,9 @@ def test_times_of_day_stay_text(tmp_path: Path) -> None:
     [
         ("", " is empty."),
         ("a,b\n", " has no rows below its header."),
-        ("a,b\n1,2\n3\n", ": CSV parse error: Row #3: Expected 2 columns, got 1: 3."),
-        ("a,b\n1,2\n3,4,5\n", "Row #3: Expected 2 columns, got 3: 3,4,5."),
-        ('a,b\n"1,2\n', "Row #2: Expected 2 columns, got 1"),
+        ("a,b\n1,2\n3\n", ": row 3 has 1 field instead of 2."),
+        ("a,b\n1,2\n3,4,5\n", ": row 3 has 3 fields instead of 2."),
+        ('a,b\n"1,2\n', ": row 2 has 1 field instead of 2; a quote in it is not closed."),
         ("a,b,a,b\n1,2,3,4\n", ": column 'a', 'b' appears more than once; give each column its own name."),
         (b"a,b\ncaf\xe9,2\n", " is not valid utf-8 (column 'a'); set data_load.source.encoding to its encoding"),
         (b"caf\xe9,b\n1,2\n", " is not valid utf-8 ("),
@@ -143,6 +143,96 @@ def test_times_of_day_stay_text(tmp_path: Path) -> None:
 )
 def test_invalid_table_is_refused_in_one_line(tmp_path: Path, content: str | bytes, message: str) -> None:
     assert message in refusal(write(tmp_path, content))
+
+
+SECRET = "".join(f"{number},secret,{'xy'[number % 2]}\n" for number in range(40))
+
+
+@pytest.mark.parametrize("n_rows", [1, 20, 40])
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_quote_that_is_not_closed_is_refused_without_the_rows(
+    tmp_path: Path, n_rows: int, compress: Callable[[bytes], bytes]
+) -> None:
+    """Without this check, pyarrow reads the rest of the file as one value, such as the name of a class."""
+    lines = SECRET.splitlines(keepends=True)
+    for end in ("\n", ""):
+        lines[n_rows - 1] = lines[n_rows - 1].replace(",y", ',"y').replace(",x", ',"x').rstrip("\n") + "\n"
+        text = "a,b,target\n" + "".join(lines).rstrip("\n") + end
+        if not end and n_rows == 40:
+            continue
+        name = "t.csv" if compress is bytes else "t.csv.gz"
+        message = refusal(write(tmp_path, compress(text.encode()), name))
+        assert message == (
+            f": a quote in column 'target' of row {n_rows + 1} is not closed, so that all lines below it belong to its "
+            "value; close it, or double it if it is part of the text."
+        )
+
+
+@pytest.mark.parametrize("text", ['a,b\n1,"x\ny"\n', 'a,b\n1,"x\ny"', 'a,b\n1,"x\n"\r\n', 'a,b\n1,"x\n"""\n\n'])
+def test_last_value_may_have_several_lines(tmp_path: Path, text: str) -> None:
+    assert read_file(write(tmp_path, text), TableFile())["b"][0].startswith("x\n")
+    utf_16 = write(tmp_path, text.encode("utf-16"))
+    assert read_file(utf_16, TableFile(encoding="utf-16"))["b"][0].startswith("x\n")
+
+
+@pytest.mark.parametrize("text", ['"a,b\n1,2\n', '"a"b,c', '"' + SECRET])
+def test_header_that_does_not_end_is_refused(tmp_path: Path, text: str) -> None:
+    assert refusal(write(tmp_path, text)) == " has no complete line; is there a quote that is not closed?"
+
+
+def test_message_shows_no_row(tmp_path: Path) -> None:
+    path = write(tmp_path, "a,b,target\n" + SECRET + "1,top,secret,x\n")
+    assert refusal(path) == " cannot be read as a table: row 42 has 4 fields instead of 3."
+
+
+@pytest.mark.parametrize(
+    ("before", "n_lines"),
+    [("Report of 2024\n", 1), ("Report, of 2024\n\n", 2), ("# a\n# b\n# c, d\n", 3), ("\n\nReport\n", 3)],
+)
+def test_lines_before_the_header_can_be_skipped(tmp_path: Path, before: str, n_lines: int) -> None:
+    path = write(tmp_path, before + "a,b,target\n" + SECRET)
+    hint = f"; if its header is line {n_lines + 1}, set data_load.source.skip_rows: {n_lines}."
+    assert refusal(path).endswith(hint)
+    table = read_file(path, TableFile(skip_rows=n_lines))
+    assert (list(table.columns), len(table)) == (["a", "b", "target"], 40)
+
+
+def test_more_lines_can_be_skipped_than_are(tmp_path: Path) -> None:
+    path = write(tmp_path, "Report\n# more\na,b,target\n" + SECRET)
+    assert refusal(path, TableFile(skip_rows=1)).endswith(
+        "; if its header is line 3, set data_load.source.skip_rows: 2."
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["a,b\n" + "1,2,3\n" * 9, "long,header,of,a\n" + "1,2,3\n" * 9, "a,b\n1,2\n3\n", "a\nb,c\n" + "d\n" * 9]
+)
+def test_no_lines_are_skipped_without_a_reason(tmp_path: Path, text: str) -> None:
+    assert "skip_rows" not in refusal(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK\x03\x04" + bytes(range(256)), " is a zip archive or an Excel workbook: save its table as CSV."),
+        (b"\xd0\xcf\x11\xe0" + bytes(range(256)), " is an Excel workbook: save its table as CSV."),
+        (b"PAR1" + bytes(100), " is Parquet: rename it to .parquet."),
+        (gzip.compress(CSV.encode()), " is compressed by gzip: rename it to .csv.gz."),
+        (b'{"a": 1}\n{"a": 2}\n', " is JSON: save it as CSV or Parquet."),
+        (b'[{"a": 1}]', " is JSON: save it as CSV or Parquet."),
+        (b"<!DOCTYPE html>\n<html>", " is a web page: check the address that it was downloaded from."),
+        (b"version https://git-lfs.github.com/spec/v1\n", " is a pointer of Git LFS: run `git lfs pull`."),
+        *((CSV.encode(encoding), " is not utf-8 text: it has many zero bytes; if it is text, set data_load.source.enc")
+          for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32")),
+    ],
+)  # fmt: skip
+def test_file_of_another_type_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    path = write(tmp_path, content)
+    assert refusal(path).startswith(message)
+    if b"\0" not in content or not message.startswith(" is not"):
+        with pytest.raises(DataError) as caught:
+            sniff_text(path)
+        assert str(caught.value) == f"{path}{message}"
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "ascii"])

@@ -154,3 +154,28 @@ def test_parquet_is_guessed(tmp_path: Path) -> None:
     found = guess_table(tmp_path / "t.parquet")
     assert found.source == {}
     assert found.columns == {"a": ({"kind": "number"}, "1.5 to 2.5")}
+
+
+LISTS: list[Any] = [[[1, 2]] * N, [["a"], None] * (N // 2), [{"p": 1}] * N]
+
+
+@pytest.mark.parametrize("values", LISTS)
+def test_lists_and_structs_of_parquet_are_ignored(tmp_path: Path, values: list[Any]) -> None:
+    columns = {"a": range(N), "v": values, "target": ["x", "y"] * (N // 2)}
+    pd.DataFrame(columns).to_parquet(tmp_path / "t.parquet")
+    found = guess_table(tmp_path / "t.parquet")
+    assert found.columns["v"] == ({"kind": "ignore"}, "lists or other objects, which cannot be features")
+    with pytest.raises(DataError, match="the target 'v' holds lists or other objects; set another with TARGET"):
+        guess_table(tmp_path / "t.parquet", "v")
+
+
+def test_dates_of_any_year_are_described(tmp_path: Path) -> None:
+    columns = {"a": pd.Series([2**40] * N, dtype="datetime64[s]"), "target": ["x", "y"] * (N // 2)}
+    pd.DataFrame(columns).to_parquet(tmp_path / "t.parquet")
+    assert guess_table(tmp_path / "t.parquet").columns["a"][1] == "36812-02-20 to 36812-02-20"
+
+
+def test_fields_between_several_blanks_are_named(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("a   b\n1   2\n")
+    with pytest.raises(DataError, match="'a   b'; if several blanks are between its fields, save it as CSV"):
+        guess_table(tmp_path / "t.txt")

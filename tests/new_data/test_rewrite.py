@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from src.config.yaml_file import read_yaml
+from src.errors import ConfigError
 from src.new_data.rewrite import Block, rewrite_settings
 
 TEXT = """\
@@ -137,3 +138,9 @@ def test_missing_key_is_named(key: str) -> None:
         rewrite_settings(TEXT, {key: 1})
     with pytest.raises(KeyError, match=key):
         rewrite_settings("", {}, {key: {"a": (1, "")}})
+
+
+@pytest.mark.parametrize("value", ["1\t# tab", "2020-99-01", "0x_", "[1", "\0", "*gone"])
+def test_text_that_dvc_cannot_read_is_refused_in_one_line(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"^params\.yaml.*: not valid YAML for DVC: .*\.$"):
+        rewrite_settings(f"base:\n  task: {value}\n", {"base.task": "regression"})

@@ -98,6 +98,33 @@ def test_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path, content:
         sniff(tmp_path, content, name)
 
 
+ROWS = b"a,b,target\n" + b"1,2,x\n" * 20
+
+
+@pytest.mark.parametrize(
+    ("content", "settings"),
+    [
+        (b"Report of 2024\n" + ROWS, {"skip_rows": 1}),
+        (b"# a\n# b\n# c, d\n" + ROWS, {"skip_rows": 3}),
+        (b"Report; of 2024\n\n" + ROWS.replace(b",", b";"), {"skip_rows": 2, "separator": ";"}),
+        (ROWS.replace(b",", b" "), {"separator": " "}),
+        (b"a,b\n" + b"row,1,2\n" * 20, {}),
+        (b"a title\n" + b"one two three\n" * 20, {}),
+        (ROWS.decode().encode("utf-32"), {"encoding": "utf-32"}),
+        (ROWS + b"1," + b"x" * 200_000 + b",x\n", {}),
+    ],
+)
+def test_lines_before_the_header_and_blanks_are_recognised(
+    tmp_path: Path, content: bytes, settings: dict[str, Any]
+) -> None:
+    assert sniff(tmp_path, content) == settings
+
+
+def test_file_in_no_known_encoding_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"t\.csv cannot be read: it is not text in a known encoding; save it as UTF-8"):
+        sniff(tmp_path, bytes(range(1, 256)) * 40)
+
+
 def test_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.csv is missing\."):
         sniff_text(tmp_path / "gone.csv")

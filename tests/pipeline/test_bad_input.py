@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.clone import Clone
+from tests.pipeline.clone import LAUNCHER, Clone
 from tests.pipeline.versions import MAKE
 
 
@@ -13,6 +13,16 @@ def outputs(clone: Clone) -> dict[Path, bytes]:
     folders = ("data/raw", "data/processed", "models", "reports")
     return {
         path: path.read_bytes() for folder in folders for path in (clone.path / folder).rglob("*") if path.is_file()
+    }
+
+
+def files(clone: Clone) -> dict[Path, bytes]:
+    """Read all files of the clone but its settings, what DVC and git keep, and compiled code."""
+    ignored = (".dvc/", ".git/", "params.yaml")
+    return {
+        path: path.read_bytes()
+        for path in sorted(clone.path.rglob("*"))
+        if path.is_file() and path.suffix != ".pyc" and not str(path.relative_to(clone.path)).startswith(ignored)
     }
 
 
@@ -48,6 +58,44 @@ def test_all_problems_of_the_settings_are_reported_before_any_stage(clone: Clone
         assert "base.random_state = '42': must be a valid integer" in result.stderr
         assert "Traceback" not in result.stderr
     assert outputs(clone) == before
+
+
+PATHS_OF_THE_USER = ["docs", "mine", "reports/mine", "src", "mlflow.db", "reports/a b"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [LAUNCHER, ("python", "-m", "src.utils.prepare")])
+def test_path_of_an_output_is_refused_before_anything_is_deleted(clone: Clone, command: tuple[str, ...]) -> None:
+    for name in ("mine/notes.md", "reports/mine/notes.md", "reports/a b/notes.md"):
+        (clone.path / name).parent.mkdir()
+        (clone.path / name).write_text("mine")
+    before = files(clone)
+    for path in PATHS_OF_THE_USER:
+        clone.set_param("evaluate.plots_dir", path)
+        (line,) = clone.run(*command, code=2).stderr.splitlines()
+        assert line.startswith(f"ConfigError: params.yaml: evaluate.plots_dir = '{path}'")
+    assert files(clone) == before
+
+
+@pytest.mark.slow
+def test_bare_dvc_deletes_nothing_of_the_repository_itself(clone: Clone) -> None:
+    before = files(clone)
+    for path in ("docs", "tests", "README.md", "mlflow.db", ".venv/bin", "src", "src/stages", "data", "data/external"):
+        clone.set_param("evaluate.plots_dir", path)
+        assert clone.run("dvc", "repro", code=None).returncode
+    assert files(clone) == before
+
+
+@pytest.mark.slow
+def test_bare_dvc_deletes_nothing_of_the_user_if_an_earlier_stage_runs(clone: Clone) -> None:
+    for number, path in enumerate(["mine", "reports/mine"]):
+        (clone.path / path).mkdir()
+        (clone.path / path / "notes.md").write_text("mine")
+        clone.set_param("evaluate.plots_dir", path)
+        clone.set_param("train.cv", 3 + number)
+        result = clone.run("dvc", "repro", code=None)
+        assert f"ConfigError: params.yaml: evaluate.plots_dir = '{path}'" in result.stderr
+        assert (clone.path / path / "notes.md").read_text() == "mine"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def test_empty_file_of_candidates_is_an_empty_table(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(read_candidates(tmp_path / "cv_results.csv"), pd.DataFrame())
 
 
-@pytest.mark.parametrize("content", [None, "{"])
+@pytest.mark.parametrize("content", [None, "{", "[]", "null", '{"a": "x"}', "[" * 100_000])
 def test_missing_or_damaged_scores_name_the_stage_that_makes_them(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "cv_metrics.json"
     if content is not None:

@@ -72,9 +72,8 @@ def test_lock_of_another_shape_is_damaged(text: str) -> None:
         TEXT,
         "schema: '2.0'\n",
         "schema: '2.0'\nstages:\n  old: {cmd: c, deps: [{path: a, md5: " + MD5 + "}, {path: https://a/b, etag: x}]}\n",
-        TEXT.replace("    cmd: [echo", "<<<<<<< HEAD\n    cmd: [echo"),
     ],
-    ids=["all", "no stage", "older DVC and a URL", "merge conflict"],
+    ids=["all", "no stage", "older DVC and a URL"],
 )
 def test_lock_that_dvc_or_git_wrote_is_not_damaged(text: str) -> None:
     assert not is_damaged(text)
@@ -133,6 +132,15 @@ def test_lock_that_dvc_may_be_writing_is_left(repository: Path) -> None:
     with Repo(str(repository)) as repo, repo.lock, pytest.raises(BusyError, match="DVC is running"):
         repair(repository)
     assert (repository / LOCK).read_text() == ""
+
+
+@pytest.mark.parametrize("path", ["dvc.yaml", "dvc.lock"])
+def test_merge_conflict_is_left_to_the_user(repository: Path, path: str) -> None:
+    (repository / path).write_text(TEXT.replace("    cmd: [echo", "<<<<<<< HEAD\n    cmd: [echo"))
+    before = (repository / path).read_text()
+    with pytest.raises(ConfigError, match=f"^{path} has a merge conflict; .*git checkout --ours {path}"):
+        repair(repository)
+    assert (repository / path).read_text() == before
 
 
 @pytest.mark.parametrize("text", ["", '{"write": {', "[]"])

@@ -64,6 +64,27 @@ def test_interrupted_stage_gives_128_and_the_signal(
     assert capsys.readouterr() == ("", "")
 
 
+def test_error_has_short_lines_of_what_can_be_printed(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(DataError("x" * 10**6 + "\n  \x1b[2Jy")) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert (len(first), second) == (1000, "  \\x1b[2Jy")
+
+
+def test_stage_under_dvc_refuses_to_let_a_later_one_delete_a_file_of_the_user(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("dvc.lock").write_text("stages: {data_load: {cmd: x, outs: [{path: data/raw/dataset.parquet}]}}")
+    Path("reports").mkdir()
+    Path("reports/metrics.json").write_text("mine")
+    assert run() == 0
+    capsys.readouterr()
+    monkeypatch.setenv("DVC_STAGE", "train")
+    assert run(ZeroDivisionError()) == 2
+    assert capsys.readouterr().err.startswith(
+        "ConfigError: params.yaml: evaluate.metrics_path = 'reports/metrics.json' already exists, and no stage"
+    )
+
+
 def test_bug_keeps_its_traceback(run: Run) -> None:
     def broken(_: Config) -> None:
         raise ZeroDivisionError

@@ -10,6 +10,7 @@ import psutil
 import pytest
 import yaml
 
+from src.errors import ConfigError
 from src.utils import run_dvc
 from src.utils.run_dvc import ChildResult, start_dvc
 from tests.utils.conftest import FakeDvc
@@ -199,6 +200,16 @@ def test_nothing_runs_and_nothing_is_left_if_the_launcher_fails_before(
         raise error
     assert psutil.Process().children() == before
     assert not (asking_folder / "said").exists()
+
+
+def test_dvc_that_was_never_run_does_not_read_to_the_end(dvc_folder: Path) -> None:
+    # Reading an alias bomb takes DVC minutes.
+    levels = [f"a{level}: &a{level} [{f'*a{level - 1},' * 10}]\n" for level in range(1, 9)]
+    (dvc_folder / "params.yaml").write_text("a0: &a0 [x]\n" + "".join(levels))
+    (dvc_folder / "dvc.yaml").write_text("stages: {say: {cmd: 'echo ${a0}', outs: [said]}}\n")
+    with pytest.raises(ConfigError), start_dvc(["repro"], os.environ):
+        raise ConfigError
+    assert psutil.Process().children() == []
 
 
 def test_dvc_that_waits_ends_silently_with_a_killed_launcher(asking_folder: Path) -> None:

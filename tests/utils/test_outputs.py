@@ -1,0 +1,115 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from src.config.load import load_config
+from src.errors import ConfigError
+from src.tracking.journal import Execution, Journal
+from src.tracking.process import own_key
+from src.tracking.session import Place, begin_session
+from src.utils import prepare
+from src.utils.outputs import check_outputs
+
+PLOTS = {"reports/plots/roc.png": "12345", "reports/plots/search.png": "678"}
+CARD = {"reports/model_card.md": "card"}
+
+
+@pytest.fixture(autouse=True)
+def _workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a folder with settings, and a dvc.lock that names two of the outputs."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text((Path(__file__).parent / "params.yaml").read_text())
+    outs = [{"path": "reports/plots", "size": 8}, {"path": "reports/model_card.md", "size": 4}]
+    Path("dvc.lock").write_text(
+        yaml.safe_dump({"schema": "2.0", "stages": {"evaluate": {"cmd": "python", "outs": outs}}})
+    )
+
+
+def write(files: dict[str, str]) -> None:
+    for name, text in files.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text)
+
+
+def check() -> str:
+    """Check the outputs, and return the error message or an empty text."""
+    try:
+        check_outputs(load_config(Path("params.yaml")))
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        PLOTS | CARD,
+        PLOTS | {"reports/plots/.DS_Store": "x", "reports/plots/.roc-abc.tmp": "x", "reports/notes.md": "mine"},
+        # What was written before an interruption, and by other settings.
+        {"reports/plots/residuals.png": "123456789"},
+        {"docs/notes.md": "mine", "data/external/t.csv": "mine"},
+    ],
+)
+def test_outputs_of_stages_are_accepted(files: dict[str, str]) -> None:
+    write(files)
+    assert check() == ""
+
+
+@pytest.mark.parametrize("name", ["models/model.joblib", "reports/metrics.json", "data/train.parquet"])
+def test_file_that_no_stage_wrote_is_refused(name: str) -> None:
+    write({name: "mine"})
+    assert f" = '{name}' already exists, and no stage wrote it; DVC would delete it: move it away, or" in check()
+
+
+def test_folder_that_no_stage_wrote_is_refused() -> None:
+    text = Path("params.yaml").read_text().replace("reports/plots", "reports/mine")
+    Path("params.yaml").write_text(text)
+    Path("reports/mine/empty").mkdir(parents=True)
+    assert check() == ""
+    write({"reports/mine/deep/er/notes.png": "mine"})
+    assert check() == (
+        "params.yaml: evaluate.plots_dir = 'reports/mine' already exists, and no stage wrote it; DVC would delete it: "
+        "move it away, or choose another path."
+    )
+
+
+@pytest.mark.parametrize("name", ["reports/plots/notes.txt", "reports/plots/mine/roc", "reports/plots/README"])
+def test_own_file_among_the_plots_is_refused(name: str) -> None:
+    write(PLOTS | {name: "mine"})
+    assert check() == (
+        f"params.yaml: evaluate.plots_dir = 'reports/plots' contains '{name}', which no stage wrote; DVC would delete "
+        "it: move it away."
+    )
+
+
+def test_link_to_nothing_is_no_output() -> None:
+    Path("models").mkdir()
+    Path("models/model.joblib").symlink_to("/nonexistent")
+    assert "train.model_path = 'models/model.joblib' already exists" in check()
+
+
+def test_output_of_an_interrupted_stage_is_accepted() -> None:
+    write({"models/model.joblib": "half"})
+    place, journal = Place(Path.cwd(), Path.cwd()), Journal(Path.cwd())
+    session = begin_session(place, "s", own_key(), launched=False)
+    journal.write_session(session)
+    execution = Execution("train", own_key(), status="KILLED", sizes={"models/model.joblib": 0})
+    journal.write_execution(session.id, execution)
+    assert check() == ""
+
+
+def test_without_a_lock_nothing_is_known() -> None:
+    Path("dvc.lock").unlink()
+    write(PLOTS | {"models/model.joblib": "old", "reports/plots/data.json": "{}"})
+    assert check() == ""
+
+
+def test_preparation_of_bare_dvc_gives_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert prepare.main() == 0
+    write({"models/model.joblib": "mine"})
+    assert prepare.main() == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("ConfigError: params.yaml: train.model_path = 'models/model.joblib' already exists")
