@@ -3,6 +3,7 @@
 import argparse
 import functools
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import ParamSpec
 
 from src.config.load import load_config
 from src.errors import PipelineError
+from src.tracking.git import LOCAL_VARIABLES
 from src.utils.logs import setup_logging
 from src.utils.mlflow_run_decorator import StageFunction, Terminated
 
@@ -29,6 +31,9 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
 
     @functools.wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> int:
+        # Also for what opens a repository in this process, and for its children.
+        for name in LOCAL_VARIABLES:
+            os.environ.pop(name, None)
         setup_logging("INFO")
         try:
             return main(*args, **kwargs) or 0

@@ -7,7 +7,6 @@ clone with an empty cache, and each file and metric is compared with the record.
 import argparse
 import logging
 import math
-import os
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from pandas.api.types import is_numeric_dtype
 from src.config.load import load_config
 from src.errors import VersionError
 from src.tracking import names
-from src.tracking.git import list_experiments
+from src.tracking.git import clean_environment, list_experiments
 from src.tracking.process import cpu_model
 from src.tracking.store import open_store
 from src.utils.command import command
@@ -127,7 +126,10 @@ def reproduce(root: Path, record: Record) -> list[Difference]:
         show_and_run(clone, "git", "checkout", "--quiet", "--detach", record.commit)
         _pull_added_tables(root, clone, record.commit)
         # No warm server, which would still write into the clone while it is deleted.
-        env = os.environ | {names.MLFLOW_TRACKING_URI: f"sqlite:///{folder}/mlflow.db", names.PIPELINE_WARM: names.COLD}
+        env = clean_environment() | {
+            names.MLFLOW_TRACKING_URI: f"sqlite:///{folder}/mlflow.db",
+            names.PIPELINE_WARM: names.COLD,
+        }
         env.pop(names.MLFLOW_RUN_ID, None)
         show_and_run(clone, "dvc", "repro", "--force", "--no-run-cache", env=env)
         return compare_with_record(root, clone, record)
