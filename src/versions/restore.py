@@ -11,7 +11,15 @@ from pathlib import Path
 from src.errors import VersionError
 from src.utils.command import command
 from src.versions.commands import find_commit, git, refuse_changes, show_and_run
-from src.versions.revision import WORKSPACE, fetch, find_damaged, list_cached, open_revision, read_recorded
+from src.versions.revision import (
+    WORKSPACE,
+    compare_with_lock,
+    fetch,
+    find_damaged,
+    list_cached,
+    open_revision,
+    read_recorded,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +37,10 @@ def restore(root: Path, tag: str) -> None:
     """
     commit = find_commit(root, tag, kind="tag")
     read_recorded(root, tag, commit)
+    if missing := [path for path, change in compare_with_lock(root, commit).items() if change == "deleted"]:
+        raise VersionError(
+            f"{tag} cannot be restored: its stages need {', '.join(missing)}, and neither git nor DVC has it."
+        )
     refuse_changes(root, "restore")
     refuse_unsaved_data(root)
     is_complete = True

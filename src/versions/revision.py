@@ -128,6 +128,46 @@ def find_damaged(root: Path, commit: str, *, delete: bool = False) -> list[str]:
     return list(dict.fromkeys(damaged))
 
 
+def find_uncommitted(root: Path) -> list[str]:
+    """List what DVC uses in the workspace, but HEAD does not have: files of DVC, and files of stages.
+
+    A file that git ignores, through a setting of its user, is missing in every other clone.
+    """
+    with open_revision(root, WORKSPACE) as repo:
+        used = [Path(stage.path).relative_to(repo.root_dir).as_posix() for stage in repo.index.stages]
+    committed = set(git(root, "ls-tree", "-r", "-z", "--name-only", "HEAD").split("\0"))
+    return [path for path in dict.fromkeys(used) if path not in committed] or list(compare_with_lock(root, "HEAD"))
+
+
+def compare_with_lock(root: Path, commit: str) -> dict[str, str]:
+    """Compare what stages read and wrote, as far as git has it, between a commit and its `dvc.lock`.
+
+    Returns:
+        `deleted`, `modified` or `new` by path. What DVC keeps in its cache is left out.
+    """
+    found: dict[str, str] = {}
+    with open_revision(root, commit) as repo:
+        cached = [out.index_key[1] for out in repo.index.outs if out.use_cache and out.is_in_repo]
+        for stage in repo.index.stages:
+            files = [*stage.deps, *(out for out in stage.outs if not out.use_cache)] if stage.cmd else []
+            for file in files:
+                # Files below the other path, such as a table in data/external.
+                key = file.index_key[1] if file.is_in_repo else ()
+                if not key or any(key[: len(other)] == other[: len(key)] for other in cached):
+                    continue
+                if status := file.status():
+                    change = next(iter(status.values()))
+                    found[_path(file)] = change if isinstance(change, str) else "modified"
+    return found
+
+
+def read_data_remote(root: Path) -> tuple[str, str]:
+    """Return the name and the URL of DVC's default remote, which are empty if none is configured."""
+    with open_revision(root, WORKSPACE) as repo:
+        name = repo.config["core"].get("remote") or ""
+        return name, repo.config["remote"].get(name, {}).get("url", "")
+
+
 def hash_file(path: Path) -> str:
     """Compute the MD5 of a file without DVC's table of known hashes."""
     from dvc_data.hashfile.hash import file_md5

@@ -72,6 +72,22 @@ def test_tag_without_results_is_refused(project: Project) -> None:
         restore(project.root, "empty")
 
 
+def test_tag_without_a_dependency_is_refused(project: Project, fresh: Project) -> None:
+    (project.root / "external").mkdir()
+    (project.root / "external/rows.csv").write_text("ignored by git")
+    project.depend_on("external/rows.csv")
+    project.commit()
+    project.git("tag", "by-hand")
+    project.dvc("push", "--quiet")
+    project.git("push", "--quiet", "origin", "by-hand")
+    fresh.git("fetch", "--quiet", "--tags")
+    with pytest.raises(
+        VersionError, match=r"^by-hand cannot be restored: its stages need external/rows\.csv, and neith"
+    ):
+        restore(fresh.root, "by-hand")
+    assert fresh.git("branch", "--show-current") == "main"
+
+
 @pytest.mark.parametrize("name", ["models/model.joblib", "plots/points.csv"])
 def test_data_that_was_not_saved_is_refused(project: Project, name: str) -> None:
     path = project.root / name
