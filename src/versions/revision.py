@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.errors import VersionError
+from src.tracking.dvc_repo import hash_file
 from src.tracking.session import numbers
 from src.versions.commands import git
 
@@ -166,13 +167,6 @@ def read_data_remote(root: Path) -> tuple[str, str]:
     with open_revision(root, WORKSPACE) as repo:
         name = repo.config["core"].get("remote") or ""
         return name, repo.config["remote"].get(name, {}).get("url", "")
-
-
-def hash_file(path: Path) -> str:
-    """Compute the MD5 of a file without DVC's table of known hashes."""
-    from dvc_data.hashfile.hash import file_md5
-
-    return str(file_md5(str(path)))
 
 
 def fetch(root: Path, commit: str, targets: Sequence[str] = ()) -> None:
