@@ -7,6 +7,7 @@ clone with an empty cache, and each file and metric is compared with the record.
 import argparse
 import logging
 import math
+import os
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -122,7 +123,9 @@ def reproduce(root: Path, record: Record) -> list[Difference]:
     with tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
         clone = Path(folder) / "clone"
         # --shared includes commits that are on no branch, such as DVC's experiments.
-        show_and_run(root, "git", "clone", "--quiet", "--shared", "--no-checkout", str(root), str(clone))
+        # The user's hooks are made for other work trees.
+        options = ("--quiet", "--shared", "--no-checkout", "--config", f"core.hooksPath={os.devnull}")
+        show_and_run(root, "git", "clone", *options, str(root), str(clone))
         show_and_run(clone, "git", "checkout", "--quiet", "--detach", record.commit)
         _pull_added_tables(root, clone, record.commit)
         # No warm server, which would still write into the clone while it is deleted.
