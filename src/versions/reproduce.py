@@ -148,6 +148,8 @@ def _pull_added_tables(root: Path, clone: Path, commit: str) -> None:
     link = clone.parent / "cache-of-origin"
     with open_revision(root, WORKSPACE) as repo:
         link.symlink_to(repo.cache.local_cache_dir)
+    # The user may share a cache, by a configuration that holds for all clones.
+    show_and_run(clone, "dvc", "cache", "dir", "--local", ".dvc/cache")
     show_and_run(clone, "dvc", "remote", "add", "--local", "--default", link.name, f"../{link.name}")
     if added:
         show_and_run(clone, "dvc", "pull", *added)

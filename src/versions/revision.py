@@ -201,17 +201,19 @@ def fetch(root: Path, commit: str, targets: Sequence[str] = ()) -> None:
 
 @contextmanager
 def open_content(root: Path, md5: str) -> Iterator[Any]:
-    """Open a file by its MD5, from DVC's cache or else from its remote.
+    """Open a file by its MD5, from DVC's cache or else from its remotes.
 
     Raises:
-        VersionError: Neither has it.
+        VersionError: None has it.
     """
     from dvc.repo import Repo
 
     with Repo(str(root)) as repo:
-        for find_storage in (lambda: repo.cache.local, repo.cloud.get_remote_odb):
+        # An output may have a remote of its own.
+        remotes = [repo.config["core"].get("remote"), *repo.config["remote"]]
+        for name in (WORKSPACE, *dict.fromkeys(filter(None, remotes))):
             try:
-                storage = find_storage()
+                storage = repo.cache.local if name == WORKSPACE else repo.cloud.get_remote_odb(name)
                 file = storage.fs.open(storage.oid_to_path(md5), "rb")
             # As in fetch.
             except Exception:
