@@ -116,8 +116,8 @@ def check_publishable(root: Path, tag: str) -> Plan:
         raise VersionError(f"{', '.join(stale)}: stale or not in the cache; run `make pipeline`, then publish.")
     if uncommitted := find_uncommitted(root):
         raise VersionError(
-            f"{', '.join(uncommitted)}: DVC uses it, but it is not the same in HEAD, so others could not restore this "
-            "version; if git ignores it, commit it after `git add --force`, or track it by `dvc add`, then publish."
+            f"{', '.join(uncommitted[:5])}: DVC uses it, but git ignores it, so others could not restore this version; "
+            "commit it after `git add --force`, track it by `dvc add`, or name it in .dvcignore, then publish."
         )
     if damaged := find_damaged(root, "HEAD"):
         raise VersionError(

@@ -13,9 +13,9 @@ from src.utils.command import command
 from src.versions.commands import find_commit, git, refuse_changes, show_and_run
 from src.versions.revision import (
     WORKSPACE,
-    compare_with_lock,
     fetch,
     find_damaged,
+    find_missing,
     list_cached,
     open_revision,
     read_recorded,
@@ -37,7 +37,7 @@ def restore(root: Path, tag: str) -> None:
     """
     commit = find_commit(root, tag, kind="tag")
     read_recorded(root, tag, commit)
-    if missing := [path for path, change in compare_with_lock(root, commit).items() if change == "deleted"]:
+    if missing := find_missing(root, commit):
         raise VersionError(
             f"{tag} cannot be restored: its stages need {', '.join(missing)}, and neither git nor DVC has it."
         )

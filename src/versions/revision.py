@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from src.errors import VersionError
@@ -130,36 +130,48 @@ def find_damaged(root: Path, commit: str, *, delete: bool = False) -> list[str]:
 
 
 def find_uncommitted(root: Path) -> list[str]:
-    """List what DVC uses in the workspace, but HEAD does not have: files of DVC, and files of stages.
+    """List the files that DVC uses in the workspace, and that neither HEAD nor DVC's cache has.
 
     A file that git ignores, through a setting of its user, is missing in every other clone.
     """
     with open_revision(root, WORKSPACE) as repo:
         used = [Path(stage.path).relative_to(repo.root_dir).as_posix() for stage in repo.index.stages]
-    committed = set(git(root, "ls-tree", "-r", "-z", "--name-only", "HEAD").split("\0"))
-    return [path for path in dict.fromkeys(used) if path not in committed] or list(compare_with_lock(root, "HEAD"))
+        for file in _git_files(repo):
+            # DVC does not count what .dvcignore names.
+            below = repo.dvcignore.find(repo.fs, file.fs_path) if file.isdir() else [file.fs_path]
+            used += [Path(path).relative_to(repo.root_dir).as_posix() for path in below]
+        cached = _cached_paths(repo)
+    # A link in git stands for the files below it.
+    known = _list_committed(root, "HEAD") | cached
+    return [path for path in dict.fromkeys(used) if not known & _with_parents(path)]
 
 
-def compare_with_lock(root: Path, commit: str) -> dict[str, str]:
-    """Compare what stages read and wrote, as far as git has it, between a commit and its `dvc.lock`.
-
-    Returns:
-        `deleted`, `modified` or `new` by path. What DVC keeps in its cache is left out.
-    """
-    found: dict[str, str] = {}
+def find_missing(root: Path, commit: str) -> list[str]:
+    """List the dependencies of a commit's stages that neither git nor DVC has."""
     with open_revision(root, commit) as repo:
-        cached = [out.index_key[1] for out in repo.index.outs if out.use_cache and out.is_in_repo]
-        for stage in repo.index.stages:
-            files = [*stage.deps, *(out for out in stage.outs if not out.use_cache)] if stage.cmd else []
-            for file in files:
-                # Files below the other path, such as a table in data/external.
-                key = file.index_key[1] if file.is_in_repo else ()
-                if not key or any(key[: len(other)] == other[: len(key)] for other in cached):
-                    continue
-                if status := file.status():
-                    change = next(iter(status.values()))
-                    found[_path(file)] = change if isinstance(change, str) else "modified"
-    return found
+        needed, cached = [_path(file) for file in _git_files(repo)], _cached_paths(repo)
+    known = _list_committed(root, commit) | cached
+    folders = set().union(*map(_with_parents, known))
+    return [path for path in dict.fromkeys(needed) if path not in folders and not known & _with_parents(path)]
+
+
+def _git_files(repo: "Repo") -> "Iterator[Output]":
+    """Yield what stages read and write, except what DVC keeps in its cache."""
+    for stage in repo.index.stages:
+        if stage.cmd:
+            yield from (file for file in (*stage.deps, *stage.outs) if file.is_in_repo and not file.use_cache)
+
+
+def _cached_paths(repo: "Repo") -> set[str]:
+    return {_path(out) for out in _cached_outs(repo)}
+
+
+def _list_committed(root: Path, commit: str) -> set[str]:
+    return set(git(root, "ls-tree", "-r", "-z", "--name-only", commit).split("\0"))
+
+
+def _with_parents(path: str) -> set[str]:
+    return {path, *(parent.as_posix() for parent in PurePosixPath(path).parents)}
 
 
 def read_data_remote(root: Path) -> tuple[str, str]:

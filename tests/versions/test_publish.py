@@ -109,7 +109,7 @@ def test_work_that_git_was_told_to_hide_is_refused(project: Project, hide: list[
     assert project.tags() == TAGS
 
 
-@pytest.mark.parametrize(("dependency", "reason"), [("external/rows.csv", "external/rows.csv"), ("src", "src")])
+@pytest.mark.parametrize(("dependency", "reason"), [("external/rows.csv", "external/rows.csv"), ("src", "src/mine.py")])
 def test_dependency_that_git_ignores_is_refused(project: Project, dependency: str, reason: str) -> None:
     path = project.root / dependency
     path = path / "mine.py" if path.is_dir() else path
@@ -118,7 +118,7 @@ def test_dependency_that_git_ignores_is_refused(project: Project, dependency: st
     (project.root / ".git/info/exclude").write_text(f"{path.name}\n")
     project.depend_on(dependency)
     project.commit()
-    with pytest.raises(VersionError, match=f"^{reason}: DVC uses it, but it is not the same in HEAD"):
+    with pytest.raises(VersionError, match=f"^{reason}: DVC uses it, but git ignores it"):
         publish(project.root, "v2.0.0", None, None)
     assert project.tags() == TAGS
 
@@ -126,7 +126,15 @@ def test_dependency_that_git_ignores_is_refused(project: Project, dependency: st
 def test_dependencies_that_git_or_dvc_has_are_published(project: Project, fresh: Project) -> None:
     project.add_table()
     (project.root / "external/.gitkeep").touch()
-    project.depend_on("external, src")
+    (project.root / ".dvcignore").write_text("*.md\n*.log\n")
+    (project.root / ".git/info/exclude").write_text("*.log\n")
+    for name in ("notes.md", "mine.log"):
+        (project.root / "src" / name).touch()
+    # git has the link, and not the files below it.
+    (project.root / "shared").mkdir()
+    (project.root / "shared/code.py").touch()
+    (project.root / "src/shared").symlink_to("../shared")
+    project.depend_on("external, src, src/shared/code.py")
     project.commit()
     publish(project.root, "v2.0.0", None, None)
     fresh.git("fetch", "--quiet", "--tags")
