@@ -24,7 +24,9 @@ export NO_MKDOCS_2_WARNING := 1
 USER ?= $(or $(LOGNAME),user)
 export USER
 # These would lead git into another repository, hide `src` from Python, or let a warning end set-up.
-unexport $(shell git rev-parse --local-env-vars 2>/dev/null) PIP_USER PYTHONHOME PYTHONSAFEPATH PYTHONWARNINGS
+unexport $(shell git rev-parse --local-env-vars 2>/dev/null) PYTHONHOME PYTHONSAFEPATH PYTHONWARNINGS \
+  PIP_PREFIX PIP_TARGET
+export PIP_USER := 0
 
 UV := $(BIN)/uv
 # uv is four times as fast as pip, but does not read pip's configuration, so pip is the fallback.
@@ -84,8 +86,8 @@ $(UV): requirements-dev.txt | $(BIN)/python
 	@touch $@
 
 # DVC's plugin for the remote in .dvc/config.
-PLUGINS = $(shell sed -nE 's#^ *url *= *(s3|gs|azure|ssh)://.*#dvc-\1#p' .dvc/config 2>/dev/null | sort -u)
-$(VENV)/.installed: requirements.txt $(wildcard .dvc/config) $(UV)
+PLUGINS = $(shell sed -nE 's#^ *url *= *(s3|gs|azure|ssh)://.*#dvc-\1#p' .dvc/config .dvc/config.local 2>/dev/null | sort -u)
+$(VENV)/.installed: requirements.txt $(wildcard .dvc/config .dvc/config.local) $(UV)
 	@echo "installing the locked requirements into $(VENV)" >&2
 	$(call install_locked,-r requirements.txt)
 	$(if $(PLUGINS),$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode \
@@ -147,9 +149,9 @@ ui: install ## Compare runs in the browser
 # --- versions -----------------------------------------------------------------
 
 .PHONY: publish restore compare reproduce lineage
-publish: install ## Tag HEAD and push it with its data and model: make publish TAG=v1.0.0 [MESSAGE=…]
+publish: install ## Tag HEAD and push it with its data and model: make publish TAG=v1.0.0 [MESSAGE=…] [YES=1]
 	@test -n "$$TAG" || { echo "set TAG: make publish TAG=v1.0.0" >&2; exit 2; }
-	@$(BIN)/python -m src.versions.publish --tag="$$TAG" $(if $(MESSAGE),--message="$$MESSAGE")
+	@$(BIN)/python -m src.versions.publish --tag="$$TAG" $(if $(MESSAGE),--message="$$MESSAGE") $(if $(YES),--yes)
 
 restore: install ## Check out a version with its data and model: make restore TAG=v1.0.0
 	@test -n "$$TAG" || { echo "set TAG: make restore TAG=v1.0.0" >&2; exit 2; }

@@ -33,7 +33,7 @@ from src.data_load.read_file import (
     reason_of,
     wrong_encoding,
 )
-from src.errors import DataError
+from src.errors import DataError, MissingInputError
 from src.utils.command import command
 from src.versions.models import load_model, load_table_file
 
@@ -62,11 +62,12 @@ def predict_file(
         Number of rows.
 
     Raises:
+        MissingInputError: The model is no Pipeline of stage `train`.
         DataError: The input cannot be read, a column is missing, or a value is not of the kind of its column.
         FeatureError: A feature cannot be computed.
     """
     _check_suffixes(input_path, output_path)
-    names, columns = list(model.feature_names_in_), model["features"].kw_args["columns"]
+    names, columns = _raw_columns(model)
     n_rows, parquet = 0, None
     with atomic_path(output_path) as partial, ExitStack() as stack:
         progress = stack.enter_context(tqdm(desc="predicting", unit=" rows", disable=None))
@@ -89,6 +90,16 @@ def predict_file(
             raise DataError(f"{input_path} has no rows.")
     logger.info("wrote %d predictions to %s", n_rows, output_path)
     return n_rows
+
+
+def _raw_columns(model: Any) -> tuple[list[str], Columns]:
+    try:
+        return list(model.feature_names_in_), model["features"].kw_args["columns"]
+    except (AttributeError, IndexError, KeyError, TypeError):
+        raise MissingInputError(
+            f"the model is a {type(model).__name__}, not a fitted Pipeline with the step `features`, as stage train "
+            "writes it; run `dvc repro train`."
+        ) from None
 
 
 def _predict(model: Any, X: pd.DataFrame) -> pd.DataFrame:
@@ -171,9 +182,13 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="CSV or Parquet")
     parser.add_argument("--rev", help="tag, branch or commit of the model; the workspace by default")
+    parser.add_argument(
+        "--trust", action="store_true", help="load models/model.joblib even if it is not the one in dvc.lock"
+    )
     options = parser.parse_args()
     how = load_table_file(Path.cwd(), options.rev)
-    predict_file(load_model(Path.cwd(), options.rev), options.input, options.output, how=how)
+    model = load_model(Path.cwd(), options.rev, trust=options.trust)
+    predict_file(model, options.input, options.output, how=how)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def make(folder: Path, *arguments: str, **variables: str) -> str:
 
 @pytest.mark.parametrize(
     ("target", "variable"),
-    [("pipeline", "NAME"), ("pipeline", "ARGS"), ("repro", "ARGS"), ("publish", "MESSAGE"), ("lineage", "JSON"),
+    [("pipeline", "NAME"), ("pipeline", "ARGS"), ("repro", "ARGS"), ("publish", "MESSAGE"), ("publish", "YES"), ("lineage", "JSON"),
      ("new-data", "TARGET"), ("new-data", "YES"), ("show", "URL"), ("remote", "ENDPOINT"), ("bench", "ONLY"),
      ("test", "TESTS"), ("show", "GRID"), ("show", "DIR"), ("show", "TAG"), ("show", "A"), ("show", "B"),
      ("show", "RUN"), ("show", "REF"), ("show", "RUNS"), ("show", "FILE"), ("show", "N"), ("show", "PORTABLE")],
@@ -51,10 +51,11 @@ def test_environment_leads_no_tool_astray(folder: Path) -> None:
         "GIT_INDEX_FILE": "/elsewhere",
         "PYTHONSAFEPATH": "1",
         "PYTHONWARNINGS": "error",
-        "PIP_USER": "1",
+        "PIP_TARGET": "/elsewhere",
     }
     shown = make(folder, "-f", "show.mk", "show", **harmful)
     assert [name for name in harmful if f"{name}=" in shown] == []
+    assert "PIP_USER=0\n" in make(folder, "-f", "show.mk", "show", PIP_USER="1")
 
 
 def test_user_without_a_name_gets_one_which_dvc_needs(folder: Path) -> None:

@@ -1,10 +1,11 @@
 import gzip
+import hashlib
 import json
+import logging
 import os
 import resource
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from src.config.data_load import TableFile
 from src.errors import ConfigError, DataError, FeatureError
 from src.featurize.features import prepare_rows
-from src.predict import predict_file
+from src.predict import main, predict_file
 from src.versions.models import load_table_file
 
 COLUMNS: dict[str, dict[str, Any]] = {
@@ -168,21 +169,72 @@ def test_default_format_is_used_without_settings_of_a_file(tmp_path: Path, conte
     assert load_table_file(tmp_path) == TableFile()
 
 
-def test_command_reads_rows_in_the_format_of_the_settings(model: Pipeline, tmp_path: Path) -> None:
-    (tmp_path / "models").mkdir()
-    joblib.dump(model, tmp_path / "models/model.joblib")
-    params = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8"))
-    how = {"separator": ";", "decimal": ",", "encoding": "cp1252", "na_values": ["?"]}
-    params["data_load"] |= {"source": {"kind": "file", **how}, "external_path": "data/external/table.csv"}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-    (tmp_path / "rows.csv").write_bytes(TEXT_LIKE_TRAINING.encode("cp1252"))
-    subprocess.run(
-        [sys.executable, "-m", "src.predict", "--input", "rows.csv", "--output", "predictions.csv"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
-        check=True,
-    )
-    assert pd.read_csv(tmp_path / "predictions.csv")["prediction"].tolist() == model.predict(RAW.head(4)).tolist()
+class Malicious:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("hacked",)
+
+
+@pytest.fixture
+def run_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
+    """Predict rows.csv with a model of the workspace, of which `dvc.lock` records another content or the same."""
+
+    def run(content: object, *options: str, recorded: object = "same") -> int:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "models").mkdir()
+        path = tmp_path / "models/model.joblib"
+        if recorded:
+            joblib.dump(content if recorded == "same" else recorded, path)
+            out = {
+                "path": "models/model.joblib",
+                "md5": hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest(),
+            }
+            lock = {"schema": "2.0", "stages": {"train": {"cmd": "train", "outs": [out]}}}
+            (tmp_path / "dvc.lock").write_text(yaml.safe_dump(lock))
+        joblib.dump(content, path)
+        params = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8"))
+        how = {"separator": ";", "decimal": ",", "encoding": "cp1252", "na_values": ["?"]}
+        params["data_load"] |= {"source": {"kind": "file", **how}, "external_path": "data/external/table.csv"}
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+        (tmp_path / "rows.csv").write_bytes(TEXT_LIKE_TRAINING.encode("cp1252"))
+        monkeypatch.setattr("sys.argv", ["predict", "--input", "rows.csv", "--output", "predictions.csv", *options])
+        return main()
+
+    loggers = [logging.getLogger(name) for name in ("src", "__main__")]
+    before = [(logger.handlers, logger.propagate, logger.level) for logger in loggers]
+    yield run
+    for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
+def test_command_reads_rows_in_the_format_of_the_settings(model: Pipeline, run_command: Callable[..., int]) -> None:
+    assert run_command(model) == 0
+    assert pd.read_csv("predictions.csv")["prediction"].tolist() == model.predict(RAW.head(4)).tolist()
+
+
+@pytest.mark.parametrize("recorded", ["another model", None])
+def test_model_that_dvc_lock_does_not_name_is_refused_before_it_is_loaded(
+    recorded: str | None, run_command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(Malicious(), recorded=recorded) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("VersionError: models/model.joblib is not the model of dvc.lock (")
+    assert line.endswith("or load it with --trust.")
+    assert not Path("hacked").exists()
+
+
+def test_user_can_trust_a_model_that_dvc_lock_does_not_name(model: Pipeline, run_command: Callable[..., int]) -> None:
+    assert run_command(model, "--trust", recorded="another model") == 0
+    assert len(pd.read_csv("predictions.csv")) == 4
+
+
+@pytest.mark.parametrize("content", [{"a": 1}, [1, 2], np.arange(3), "text", LogisticRegression(), None])
+def test_file_that_holds_no_pipeline_is_one_line(
+    content: object, run_command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(content) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"MissingInputError: the model is a {type(content).__name__}, not a fitted Pipeline")
 
 
 def test_wrong_settings_are_named(tmp_path: Path) -> None:

@@ -2,12 +2,37 @@
 
 import os
 import re
+import shutil
 import subprocess
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from src.tracking.names import UNKNOWN
+
+# `git rev-parse --local-env-vars` of all versions. A git hook sets some of them.
+LOCAL_VARIABLES = (
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_CONFIG",
+    "GIT_CONFIG_COUNT",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_INTERNAL_SUPER_PREFIX",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+)
+# What a user's configuration could change in the output that is read here.
+_NEUTRAL = ("-c", "color.ui=false", "-c", "core.fsmonitor=false", "-c", "log.showSignature=false")
 
 
 @dataclass(frozen=True)
@@ -35,17 +60,44 @@ class Experiment:
     finished: int
 
 
+def clean_environment() -> dict[str, str]:
+    """Copy the environment without the variables that lead git, DVC and GTO into another repository."""
+    return {name: value for name, value in os.environ.items() if name not in LOCAL_VARIABLES}
+
+
+def run_git(
+    root: Path, *arguments: str, stdin: str | None = None, env: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run git in the repository that contains `root`, whatever its user has configured or exported.
+
+    Args:
+        env: Variables to add.
+
+    Raises:
+        OSError: git is not installed, or `root` does not exist.
+    """
+    # Without optional locks, so that the user's own git commands never wait. File names may not be valid UTF-8.
+    return subprocess.run(
+        ["git", *_NEUTRAL, *arguments],
+        cwd=root,
+        env={**clean_environment(), "GIT_OPTIONAL_LOCKS": "0", **(env or {})},
+        input=stdin,
+        capture_output=True,
+        encoding="utf-8",
+        errors="surrogateescape",
+        check=False,
+    )
+
+
 def read_git(root: Path, outputs: Iterable[str] = ()) -> GitState:
     """Read the state of the work tree that contains `root`; `unknown` outside of git.
 
     Args:
         outputs: Paths below `root` whose changes are ignored, because the pipeline writes them.
     """
-    paths = ["--", ":(top)", *(f":(exclude){path}" for path in outputs)]
-    output = _git(root, "status", "--porcelain=v2", "--branch", *paths)
-    if output is None:
+    lines = _read_status(root, outputs)
+    if lines is None:
         return GitState()
-    lines = output.splitlines()
     headers = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
     commit = headers.get("branch.oid", UNKNOWN)
     return GitState(
@@ -53,6 +105,40 @@ def read_git(root: Path, outputs: Iterable[str] = ()) -> GitState:
         branch=headers.get("branch.head", UNKNOWN),
         dirty=str(any(not line.startswith("#") for line in lines)).lower(),
     )
+
+
+def list_changes(root: Path) -> list[str]:
+    """List files that are changed, or untracked and not ignored, relative to the top of the work tree."""
+    # 8 fields precede the path of a change, 10 that of a conflict, 1 that of an untracked file.
+    n_fields = {"1": 8, "u": 10, "?": 1}
+    lines = _read_status(root) or []
+    return [line.split(" ", n_fields[line[0]])[-1] for line in lines if line[0] in n_fields]
+
+
+def _read_status(root: Path, outputs: Iterable[str] = ()) -> list[str] | None:
+    paths = ["--", ":(top)", *(f":(exclude){path}" for path in outputs)]
+    settings = ("--untracked-files=normal", "--ignore-submodules=none", "--no-renames")
+    with _index_without_marks(root) as env:
+        output = _git(root, "status", "-z", "--porcelain=v2", "--branch", *settings, *paths, env=env)
+    return None if output is None else output.rstrip("\0").split("\0")
+
+
+@contextmanager
+def _index_without_marks(root: Path) -> Iterator[dict[str, str]]:
+    """Yield variables with which git sees changes in files marked skip-worktree or assume-unchanged."""
+    entries = (_git(root, "ls-files", "-v", "-z", ":/") or "").split("\0")
+    # A sparse checkout marks files that are not there.
+    marked = [entry[2:] for entry in entries if entry[:1].islower() or entry[:1] == "S"]
+    marked = [path for path in marked if os.path.lexists(root / path)]
+    index = _git(root, "rev-parse", "--git-path", "index") if marked else None
+    if index is None:
+        yield {}
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        env = {"GIT_INDEX_FILE": str(shutil.copy(root / index.rstrip("\n"), folder))}
+        for option in ("--no-skip-worktree", "--no-assume-unchanged"):
+            _git(root, "update-index", "-z", option, "--stdin", stdin="".join(f"{path}\0" for path in marked), env=env)
+        yield env
 
 
 def list_experiments(root: Path) -> list[Experiment]:
@@ -71,12 +157,9 @@ def read_file(root: Path, revision: str, path: str) -> str | None:
     return _git(root, "show", f"{revision}:./{path}")
 
 
-def _git(root: Path, *arguments: str) -> str | None:
-    # Without optional locks, so that the user's own git commands never wait.
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+def _git(root: Path, *arguments: str, stdin: str | None = None, env: Mapping[str, str] | None = None) -> str | None:
     try:
-        output = subprocess.run(["git", *arguments], cwd=root, env=environment, capture_output=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
+        result = run_git(root, *arguments, stdin=stdin, env=env)
+    except OSError:
         return None
-    # File names may not be valid UTF-8.
-    return output.decode("utf-8", errors="surrogateescape")
+    return None if result.returncode else result.stdout

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from src.tracking import names
-from src.tracking.dvc_repo import DvcRepo
+from src.tracking.dvc_repo import DvcRepo, hash_file
 from src.tracking.journal import Execution, Journal, Session, Snapshot, now
 from src.tracking.lock import LockEntry
 from src.tracking.logged_model import find_logged_model, log_model
@@ -183,7 +183,8 @@ def write_execution(
             _write_candidates(store, session, run_id, execution)
             find = partial(_find_content, place, execution, repo)
             _log_files(store, run_id, map(find, execution.artifacts))
-            if execution.model and (content := find(execution.model).get(execution.model)):
+            content = find(execution.model).get(execution.model) if execution.model else None
+            if content and execution.model and _is_recorded(execution, execution.model, content):
                 tables = [file for path in execution.reads if path.endswith(".parquet") for file in find(path).values()]
                 # As JSON, if it is a list.
                 estimator = execution.params.get("train.estimator", "")
@@ -207,6 +208,15 @@ def _find_content(place: Place, execution: Execution, repo: DvcRepo | None, path
         return {file.relative_to(place.work_root).as_posix(): file for file in files if file.is_file()}
     entry = execution.entry or LockEntry("")
     return repo.find_files(path, entry.outs.get(path) or entry.deps.get(path))
+
+
+def _is_recorded(execution: Execution, path: str, content: Path) -> bool:
+    """Return whether a file is what the stage wrote. Unpickling a model that replaced it could run any code."""
+    recorded = execution.entry.outs.get(path) if execution.entry else None
+    if recorded in (None, hash_file(content)):
+        return True
+    logger.warning("%s is not logged: %s has not the MD5 %s of dvc.lock", path, content, recorded)
+    return False
 
 
 def _add_lock_entry(store: Store, repo: DvcRepo, run_id: str, execution: Execution) -> None:

@@ -13,7 +13,11 @@ from typing import ParamSpec
 from src.config.load import load_config
 from src.config.yaml_file import one_line
 from src.errors import PipelineError
+<<<<<<< HEAD
 from src.tracking import names
+=======
+from src.tracking.git import LOCAL_VARIABLES
+>>>>>>> h-vers
 from src.utils.logs import setup_logging
 from src.utils.mlflow_run_decorator import StageFunction, Terminated
 from src.utils.outputs import check_outputs
@@ -35,6 +39,9 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
 
     @functools.wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> int:
+        # Also for what opens a repository in this process, and for its children.
+        for name in LOCAL_VARIABLES:
+            os.environ.pop(name, None)
         setup_logging("INFO")
         try:
             return main(*args, **kwargs) or 0

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from src.errors import VersionError
+from src.tracking.git import clean_environment, list_changes, run_git
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +26,7 @@ def git(root: Path, *arguments: str) -> str:
     Raises:
         VersionError: git failed; quotes its last lines.
     """
-    result = subprocess.run(
-        ["git", *arguments], cwd=root, capture_output=True, text=True, errors="surrogateescape", check=False
-    )
+    result = run_git(root, *arguments)
     if result.returncode:
         lines = [" ".join(line.split()) for line in result.stderr.splitlines() if not line.startswith("hint:")]
         reason = "; ".join(list(filter(None, lines))[-3:]) or f"exit code {result.returncode}"
@@ -48,7 +47,8 @@ def show_and_run(
     """
     logger.info("$ %s", shlex.join(command))
     program = [*PROGRAMS[command[0]], *command[1:]]
-    result = subprocess.run(program, cwd=root, stdout=output or sys.stderr, env=env, check=False)
+    variables = clean_environment() if env is None else env
+    result = subprocess.run(program, cwd=root, stdout=output or sys.stderr, env=variables, check=False)
     if result.returncode:
         raise VersionError(f"`{shlex.join(command[:2])}` failed with exit code {result.returncode}, see above.")
 
@@ -77,10 +77,16 @@ def list_tags(root: Path, commit: str) -> list[str]:
     return git(root, "tag", "--points-at", commit, "--sort=version:refname").splitlines()
 
 
+def find_remote(root: Path) -> str | None:
+    """Return the git remote to which `git push` would push HEAD; None if there is none."""
+    remotes = git(root, "remote").splitlines()
+    branch = git(root, "branch", "--show-current")
+    wanted = git(root, "for-each-ref", "--format=%(push:remotename)", f"refs/heads/{branch}") if branch else ""
+    return next((name for name in (wanted, "origin") if name in remotes), remotes[0] if remotes else None)
+
+
 def refuse_changes(root: Path, purpose: str) -> None:
     """Raise a `VersionError` if a file is changed, or untracked and not ignored."""
-    lines = git(root, "status", "--porcelain", "--no-renames").splitlines()
-    changed = [line.strip().split(" ", 1)[1].strip() for line in lines]
-    if changed:
+    if changed := list_changes(root):
         more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
         raise VersionError(f"{', '.join(changed[:5])}{more}: not committed; commit or discard them, then {purpose}.")

@@ -21,7 +21,7 @@ from pandas.api.types import is_numeric_dtype
 from src.config.load import load_config
 from src.errors import VersionError
 from src.tracking import names
-from src.tracking.git import list_experiments
+from src.tracking.git import clean_environment, list_experiments
 from src.tracking.process import cpu_model
 from src.tracking.store import open_store
 from src.utils.command import command
@@ -123,11 +123,16 @@ def reproduce(root: Path, record: Record) -> list[Difference]:
     with tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
         clone = Path(folder) / "clone"
         # --shared includes commits that are on no branch, such as DVC's experiments.
-        show_and_run(root, "git", "clone", "--quiet", "--shared", "--no-checkout", str(root), str(clone))
+        # The user's hooks are made for other work trees.
+        options = ("--quiet", "--shared", "--no-checkout", "--config", f"core.hooksPath={os.devnull}")
+        show_and_run(root, "git", "clone", *options, str(root), str(clone))
         show_and_run(clone, "git", "checkout", "--quiet", "--detach", record.commit)
         _pull_added_tables(root, clone, record.commit)
         # No warm server, which would still write into the clone while it is deleted.
-        env = os.environ | {names.MLFLOW_TRACKING_URI: f"sqlite:///{folder}/mlflow.db", names.PIPELINE_WARM: names.COLD}
+        env = clean_environment() | {
+            names.MLFLOW_TRACKING_URI: f"sqlite:///{folder}/mlflow.db",
+            names.PIPELINE_WARM: names.COLD,
+        }
         env.pop(names.MLFLOW_RUN_ID, None)
         show_and_run(clone, "dvc", "repro", "--force", "--no-run-cache", env=env)
         return compare_with_record(root, clone, record)
@@ -143,6 +148,8 @@ def _pull_added_tables(root: Path, clone: Path, commit: str) -> None:
     link = clone.parent / "cache-of-origin"
     with open_revision(root, WORKSPACE) as repo:
         link.symlink_to(repo.cache.local_cache_dir)
+    # The user may share a cache, by a configuration that holds for all clones.
+    show_and_run(clone, "dvc", "cache", "dir", "--local", ".dvc/cache")
     show_and_run(clone, "dvc", "remote", "add", "--local", "--default", link.name, f"../{link.name}")
     if added:
         show_and_run(clone, "dvc", "pull", *added)

@@ -11,7 +11,15 @@ from pathlib import Path
 from src.errors import VersionError
 from src.utils.command import command
 from src.versions.commands import find_commit, git, refuse_changes, show_and_run
-from src.versions.revision import WORKSPACE, fetch, find_damaged, list_cached, open_revision, read_recorded
+from src.versions.revision import (
+    WORKSPACE,
+    fetch,
+    find_damaged,
+    find_missing,
+    list_cached,
+    open_revision,
+    read_recorded,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +37,10 @@ def restore(root: Path, tag: str) -> None:
     """
     commit = find_commit(root, tag, kind="tag")
     read_recorded(root, tag, commit)
+    if missing := find_missing(root, commit):
+        raise VersionError(
+            f"{tag} cannot be restored: its stages need {', '.join(missing)}, and neither git nor DVC has it."
+        )
     refuse_changes(root, "restore")
     refuse_unsaved_data(root)
     is_complete = True
@@ -45,7 +57,8 @@ def restore(root: Path, tag: str) -> None:
     new = [path for path in outputs if not path.exists()]
     reserve = _reserve_space(root)
     try:
-        show_and_run(root, "git", "checkout", "--quiet", "--detach", f"refs/tags/{tag}")
+        # git overwrites what it ignores, unless it is told otherwise.
+        _check_out(root, f"refs/tags/{tag}", "--detach", "--no-overwrite-ignore")
         if not is_complete:
             complete_cache(root, commit)
         # --quiet would hide the reason of a failure.
@@ -59,7 +72,7 @@ def restore(root: Path, tag: str) -> None:
             partial.unlink(missing_ok=True)
         for path in filter(os.path.lexists, new):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        show_and_run(root, "git", "checkout", "--quiet", "--force", before)
+        _check_out(root, before, "--force")
         # In a fresh clone, the data of HEAD may not be in the cache.
         with suppress(VersionError):
             show_and_run(root, "dvc", "checkout", "--quiet", "--force")
@@ -67,6 +80,16 @@ def restore(root: Path, tag: str) -> None:
     finally:
         reserve.unlink(missing_ok=True)
     logger.info("restored %s; go back with `git checkout %s && dvc checkout`", tag, before)
+
+
+def _check_out(root: Path, reference: str, *options: str) -> None:
+    try:
+        show_and_run(root, "git", "checkout", "--quiet", *options, reference)
+    except VersionError:
+        # git switches after it has written all files, and then runs the hook.
+        if find_commit(root, "HEAD") != find_commit(root, reference):
+            raise
+        logger.warning("git has checked out %s, but its post-checkout hook failed, see above; going on", reference)
 
 
 def refuse_unsaved_data(root: Path) -> None:

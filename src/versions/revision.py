@@ -5,10 +5,11 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from src.errors import VersionError
+from src.tracking.dvc_repo import hash_file
 from src.tracking.session import numbers
 from src.versions.commands import git
 
@@ -128,11 +129,56 @@ def find_damaged(root: Path, commit: str, *, delete: bool = False) -> list[str]:
     return list(dict.fromkeys(damaged))
 
 
-def hash_file(path: Path) -> str:
-    """Compute the MD5 of a file without DVC's table of known hashes."""
-    from dvc_data.hashfile.hash import file_md5
+def find_uncommitted(root: Path) -> list[str]:
+    """List the files that DVC uses in the workspace, and that neither HEAD nor DVC's cache has.
 
-    return str(file_md5(str(path)))
+    A file that git ignores, through a setting of its user, is missing in every other clone.
+    """
+    with open_revision(root, WORKSPACE) as repo:
+        used = [Path(stage.path).relative_to(repo.root_dir).as_posix() for stage in repo.index.stages]
+        for file in _git_files(repo):
+            # DVC does not count what .dvcignore names.
+            below = repo.dvcignore.find(repo.fs, file.fs_path) if file.isdir() else [file.fs_path]
+            used += [Path(path).relative_to(repo.root_dir).as_posix() for path in below]
+        cached = _cached_paths(repo)
+    # A link in git stands for the files below it.
+    known = _list_committed(root, "HEAD") | cached
+    return [path for path in dict.fromkeys(used) if not known & _with_parents(path)]
+
+
+def find_missing(root: Path, commit: str) -> list[str]:
+    """List the dependencies of a commit's stages that neither git nor DVC has."""
+    with open_revision(root, commit) as repo:
+        needed, cached = [_path(file) for file in _git_files(repo)], _cached_paths(repo)
+    known = _list_committed(root, commit) | cached
+    folders = set().union(*map(_with_parents, known))
+    return [path for path in dict.fromkeys(needed) if path not in folders and not known & _with_parents(path)]
+
+
+def _git_files(repo: "Repo") -> "Iterator[Output]":
+    """Yield what stages read and write, except what DVC keeps in its cache."""
+    for stage in repo.index.stages:
+        if stage.cmd:
+            yield from (file for file in (*stage.deps, *stage.outs) if file.is_in_repo and not file.use_cache)
+
+
+def _cached_paths(repo: "Repo") -> set[str]:
+    return {_path(out) for out in _cached_outs(repo)}
+
+
+def _list_committed(root: Path, commit: str) -> set[str]:
+    return set(git(root, "ls-tree", "-r", "-z", "--name-only", commit).split("\0"))
+
+
+def _with_parents(path: str) -> set[str]:
+    return {path, *(parent.as_posix() for parent in PurePosixPath(path).parents)}
+
+
+def read_data_remote(root: Path) -> tuple[str, str]:
+    """Return the name and the URL of DVC's default remote, which are empty if none is configured."""
+    with open_revision(root, WORKSPACE) as repo:
+        name = repo.config["core"].get("remote") or ""
+        return name, repo.config["remote"].get(name, {}).get("url", "")
 
 
 def fetch(root: Path, commit: str, targets: Sequence[str] = ()) -> None:
@@ -167,17 +213,19 @@ def fetch(root: Path, commit: str, targets: Sequence[str] = ()) -> None:
 
 @contextmanager
 def open_content(root: Path, md5: str) -> Iterator[Any]:
-    """Open a file by its MD5, from DVC's cache or else from its remote.
+    """Open a file by its MD5, from DVC's cache or else from its remotes.
 
     Raises:
-        VersionError: Neither has it.
+        VersionError: None has it.
     """
     from dvc.repo import Repo
 
     with Repo(str(root)) as repo:
-        for find_storage in (lambda: repo.cache.local, repo.cloud.get_remote_odb):
+        # An output may have a remote of its own.
+        remotes = [repo.config["core"].get("remote"), *repo.config["remote"]]
+        for name in (WORKSPACE, *dict.fromkeys(filter(None, remotes))):
             try:
-                storage = find_storage()
+                storage = repo.cache.local if name == WORKSPACE else repo.cloud.get_remote_odb(name)
                 file = storage.fs.open(storage.oid_to_path(md5), "rb")
             # As in fetch.
             except Exception:

@@ -1,6 +1,7 @@
 """The pipeline in a clone, with real git, DVC and MLflow."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,16 @@ def test_forced_rerun_writes_the_same_bytes(clone: Clone) -> None:
     clone.launch("-f")
     assert clone.lock() == lock
     assert clone.git("status", "--porcelain") == ""
+
+
+def test_variables_of_git_do_not_lead_into_another_repository(clone: Clone, tmp_path: Path) -> None:
+    clone.run("git", "init", "--quiet", str(tmp_path / "other"))
+    other = {"GIT_DIR": str(tmp_path / "other/.git"), "GIT_WORK_TREE": str(tmp_path / "other")}
+    clone.launch("-f", "-s", "featurize", **other)
+    parent = clone.parent()
+    for run in (parent, *clone.nested(parent).values()):
+        assert run.data.tags["git.commit"] == clone.git("rev-parse", "HEAD")
+    assert (parent.data.tags["git.branch"], parent.data.tags["git.dirty"]) == ("main", "false")
 
 
 def test_log_level_reruns_nothing(clone: Clone) -> None:

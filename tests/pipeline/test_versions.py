@@ -66,7 +66,8 @@ def test_of_two_clones_that_publish_at_once_one_is_refused_and_keeps_no_tag(orig
     outputs = [process.communicate(timeout=240)[0] for process in processes]
     codes = [process.returncode for process in processes]
     assert sorted(codes) == [0, 2], outputs
-    assert "`git push` failed" in outputs[codes.index(2)]
+    # The second may see the tag before it pushes its own.
+    assert re.search("`git push` failed|tag v1.0.0 exists already in origin", outputs[codes.index(2)])
     assert sorted(len(clone.git("tag").split()) for clone in clones) == [0, 2]
     assert len(refs(origin)) == 2
 

@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from src.tracking.git import Experiment, GitState, list_experiments, read_file, read_git
+from src.tracking.git import (
+    LOCAL_VARIABLES,
+    Experiment,
+    GitState,
+    list_changes,
+    list_experiments,
+    read_file,
+    read_git,
+)
 from tests.tracking.support import IDENTITY, commit, git
 
 
@@ -30,6 +38,11 @@ def cloned(tmp_path: Path) -> Path:
         ("git config core.quotePath false; touch \"$(printf 'caf\\351.csv')\"", "true"),
         ("echo '*.db' > .git/info/exclude; touch mlflow.db", "false"),
         ("echo a: 2 > params.yaml; git stash --quiet; git config status.showStash true", "false"),
+        ("touch new.py; git config status.showUntrackedFiles no", "true"),
+        ("git update-index --skip-worktree params.yaml; echo a: 2 > params.yaml", "true"),
+        ("git update-index --assume-unchanged params.yaml; echo a: 2 > params.yaml", "true"),
+        ("git update-index --skip-worktree params.yaml", "false"),
+        ("git sparse-checkout set --no-cone /none; git config color.ui always", "false"),
     ],
 )
 def test_uncommitted_changes_make_the_work_tree_dirty(cloned: Path, change: str, dirty: str) -> None:
@@ -37,6 +50,41 @@ def test_uncommitted_changes_make_the_work_tree_dirty(cloned: Path, change: str,
     (cloned / "folder").mkdir()
     for folder in (cloned, cloned / "folder"):
         assert read_git(folder) == GitState(git(cloned, "rev-parse", "HEAD"), "main", dirty)
+
+
+def test_marks_of_files_stay(cloned: Path) -> None:
+    git(cloned, "update-index", "--skip-worktree", "params.yaml")
+    (cloned / "params.yaml").write_text("a: 2\n")
+    assert list_changes(cloned) == ["params.yaml"]
+    assert git(cloned, "ls-files", "-v") == "S params.yaml"
+
+
+def test_changes_are_listed_by_path(cloned: Path) -> None:
+    for name in ("a file.txt", "'é\n.csv", "moved.txt"):
+        (cloned / name).write_text("x")
+    git(cloned, "add", "moved.txt")
+    commit(cloned)
+    git(cloned, "mv", "moved.txt", "elsewhere.txt")
+    (cloned / "a file.txt").write_text("y")
+    (cloned / "new").mkdir()
+    (cloned / "new" / "file.txt").touch()
+    (cloned / "'é\n.csv").unlink()
+    assert sorted(list_changes(cloned)) == ["'é\n.csv", "a file.txt", "elsewhere.txt", "moved.txt", "new/"]
+
+
+def test_list_of_variables_has_all_that_git_names(tmp_path: Path) -> None:
+    assert set(git(tmp_path, "rev-parse", "--local-env-vars").split()) <= set(LOCAL_VARIABLES)
+
+
+@pytest.mark.parametrize("name", ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"])
+def test_variable_of_git_does_not_lead_into_another_repository(
+    cloned: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = (read_git(cloned), read_file(cloned, "HEAD", "params.yaml"))
+    git(tmp_path, "init", "--quiet", "other")
+    paths = {"GIT_WORK_TREE": "other", "GIT_INDEX_FILE": "other/index"}
+    monkeypatch.setenv(name, str(tmp_path / paths.get(name, "other/.git")))
+    assert (read_git(cloned), read_file(cloned, "HEAD", "params.yaml")) == expected
 
 
 def test_outputs_of_the_pipeline_do_not_count_as_changes(cloned: Path) -> None:

@@ -326,6 +326,24 @@ def test_dvcs_record_completes_a_run_that_was_written_live(store: Store, place: 
         assert dump(store) == before
 
 
+def test_model_that_was_replaced_since_is_not_loaded(
+    store: Store, place: Place, session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    execution = run_by_dvc(place.work_root, model="models/model.joblib")
+    md5 = read_lock(place.work_root)["train"].outs["models/model.joblib"]
+    with DvcRepo(place.work_root) as repo:
+        (cached,) = repo.find_files("models/model.joblib", md5).values()
+    cached.chmod(0o644)
+    # A pickle that runs a command.
+    cached.write_bytes(b"cos\nmkdir\n(S'hacked'\ntR.")
+    write_with_dvc(store, place, session, execution)
+    assert "models/model.joblib is not logged: " in caplog.text
+    assert execution.model_id is None
+    (run,) = search(store, "stage")
+    assert run.info.status == "FINISHED"
+    assert not Path("hacked").exists()
+
+
 def test_model_gets_the_scores_of_the_stage_that_read_it(store: Store, place: Place, session: Session) -> None:
     lock = read_lock(place.work_root)["train"]
     md5 = lock.outs["models/model.joblib"]

@@ -1,3 +1,4 @@
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,14 @@ def test_error_that_a_user_can_fix_is_one_line_and_2(
 ) -> None:
     assert run(error) == 2
     assert capsys.readouterr() == ("", f"{line}\n")
+
+
+def test_command_and_its_children_stay_in_the_repository_of_their_folder(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_DIR", "/elsewhere/.git")
+    assert run() == 0
+    assert "GIT_DIR" not in os.environ
 
 
 @pytest.mark.parametrize(("error", "number"), [(KeyboardInterrupt(), signal.SIGINT), (Terminated(), signal.SIGTERM)])

@@ -104,6 +104,12 @@ class Project:
         self.dvc("add", "--quiet", str(path))
         return md5_of(path)
 
+    def depend_on(self, paths: str) -> None:
+        """Add dependencies to the stage, and run it."""
+        path = self.root / "dvc.yaml"
+        path.write_text(path.read_text().replace("[make.py]", f"[make.py, {paths}]"))
+        self.dvc("repro", "--quiet")
+
     def md5s(self) -> dict[str, str]:
         """Hash the outputs that are in the workspace."""
         return {name: md5_of(self.root / name) for name in OUTPUTS if (self.root / name).exists()}

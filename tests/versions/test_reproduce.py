@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -90,6 +92,18 @@ def test_version_is_reproduced_from_its_source_and_nothing_here_changes(project:
     before = project.md5s()
     assert reproduce(project.root, record) == []
     assert (project.md5s(), project.git("status", "--porcelain")) == (before, "")
+
+
+def test_hooks_of_the_user_do_not_run_in_the_clone(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook, config = tmp_path / "hooks/post-checkout", tmp_path / "gitconfig"
+    hook.parent.mkdir()
+    hook.write_text("#!/bin/sh\nexit 3\n")
+    hook.chmod(0o755)
+    config.write_text(f"[core]\nhooksPath = {hook.parent}\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    assert reproduce(project.root, find_record(project.root, "v1.0.0", EXPERIMENT)) == []
 
 
 def test_changed_code_is_found_out_and_the_run_before_it_is_reproduced(project: Project) -> None:

@@ -1,12 +1,14 @@
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from dvc.repo import Repo
 
 from src.errors import VersionError
+from src.versions.publish import publish
 from src.versions.restore import restore
 from tests.versions.project import OUTPUTS, Project, damage
 
@@ -70,6 +72,22 @@ def test_tag_without_results_is_refused(project: Project) -> None:
     project.git("tag", "empty")
     with pytest.raises(VersionError, match=r"^empty has no dvc\.lock"):
         restore(project.root, "empty")
+
+
+def test_tag_without_a_dependency_is_refused(project: Project, fresh: Project) -> None:
+    (project.root / "external").mkdir()
+    (project.root / "external/rows.csv").write_text("ignored by git")
+    project.depend_on("external/rows.csv")
+    project.commit()
+    project.git("tag", "by-hand")
+    project.dvc("push", "--quiet")
+    project.git("push", "--quiet", "origin", "by-hand")
+    fresh.git("fetch", "--quiet", "--tags")
+    with pytest.raises(
+        VersionError, match=r"^by-hand cannot be restored: its stages need external/rows\.csv, and neith"
+    ):
+        restore(fresh.root, "by-hand")
+    assert fresh.git("branch", "--show-current") == "main"
 
 
 @pytest.mark.parametrize("name", ["models/model.joblib", "plots/points.csv"])
@@ -150,6 +168,88 @@ def test_missing_package_of_the_remote_is_named_and_the_fresh_clone_stays_empty(
         restore(fresh.root, "v1.0.0")
     assert fresh.git("branch", "--show-current") == "main"
     assert list(fresh.md5s()) == ["metrics.json"]
+
+
+def fail_after_checkout(project: Project) -> None:
+    hook = project.root / ".git/hooks/post-checkout"
+    hook.write_text("#!/bin/sh\necho no >&2\nexit 3\n")
+    hook.chmod(0o755)
+
+
+def test_hook_that_fails_after_the_checkout_is_a_warning(project: Project, caplog: pytest.LogCaptureFixture) -> None:
+    fail_after_checkout(project)
+    restore(project.root, "v1.0.0")
+    assert is_v1(project)
+    assert "its post-checkout hook failed, see above; going on" in caplog.text
+
+
+def test_hook_that_fails_does_not_stop_the_way_back(fresh: Project) -> None:
+    fail_after_checkout(fresh)
+    (fresh.root / ".git/info/exclude").write_text("/models\n")
+    (fresh.root / "models").write_text("in the way")
+    with pytest.raises(VersionError, match="`dvc checkout` failed"):
+        restore(fresh.root, "v1.0.0")
+    assert fresh.git("branch", "--show-current") == "main"
+    assert list(fresh.md5s()) == ["metrics.json"]
+
+
+def test_hook_of_dvc_does_no_harm(project: Project) -> None:
+    project.dvc("install")
+    restore(project.root, "v1.0.0")
+    assert is_v1(project)
+
+
+@pytest.mark.parametrize("name", ["mine.txt", "folder/mine.txt"])
+def test_file_that_git_ignores_now_but_the_tag_has_is_not_overwritten(project: Project, name: str) -> None:
+    path = project.root / name.split("/")[0]
+    path.write_text("published")
+    project.commit()
+    publish(project.root, "v2.0.0", None, None)
+    project.git("rm", "--quiet", "--cached", path.name)
+    with (project.root / ".gitignore").open("a") as file:
+        file.write(f"/{path.name}\n")
+    project.commit()
+    path.unlink()
+    mine = project.root / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("my own")
+    before = project.md5s()
+    with pytest.raises(VersionError, match="`git checkout` failed"):
+        restore(project.root, "v2.0.0")
+    assert mine.read_text() == "my own"
+    assert (project.git("branch", "--show-current"), project.md5s()) == ("main", before)
+
+
+@pytest.mark.parametrize("name", ["other.csv", "tables/mine.csv", "models/mine.txt"])
+def test_file_that_is_in_the_way_of_data_is_kept(project: Project, name: str) -> None:
+    config, script = project.root / "dvc.yaml", "mkdir -p tables; echo a > other.csv; cp other.csv tables/a.csv"
+    text = config.read_text()
+    stage = f"stages:\n  other: {{cmd: {script}, outs: [other.csv, tables]}}"
+    config.write_text(text.replace("stages:", stage))
+    with (project.root / ".gitignore").open("a") as file:
+        file.write("/other.csv\n/tables\n")
+    project.dvc("repro", "--quiet")
+    project.commit()
+    publish(project.root, "v2.0.0", None, None)
+    config.write_text(text)
+    for out in ("other.csv", "tables/a.csv"):
+        (project.root / out).unlink()
+    project.dvc("repro", "--quiet")
+    project.commit()
+    mine = project.root / name
+    mine.write_text("my own")
+    # Nothing of the version is at the last one.
+    with nullcontext() if name == "models/mine.txt" else pytest.raises(VersionError):
+        restore(project.root, "v2.0.0")
+    assert mine.read_text() == "my own"
+
+
+def test_file_that_is_in_the_way_of_data_is_kept_in_a_fresh_clone(fresh: Project) -> None:
+    mine = fresh.root / "table.parquet"
+    mine.write_text("my own")
+    with pytest.raises(VersionError, match=r"^table\.parquet: changed since DVC saved it"):
+        restore(fresh.root, "v1.0.0")
+    assert mine.read_text() == "my own"
 
 
 def test_failed_checkout_goes_back(fresh: Project, caplog: pytest.LogCaptureFixture) -> None:
