@@ -32,7 +32,8 @@ def make(folder: Path, *arguments: str, **variables: str) -> str:
 
 @pytest.mark.parametrize(
     ("target", "variable"),
-    [("pipeline", "NAME"), ("pipeline", "ARGS"), ("repro", "ARGS"), ("publish", "MESSAGE"), ("publish", "YES"), ("lineage", "JSON"),
+    [("pipeline", "NAME"), ("pipeline", "ARGS"), ("repro", "ARGS"), ("publish", "MESSAGE"), ("publish", "YES"),
+     ("lineage", "JSON"),
      ("new-data", "TARGET"), ("new-data", "YES"), ("show", "URL"), ("remote", "ENDPOINT"), ("bench", "ONLY"),
      ("test", "TESTS"), ("show", "GRID"), ("show", "DIR"), ("show", "TAG"), ("show", "A"), ("show", "B"),
      ("show", "RUN"), ("show", "REF"), ("show", "RUNS"), ("show", "FILE"), ("show", "N"), ("show", "PORTABLE")],

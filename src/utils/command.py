@@ -13,11 +13,8 @@ from typing import ParamSpec
 from src.config.load import load_config
 from src.config.yaml_file import one_line
 from src.errors import PipelineError
-<<<<<<< HEAD
 from src.tracking import names
-=======
 from src.tracking.git import LOCAL_VARIABLES
->>>>>>> h-vers
 from src.utils.logs import setup_logging
 from src.utils.mlflow_run_decorator import StageFunction, Terminated
 from src.utils.outputs import check_outputs
