@@ -1,6 +1,6 @@
 """Check that DVC will delete only what stages wrote: it deletes the outputs of a stage before it runs it."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from src.config.schema import Config
@@ -17,16 +17,16 @@ PLOT_SUFFIX = ".png"
 def check_outputs(config: Config) -> None:
     """Check that no output path names anything that no stage wrote.
 
-    Stages wrote what `dvc.lock` names and, if they were interrupted, what the journal names.
+    Stages wrote what `dvc.lock` names and, if they were interrupted, what the journal names. The outputs of a stage
+    without an entry may be left from before `dvc.lock` was deleted.
 
     Raises:
         ConfigError: Contains the setting and the path.
     """
-    sizes = {path: size for entry in read_lock(Path()).values() for path, size in entry.sizes.items()}
-    if not sizes:
-        # Outputs may be left from before dvc.lock was deleted.
-        return
-    for key, path in _settings(config):
+    lock = read_lock(Path())
+    sizes = {path: size for entry in lock.values() for path, size in entry.sizes.items()}
+    # The entries of a stage with `foreach` are called `train@iris`.
+    for key, path in _settings(config, {name.partition("@")[0] for name in lock}):
         files = list(_files(path))
         if path.as_posix() not in sizes:
             if files and path.as_posix() not in _written_in_this_clone():
@@ -43,9 +43,9 @@ def check_outputs(config: Config) -> None:
                 )
 
 
-def _settings(config: Config) -> Iterator[tuple[str, Path]]:
+def _settings(config: Config, stages: Container[str]) -> Iterator[tuple[str, Path]]:
     for name, section in config:
-        for key, path in output_paths(section).items():
+        for key, path in output_paths(section).items() if name in stages else ():
             yield f"{name}.{key}", path
 
 
@@ -61,5 +61,6 @@ def _files(path: Path) -> Iterator[Path]:
 
 def _written_in_this_clone() -> set[str]:
     journal = Journal(Place.of_this_process().main_root)
-    executions = [execution for session in journal.sessions() for execution in journal.executions(session.id)]
-    return {path for execution in executions for path in execution.sizes}
+    sessions = journal.sessions()
+    paths = {path for session in sessions for each in journal.executions(session.id) for path in each.sizes}
+    return paths | {path for session in sessions if session.snapshot for path in session.snapshot.md5s}

@@ -82,7 +82,7 @@ def test_error_has_short_lines_of_what_can_be_printed(run: Run, capsys: pytest.C
 def test_stage_under_dvc_refuses_to_let_a_later_one_delete_a_file_of_the_user(
     run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Path("dvc.lock").write_text("stages: {data_load: {cmd: x, outs: [{path: data/raw/dataset.parquet}]}}")
+    Path("dvc.lock").write_text("stages: {evaluate: {cmd: x}}")
     Path("reports").mkdir()
     Path("reports/metrics.json").write_text("mine")
     assert run() == 0

@@ -5,7 +5,7 @@ import yaml
 
 from src.config.load import load_config
 from src.errors import ConfigError
-from src.tracking.journal import Execution, Journal
+from src.tracking.journal import Execution, Journal, Snapshot
 from src.tracking.process import own_key
 from src.tracking.session import Place, begin_session
 from src.utils import prepare
@@ -22,7 +22,13 @@ def _workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("params.yaml").write_text((Path(__file__).parent / "params.yaml").read_text())
     outs = [{"path": "reports/plots", "size": 8}, {"path": "reports/model_card.md", "size": 4}]
     Path("dvc.lock").write_text(
-        yaml.safe_dump({"schema": "2.0", "stages": {"evaluate": {"cmd": "python", "outs": outs}}})
+        yaml.safe_dump(
+            {
+                "schema": "2.0",
+                "stages": {"evaluate": {"cmd": "x", "outs": outs}}
+                | {name: {"cmd": "x"} for name in ("data_split@a", "train")},
+            }
+        )
     )
 
 
@@ -96,11 +102,22 @@ def test_output_of_an_interrupted_stage_is_accepted() -> None:
     session = begin_session(place, "s", own_key(), launched=False)
     journal.write_session(session)
     execution = Execution("train", own_key(), status="KILLED", sizes={"models/model.joblib": 0})
+    assert "already exists" in check()
     journal.write_execution(session.id, execution)
     assert check() == ""
 
 
-def test_without_a_lock_nothing_is_known() -> None:
+def test_output_that_an_earlier_lock_named_is_accepted() -> None:
+    write({"models/model.joblib": "restored"})
+    session = begin_session(Place(Path.cwd(), Path.cwd()), "s", own_key(), launched=True)
+    session.snapshot = Snapshot(md5s={"models/model.joblib": "0" * 32})
+    Journal(Path.cwd()).write_session(session)
+    assert check() == ""
+
+
+def test_without_an_entry_in_the_lock_nothing_is_known() -> None:
+    write({"data/features.parquet": "old"})
+    assert check() == ""
     Path("dvc.lock").unlink()
     write(PLOTS | {"models/model.joblib": "old", "reports/plots/data.json": "{}"})
     assert check() == ""
