@@ -3,7 +3,9 @@
 import logging
 import os
 import re
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from src.tracking import names
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+logger = logging.getLogger(__name__)
 
 SYNC_HINT = "run `make sync` to complete the record"
 
@@ -61,7 +65,7 @@ def store_uri(root: Path) -> str:
     """Return `MLFLOW_TRACKING_URI`, or by default the URI of `mlflow.db` in the root."""
     uri = os.environ.get(names.MLFLOW_TRACKING_URI) or "sqlite:///mlflow.db"
     path = _sqlite_path(uri)
-    return f"sqlite:///{root / path}" if path is not None and not path.is_absolute() else uri
+    return uri.replace("sqlite:///", f"sqlite:///{root}/", 1) if path and not path.is_absolute() else uri
 
 
 def open_store(root: Path, experiment_name: str) -> Store:
@@ -77,12 +81,15 @@ def open_store(root: Path, experiment_name: str) -> Store:
     os.environ |= {**TIMEOUTS, **QUIET, **os.environ}
     try:
         with _locked(uri):
-            _check_sqlite(uri)
+            path = _sqlite_path(uri)
+            is_made = path is None or _is_made(path)
             import mlflow
 
             # Errors are raised too, and reported in one line; logged tracebacks would hide it.
-            for logger in ("mlflow", "alembic"):
-                logging.getLogger(logger).setLevel(logging.CRITICAL)
+            for name in ("mlflow", "alembic"):
+                logging.getLogger(name).setLevel(logging.CRITICAL)
+            if path and not is_made:
+                _create_sqlite(path)
             mlflow.set_tracking_uri(uri)
             client = mlflow.MlflowClient(uri)
             experiment_id = _experiment_id(client, uri, experiment_name, root)
@@ -144,18 +151,45 @@ def _locked(uri: str) -> Iterator[None]:
 
 
 def _sqlite_path(uri: str) -> Path | None:
-    path = uri.partition("sqlite:///")[2]
+    path = uri.partition("sqlite:///")[2].partition("?")[0]
     return Path(path) if path and path != ":memory:" else None
 
 
-def _check_sqlite(uri: str) -> None:
-    """Fail at once for a corrupted or read-only file, or a full disk, where MLflow would retry for a minute."""
-    path = _sqlite_path(uri)
-    if path is not None and path.exists():
-        with closing(sqlite3.connect(path, timeout=30)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("SELECT count(*) FROM sqlite_master")
-            connection.rollback()
+def _is_made(path: Path) -> bool:
+    """Return whether a SQLite file has MLflow's tables, of which the first experiment is the last part.
+
+    Fails at once for a corrupted or read-only file, or a full disk, where MLflow would retry for a minute.
+    """
+    if not path.exists():
+        return False
+    with closing(sqlite3.connect(path, timeout=30)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        found = connection.execute("SELECT 1 FROM experiments LIMIT 1").fetchall() if "experiments" in tables else []
+        connection.rollback()
+    # Other tables are another program's, and MLflow adds its own.
+    return bool(found) or (bool(tables) and not tables & {"experiments", "_alembic_tmp_experiments"})
+
+
+def _create_sqlite(path: Path) -> None:
+    """Create MLflow's tables in a temporary file: a file that has only some of them is of no use to MLflow."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    prefix = f"{path.name}.new-"
+    # A process that was killed leaves its folder.
+    for left in path.parent.glob(f"{prefix}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as folder:
+        partial = Path(folder, path.name)
+        SqlAlchemyStore(f"sqlite:///{partial}", folder).engine.dispose()  # type: ignore[no-untyped-call]
+        if path.exists():
+            aside = path.with_name(f"{path.name}.half-made")
+            path.replace(aside)
+            logger.warning(
+                "MLflow store sqlite:///%s has no runs, since its creation was stopped; it is now %s, and a new one "
+                "takes its place", path, aside.name,
+            )  # fmt: skip
+        partial.replace(path)
 
 
 def _experiment_id(client: "MlflowClient", uri: str, name: str, root: Path) -> str:

@@ -78,6 +78,23 @@ def test_full_disk(clone: Clone, tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_full_disk_when_the_store_is_created(clone: Clone, tmp_path: Path) -> None:
+    folder = tmp_path / "full"
+    folder.mkdir()
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    script = (
+        'mount -t tmpfs -o size=600k tmpfs "$1"; "$2" -m src.utils.sync_runs || ls "$1"; mount -o remount,size=20m "$1"'
+    )
+    script += '; "$2" -m src.utils.sync_runs; ls "$1"'
+    result = clone.run(*IN_OWN_MOUNTS, script, "sh", str(folder), "python", MLFLOW_TRACKING_URI=uri)
+    assert result.stderr.splitlines() == [
+        f"TrackingError: MLflow store {uri}: the disk is full; free some space, then run `make sync` to complete the "
+        "record.",
+        "MLflow is up to date: completed 1 of 1 sessions",
+    ]
+    assert result.stdout.split() == ["mlflow.db.lock", "mlflow.db", "mlflow.db.lock"]
+
+
 @pytest.mark.parametrize("damage", ["not a database", "damaged pages"])
 def test_corrupted_database_is_rebuilt_after_it_is_moved_away(clone: Clone, damage: str) -> None:
     path = clone.path / "mlflow.db"

@@ -57,6 +57,7 @@ def read_failure(root: Path) -> str:
         # Stages of some experiments run in a folder that is deleted.
         ("sqlite:///stores/other.db", "sqlite:///{root}/stores/other.db"),
         ("sqlite:////absolute/other.db", "sqlite:////absolute/other.db"),
+        ("sqlite:///other.db?timeout=60", "sqlite:///{root}/other.db?timeout=60"),
         (UNREACHABLE, UNREACHABLE),
         ("postgresql://host/db", "postgresql://host/db"),
     ],
@@ -95,6 +96,55 @@ def test_two_processes_create_a_store_and_its_folder_at_once(tmp_path: Path, mon
     assert result.returncode == 0, result.stderr
     with closing(sqlite3.connect(tmp_path / "new folder" / "mlflow.db")) as connection:
         assert connection.execute("SELECT count(*) FROM experiments WHERE name = 'p'").fetchone() == (1,)
+
+
+# --- how it is created ---
+
+OPEN = "import pathlib, sys; from src.tracking.store import open_store; open_store(pathlib.Path(sys.argv[1]), 'p')"
+
+
+def test_creation_that_is_killed_leaves_no_store_and_is_repeated(root: Path) -> None:
+    command = [sys.executable, "-c", OPEN, str(root)]
+    process = subprocess.Popen(command, cwd=ROOT)
+    while not [path for path in root.glob("mlflow.db.new-*/mlflow.db") if path.stat().st_size > 40_000]:
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    assert not (root / "mlflow.db").exists()
+    subprocess.run(command, cwd=ROOT, timeout=120, check=True)
+    assert sorted(path.name for path in root.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
+
+
+@pytest.mark.parametrize(
+    "stopped_at",
+    [
+        "UPDATE alembic_version SET version_num = '2b4d017a5e9b'",
+        # Alembic copies a table to change it, and renames the copy.
+        "PRAGMA legacy_alter_table = ON; ALTER TABLE experiments RENAME TO _alembic_tmp_experiments",
+    ],
+)
+def test_half_made_store_is_moved_aside_with_one_warning(
+    root: Path, database: Path, stopped_at: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.executescript("DELETE FROM experiments")
+        connection.executescript(stopped_at)
+    content = database.read_bytes()
+    assert open_store(root, "pipeline").client.get_experiment_by_name("pipeline")
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"MLflow store sqlite:///{database} has no runs, since its creation was stopped; it is now "
+        "mlflow.db.half-made, and a new one takes its place"
+    )
+    assert (root / "mlflow.db.half-made").read_bytes() == content
+
+
+def test_store_with_tables_of_another_program_keeps_them(root: Path) -> None:
+    with closing(sqlite3.connect(root / "mlflow.db")) as connection, connection:
+        connection.execute("CREATE TABLE mine (value)")
+    open_store(root, "pipeline")
+    with closing(sqlite3.connect(root / "mlflow.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM mine").fetchone() == (0,)
 
 
 # --- how it fails ---
