@@ -5,6 +5,7 @@ Stages, the launcher and `make sync` call the same functions, which are idempote
 
 import json
 import logging
+import os
 import platform
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -204,7 +205,7 @@ def _find_content(place: Place, execution: Execution, repo: DvcRepo | None, path
     if repo is None:
         here = place.work_root / path
         files = [file for file in here.rglob("*") if file.is_file()] if here.is_dir() else [here]
-        return {file.relative_to(place.work_root).as_posix(): file for file in files if file.is_file()}
+        return {Path(os.path.relpath(file, place.work_root)).as_posix(): file for file in files if file.is_file()}
     entry = execution.entry or LockEntry("")
     return repo.find_files(path, entry.outs.get(path) or entry.deps.get(path))
 
@@ -387,7 +388,10 @@ def _log_files(
         for name, text in (texts or {}).items():
             Path(folder, name).write_text(text, encoding="utf-8")
         for name, content in files.items():
-            target = Path(folder, name)
+            target = Path(os.path.normpath(Path(folder, name)))
+            if not target.is_relative_to(folder):
+                # An artifact of a stage may be anywhere.
+                target = Path(folder, target.name)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(content.resolve())
         store.client.log_artifacts(run_id, folder)

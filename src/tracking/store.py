@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from filelock import FileLock
 
-from src.errors import TrackingError
+from src.errors import PipelineError, TrackingError
 from src.tracking import names
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def without_password(uri: str) -> str:
 
 def explain(error: BaseException, uri: str) -> str:
     """Describe an error of the store in one line: which store, why, and what to do."""
-    if isinstance(error, TrackingError):
+    if isinstance(error, PipelineError):
         return str(error)
     text = " ".join(str(error).split()) or type(error).__name__
     text = text.replace(uri, without_password(uri))

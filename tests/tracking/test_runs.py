@@ -297,6 +297,16 @@ def test_stage_is_nested_with_its_values_status_and_times(
         assert store.client.get_run(session.run_id).info.status == "RUNNING"
 
 
+def test_artifact_outside_of_the_repository_is_logged_by_its_name(
+    store: Store, place: Place, session: Session, tmp_path: Path
+) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(name)
+    execution = make_execution(artifacts=[str(tmp_path / "a.txt"), "../b.txt", "data/../params.yaml"])
+    write_execution(store, place, session, execution)
+    assert list_artifacts(store, execution.run_id) == {"a.txt", "b.txt", "params.yaml"}
+
+
 def write_with_dvc(store: Store, place: Place, session: Session, execution: Execution) -> None:
     with DvcRepo(place.work_root) as repo:
         write_execution(store, place, session, execution, repo)

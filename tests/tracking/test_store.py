@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from src.errors import TrackingError
+from src.errors import ConfigError, TrackingError
 from src.tracking.store import Store, explain, open_store, store_uri, without_password
 from tests.tracking.support import UNREACHABLE
 
@@ -211,6 +211,7 @@ def test_each_failure_is_one_line_with_the_store_the_reason_and_what_to_do(error
     assert "\n" not in message
     # What was explained is not explained again.
     assert explain(TrackingError(message), "sqlite:///x") == message
+    assert explain(ConfigError("params.yaml: not valid YAML"), "sqlite:///x") == "params.yaml: not valid YAML"
 
 
 # --- passwords ---
