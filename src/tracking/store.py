@@ -1,5 +1,6 @@
 """Open the MLflow store, with short timeouts, and explain its errors in one line."""
 
+import errno
 import logging
 import os
 import re
@@ -39,6 +40,12 @@ QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
 }
+ARTIFACT_PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+)
 _CREDENTIALS = re.compile(r"(?<=://)[^:/@]*(?::.*)?@")
 
 
@@ -77,7 +84,7 @@ def open_store(root: Path, experiment_name: str) -> Store:
     Raises:
         TrackingError: The store cannot be read or written.
     """
-    uri = store_uri(root)
+    uri, artifacts = store_uri(root), (root / "mlruns").as_uri()
     os.environ |= {**TIMEOUTS, **QUIET, **os.environ}
     try:
         with _locked(uri):
@@ -89,10 +96,12 @@ def open_store(root: Path, experiment_name: str) -> Store:
             for name in ("mlflow", "alembic"):
                 logging.getLogger(name).setLevel(logging.CRITICAL)
             if path and not is_made:
-                _create_sqlite(path)
+                _create_sqlite(path, artifacts)
+            elif path and path.is_relative_to(root):
+                _anchor(path, artifacts)
             mlflow.set_tracking_uri(uri)
             client = mlflow.MlflowClient(uri)
-            experiment_id = _experiment_id(client, uri, experiment_name, root)
+            experiment_id = _experiment_id(client, uri, experiment_name, artifacts)
             mlflow.set_experiment(experiment_id=experiment_id)
     # MLflow raises errors of SQLAlchemy, requests and alembic, which share no base class.
     except Exception as error:
@@ -122,6 +131,12 @@ def explain(error: BaseException, uri: str) -> str:
     lower = text.lower()
     if "no space" in lower or "disk is full" in lower or "disk full" in lower:
         return f"{where}: the disk is full; free some space, then {SYNC_HINT}."
+    if isinstance(error, OSError) and error.filename and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        # It may be a folder of artifacts, while the store itself is writable.
+        return (
+            f"{where}: {error.filename} cannot be written ({error.strerror}); make it writable or set "
+            f"MLFLOW_TRACKING_URI to another store, then {SYNC_HINT}."
+        )
     if "readonly" in lower or "read-only" in lower or isinstance(error, PermissionError):
         return f"{where} is read-only; make it writable or set MLFLOW_TRACKING_URI to another, then {SYNC_HINT}."
     if "out-of-date database schema" in lower or "can't locate revision" in lower:
@@ -164,14 +179,18 @@ def _is_made(path: Path) -> bool:
         return False
     with closing(sqlite3.connect(path, timeout=30)) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        tables = _tables(connection)
         found = connection.execute("SELECT 1 FROM experiments LIMIT 1").fetchall() if "experiments" in tables else []
         connection.rollback()
     # Other tables are another program's, and MLflow adds its own.
     return bool(found) or (bool(tables) and not tables & {"experiments", "_alembic_tmp_experiments"})
 
 
-def _create_sqlite(path: Path) -> None:
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+def _create_sqlite(path: Path, artifacts: str) -> None:
     """Create MLflow's tables in a temporary file: a file that has only some of them is of no use to MLflow."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -181,7 +200,7 @@ def _create_sqlite(path: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as folder:
         partial = Path(folder, path.name)
-        SqlAlchemyStore(f"sqlite:///{partial}", folder).engine.dispose()  # type: ignore[no-untyped-call]
+        SqlAlchemyStore(f"sqlite:///{partial}", artifacts).engine.dispose()  # type: ignore[no-untyped-call]
         if path.exists():
             aside = path.with_name(f"{path.name}.half-made")
             path.replace(aside)
@@ -192,15 +211,40 @@ def _create_sqlite(path: Path) -> None:
         partial.replace(path)
 
 
-def _experiment_id(client: "MlflowClient", uri: str, name: str, root: Path) -> str:
+def _anchor(path: Path, artifacts: str) -> None:
+    """Correct the places of artifacts, which MLflow stores as absolute paths, if the repository was copied or moved.
+
+    A run or model whose artifacts are only in the old place keeps it.
+    """
+    with closing(sqlite3.connect(path, timeout=30)) as connection, connection:
+        query = "SELECT DISTINCT artifact_location FROM experiments"
+        query += " WHERE artifact_location LIKE 'file:///%/mlruns' AND artifact_location != ?"
+        tables = _tables(connection)
+        for (old,) in connection.execute(query, [artifacts]).fetchall() if "experiments" in tables else ():
+            for table, column in [place for place in ARTIFACT_PLACES if place[0] in tables]:
+                query = f"SELECT rowid, {column} FROM {table} WHERE substr({column}, 1, ?) = ?"  # noqa: S608 - constants
+                for row, place in connection.execute(query, [len(old), old]).fetchall():
+                    new = artifacts + place[len(old) :]
+                    if table == "experiments" or _path_of(new).exists() or not _path_of(place).exists():
+                        query = f"UPDATE {table} SET {column} = ? WHERE rowid = ?"  # noqa: S608 - constants
+                        connection.execute(query, [new, row])
+            logger.info("this repository was copied or moved: its artifacts are now in %s, no longer in %s",
+                        _path_of(artifacts), _path_of(old))  # fmt: skip
+
+
+def _path_of(uri: str) -> Path:
+    return Path(unquote(uri.removeprefix("file://")))
+
+
+def _experiment_id(client: "MlflowClient", uri: str, name: str, artifacts: str) -> str:
     from mlflow.exceptions import MlflowException
 
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         # A server chooses the location; the default of a database is the working folder.
-        artifacts = None if uri.startswith(("http://", "https://")) else (root / "mlruns").as_uri()
+        location = None if uri.startswith(("http://", "https://")) else artifacts
         try:
-            return str(client.create_experiment(name, artifact_location=artifacts))
+            return str(client.create_experiment(name, artifact_location=location))
         except MlflowException:
             # Another process may have created it meanwhile.
             experiment = client.get_experiment_by_name(name)

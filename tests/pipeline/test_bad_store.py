@@ -64,8 +64,8 @@ def test_read_only_store(clone: Clone, tmp_path: Path) -> None:
     folder = tmp_path / "read-only"
     folder.mkdir()
     assert_pipeline_warns_and_goes_on(
-        clone, " is read-only; make it writable or set MLFLOW_TRACKING_URI", *IN_OWN_MOUNTS, READ_ONLY, "sh",
-        str(folder), uri=f"sqlite:///{folder / 'mlflow.db'}",
+        clone, f": {folder}/mlflow.db.lock cannot be written (Read-only file system); make it writable or set MLFLOW",
+        *IN_OWN_MOUNTS, READ_ONLY, "sh", str(folder), uri=f"sqlite:///{folder / 'mlflow.db'}",
     )  # fmt: skip
 
 

@@ -147,6 +147,55 @@ def test_store_with_tables_of_another_program_keeps_them(root: Path) -> None:
         assert connection.execute("SELECT count(*) FROM mine").fetchone() == (0,)
 
 
+# --- copied and moved ---
+
+
+def locations(store: Store, run_id: str) -> list[str]:
+    experiment = store.client.get_experiment(store.experiment_id)
+    return [experiment.artifact_location, store.client.get_run(run_id).info.artifact_uri]
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("how", ["copied", "moved", "only the database copied"])
+def test_copied_or_moved_repository_keeps_its_artifacts(
+    root: Path, tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(root, "pipeline")
+    run_id, without = (store.client.create_run(store.experiment_id).info.run_id for _ in range(2))
+    store.client.log_text(run_id, "x", "note.txt")
+    new = tmp_path / "a new 100% place"
+    if how == "moved":
+        root.rename(new)
+    elif how == "copied":
+        shutil.copytree(root, new)
+    else:
+        new.mkdir()
+        shutil.copy2(root / "mlflow.db", new)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    caplog.set_level("INFO", "src")
+    for _ in range(2):
+        moved = open_store(new, "pipeline")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"this repository was copied or moved: its artifacts are now in {new}/mlruns, no longer in {root}/mlruns"
+    ]
+    here, there = (new / "mlruns").as_uri(), (root / "mlruns").as_uri()
+    of_run = there if how == "only the database copied" else here
+    assert locations(moved, run_id) == [here, f"{of_run}/{run_id}/artifacts"]
+    assert locations(moved, without) == [here, f"{here}/{without}/artifacts"]
+    assert Path(moved.client.download_artifacts(run_id, "note.txt")).read_text() == "x"
+
+
+@pytest.mark.usefixtures("database")
+def test_store_that_clones_share_keeps_the_place_of_its_artifacts(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(root, "pipeline")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
+    shared = open_store(tmp_path / "other", "pipeline")
+    experiment = shared.client.get_experiment(shared.experiment_id)
+    assert experiment.artifact_location == (root / "mlruns").as_uri()
+
+
 # --- how it fails ---
 
 
@@ -189,7 +238,14 @@ def test_store_that_cannot_be_opened_is_explained(
     ("error", "expected"),
     [
         (OSError(28, "No space left on device"), ": the disk is full"),
-        (PermissionError(13, "Permission denied", "/a/mlflow.db"), " is read-only"),
+        (
+            PermissionError(13, "Permission denied", "/b/mlruns/0"),
+            ": /b/mlruns/0 cannot be written (Permission denied)",
+        ),
+        (
+            OSError(30, "Read-only file system", "/c"),
+            ": /c cannot be written (Read-only file system); make it writable",
+        ),
         (OSError(30, "Read-only file system"), " is read-only"),
         (sqlite3.OperationalError("attempt to write a readonly database"), " is read-only"),
         (sqlite3.OperationalError("database or disk is full"), ": the disk is full"),
