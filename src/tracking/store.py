@@ -9,7 +9,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -56,6 +56,7 @@ class Store:
     client: "MlflowClient"
     experiment_id: str
     uri: str
+    left_out: set[str] = field(default_factory=set)  # what `optional` has warned about
 
     @property
     def label(self) -> str:
@@ -66,6 +67,39 @@ class Store:
     def ui_address(self) -> str | None:
         """Address of a tracking server's UI; None for a database."""
         return self.label.rstrip("/") if self.uri.startswith(("http://", "https://")) else None
+
+    @contextmanager
+    def optional(self, what: str, *, quiet: bool = False) -> Iterator[None]:
+        """Leave out of the record what a server refuses, for example because it is older, with one warning.
+
+        Other errors are raised, so that `make sync` completes the record when the server is up again.
+
+        Args:
+            what: Name of what is left out, for the warning.
+            quiet: Whether nothing is left out if the server refuses, so that there is no warning.
+        """
+        try:
+            yield
+        # MLflow's errors and those of its artifact stores share no base class.
+        except Exception as error:
+            if self.ui_address is None or not _is_refusal(error):
+                raise
+            if not quiet and what not in self.left_out:
+                self.left_out.add(what)
+                reason = _describe(error, self.uri).partition(" Response body")[0]
+                logger.warning("MLflow store %s refused %s, left out of the record: %s", self.label, what, reason[:300])
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Return whether a server has no such call, or does not accept its values; it is neither down nor busy."""
+    from mlflow.exceptions import MlflowException
+    from requests import HTTPError
+
+    if isinstance(error, MlflowException):
+        status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+    else:
+        status = error.response.status_code if isinstance(error, HTTPError) and error.response is not None else 0
+    return status == 501 or (400 <= status < 500 and status not in (408, 429))
 
 
 def store_uri(root: Path) -> str:
@@ -120,13 +154,7 @@ def explain(error: BaseException, uri: str) -> str:
     """Describe an error of the store in one line: which store, why, and what to do."""
     if isinstance(error, PipelineError):
         return str(error)
-    text = " ".join(str(error).split()) or type(error).__name__
-    text = text.replace(uri, without_password(uri))
-    if found := _CREDENTIALS.search(uri):
-        # A driver may quote the password decoded, without the user, or as part of a misread host.
-        secrets = {found[0][:-1], found[0][:-1].partition(":")[2], *found[0][:-1].split("@")}
-        for secret in sorted({*secrets, *map(unquote, secrets)} - {""}, key=len, reverse=True):
-            text = text.replace(secret, "***")
+    text = _describe(error, uri)
     where = f"MLflow store {without_password(uri)}"
     lower = text.lower()
     if "no space" in lower or "disk is full" in lower or "disk full" in lower:
@@ -151,6 +179,18 @@ def explain(error: BaseException, uri: str) -> str:
     if "scheme" in lower or "registry" in lower or "could not parse" in lower or "can't load plugin" in lower:
         return f"{where}: unknown kind of store; set MLFLOW_TRACKING_URI to sqlite:///…, postgresql://… or http(s)://…."
     return f"{where} failed ({text[:300]}); {SYNC_HINT}."
+
+
+def _describe(error: BaseException, uri: str) -> str:
+    """Return the message of an error in one line, without the credentials of the store."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = text.replace(uri, without_password(uri))
+    if found := _CREDENTIALS.search(uri):
+        # A driver may quote the password decoded, without the user, or as part of a misread host.
+        secrets = {found[0][:-1], found[0][:-1].partition(":")[2], *found[0][:-1].split("@")}
+        for secret in sorted({*secrets, *map(unquote, secrets)} - {""}, key=len, reverse=True):
+            text = text.replace(secret, "***")
+    return text
 
 
 @contextmanager
