@@ -51,6 +51,7 @@ class Snapshot:
     params: dict[str, str] = field(default_factory=dict)  # all settings, by dotted key
     metrics: dict[str, float] = field(default_factory=dict)  # of stages that are up to date
     md5s: dict[str, str] = field(default_factory=dict)  # of files that DVC versions, by path
+    missing: list[str] = field(default_factory=list)  # of files that DVC versions, those that are not in the clone
     reports: list[str] = field(default_factory=list)  # plots, Markdown and web pages of the stages
     models: list[str] = field(default_factory=list)  # models among these files
     texts: dict[str, str] = field(default_factory=dict)  # dvc.yaml, dvc.lock and params.yaml

@@ -78,6 +78,7 @@ def _write_results(store: Store, repo: DvcRepo | None, session: Session, run_id:
     tags = {
         names.KIND: "parent",
         "mlflow.note.content": _describe(store, snapshot, producers),
+        names.MISSING: ", ".join(snapshot.missing),
         **{names.MD5 + path: md5 for path, md5 in snapshot.md5s.items()},
     }
     for stage, outcome in snapshot.outcomes.items():
