@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 from src.config.consistency import find_conflicts
 from src.config.schema import Config
 from src.config.section import Section
+from src.config.url import mask_urls
 from src.config.yaml_file import read_yaml
 from src.errors import ConfigError
 
@@ -69,8 +70,7 @@ def _describe(detail: ErrorDetails) -> str:
 
 def _show(value: Any) -> str:
     """Show the start of a value, without the credentials that a URL in it may contain."""
-    text = re.sub(r"(?<=://)[^/\s]*@", "***@", repr(value))
-    return re.sub(r"(?<=[?&;])([^=&;\s'\"]+=)[^&;\s'\"]*", r"\1***", text)[:80]
+    return mask_urls(repr(value)[:2000])[:80]
 
 
 def _locate(loc: tuple[int | str, ...]) -> tuple[str, list[Any]]:

@@ -7,6 +7,7 @@ import re
 import shutil
 import sqlite3
 import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from urllib.parse import unquote
 
 from filelock import FileLock
 
+from src.config.url import CREDENTIALS, mask_url
 from src.errors import PipelineError, TrackingError
 from src.tracking import names
 
@@ -46,7 +48,6 @@ ARTIFACT_PLACES = (
     ("logged_models", "artifact_location"),
     ("model_versions", "storage_location"),
 )
-_CREDENTIALS = re.compile(r"(?<=://)[^:/@]*(?::.*)?@")
 
 
 @dataclass(frozen=True)
@@ -144,10 +145,8 @@ def open_store(root: Path, experiment_name: str) -> Store:
 
 
 def without_password(uri: str) -> str:
-    """Mask the credentials of a URI."""
-    # Not with urlsplit: SQLAlchemy accepts passwords with an unencoded /, ? or #.
-    uri = _CREDENTIALS.sub("***@", uri)
-    return re.sub(r"(?i)((?:password|passwd|pwd|token)=)[^&]*", r"\1***", uri)
+    """Mask the credentials of a URI, and the values of its parameters."""
+    return mask_url(uri)
 
 
 def explain(error: BaseException, uri: str) -> str:
@@ -183,14 +182,24 @@ def explain(error: BaseException, uri: str) -> str:
 
 def _describe(error: BaseException, uri: str) -> str:
     """Return the message of an error in one line, without the credentials of the store."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    text = text.replace(uri, without_password(uri))
-    if found := _CREDENTIALS.search(uri):
-        # A driver may quote the password decoded, without the user, or as part of a misread host.
-        secrets = {found[0][:-1], found[0][:-1].partition(":")[2], *found[0][:-1].split("@")}
-        for secret in sorted({*secrets, *map(unquote, secrets)} - {""}, key=len, reverse=True):
-            text = text.replace(secret, "***")
+    return hide_credentials(" ".join(str(error).split()) or type(error).__name__, uri)
+
+
+def hide_credentials(text: str, uri: str) -> str:
+    """Mask the credentials of a store in a text, also where a driver quotes them by themselves."""
+    text = text.replace(uri, mask_url(uri))
+    secrets = {value for value in re.findall(r"(?:=|[?#])([^?&;=#]+)", uri.partition("://")[2]) if len(value) >= 6}
+    if found := CREDENTIALS.search(uri):
+        # Decoded, without the user, or as part of a misread host.
+        secrets |= {found[0][:-1], found[0][:-1].partition(":")[2], *found[0][:-1].split("@")}
+    for secret in sorted({*secrets, *map(unquote, secrets)} - {""}, key=len, reverse=True):
+        text = text.replace(secret, "***")
     return text
+
+
+def log_traceback(error: BaseException, uri: str) -> None:
+    """Log the traceback of an error at DEBUG, without the credentials of the store."""
+    logger.debug("tracking failed\n%s", hide_credentials("".join(traceback.format_exception(error)), uri))
 
 
 @contextmanager

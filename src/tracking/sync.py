@@ -19,7 +19,7 @@ from src.tracking.process import own_key
 from src.tracking.repair import repair
 from src.tracking.runs import ensure_parent, write_execution, write_parent
 from src.tracking.session import Place, begin_session
-from src.tracking.store import Store, explain, open_store
+from src.tracking.store import Store, explain, log_traceback, open_store
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def _sync(journal: Journal, store: Store, *, only_unfinished: bool) -> tuple[int
                     # If the store fails, it fails for the others, too; else only this session is at fault.
                     store.client.get_experiment(store.experiment_id)
                     failures.append(f"{journal.path / session.id}: {explain(error, store.uri)}")
-                    logger.debug("tracking failed", exc_info=True)
+                    log_traceback(error, store.uri)
     journal.prune()
     if failures:
         raise TrackingError(f"{len(failures)} of {len(missing)} sessions could not be completed, such as {failures[0]}")

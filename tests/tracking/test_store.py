@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import pytest
 
 from src.errors import ConfigError, TrackingError
-from src.tracking.store import Store, explain, open_store, store_uri, without_password
+from src.tracking.store import Store, explain, log_traceback, open_store, store_uri, without_password
 from tests.tracking.support import UNREACHABLE
 
 ROOT = Path(__file__).parents[2]
@@ -273,16 +273,19 @@ def test_each_failure_is_one_line_with_the_store_the_reason_and_what_to_do(error
 # --- passwords ---
 
 WITH_PASSWORD = [
-    ("postgresql+psycopg://ann:s3cr3t@host:5432/db?ssl=yes", "postgresql+psycopg://***@host:5432/db?ssl=yes"),
+    ("postgresql+psycopg://ann:s3cr3t@host:5432/db?ssl=yes", "postgresql+psycopg://***@host:5432/db?ssl=***"),
     ("https://s3cr3t@host", "https://***@host"),
     ("https://:s3cr3t@host/path", "https://***@host/path"),
     ("https://ann:s3cr3t@[::1]:5000/", "https://***@[::1]:5000/"),
     # Encoded, as it must be, and not, as it often is; SQLAlchemy accepts all but @.
     ("postgresql://ann:s3cr3t%40x%2Fy@host/db", "postgresql://***@host/db"),
     *((f"postgresql://ann:s3cr3t{letter}x@host/db", "postgresql://***@host/db") for letter in "@/#?["),
-    ("postgresql://host/db?user=ann&Password=s3cr3t&ssl=yes", "postgresql://host/db?user=ann&Password=***&ssl=yes"),
-    ("http://host/?token=s3cr3t", "http://host/?token=***"),
-    *((uri, uri) for uri in ("sqlite:////a/mlflow.db", "http://host:5000", "./mlruns", "", "sqlite:///a@b.db")),
+    ("postgresql://host/db?user=ann&Password=s3cr3t&ssl=yes", "postgresql://host/db?user=***&Password=***&ssl=***"),
+    *(
+        (f"http://host/{text}s3cr3t", f"http://host/{text.replace('a=b', 'a=***')}***")
+        for text in ("?token=", "?sas=", "?a=b&%74oken=", "#", "?")
+    ),
+    *((uri, uri) for uri in ("sqlite:////a/mlflow.db", "http://host:5000", "./mlruns", "", "sqlite:///a@b#c.db")),
 ]
 
 
@@ -294,6 +297,17 @@ def test_password_is_shown_neither_in_the_address_nor_in_an_explanation(store: S
     # A driver may quote it by itself.
     texts += [f"no user {credentials}"] if credentials else []
     assert [text for text in texts if "s3cr3t" in explain(RuntimeError(text), uri)] == []
+
+
+def test_traceback_at_debug_level_shows_no_password(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "src")
+    uri = "http://ann:s3cr3t@host/?sas=t0p-s3cr3t"
+    try:
+        raise RuntimeError(f"API request to {uri}/api failed; sas is t0p-s3cr3t")
+    except RuntimeError as error:
+        log_traceback(error, uri)
+    assert "RuntimeError: API request to http://***@host/?sas=***/api failed; sas is ***" in caplog.text
+    assert "s3cr3t" not in caplog.text
 
 
 @pytest.mark.parametrize(
