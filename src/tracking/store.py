@@ -270,6 +270,9 @@ def _anchor(path: Path, artifacts: str) -> None:
         query += " WHERE artifact_location LIKE 'file:///%/mlruns' AND artifact_location != ?"
         tables = _tables(connection)
         for (old,) in connection.execute(query, [artifacts]).fetchall() if "experiments" in tables else ():
+            if _path_of(old).exists() and not (_path_of(old).parent / ".dvc").exists():
+                # No clone: the user has chosen this place.
+                continue
             for table, column in [place for place in ARTIFACT_PLACES if place[0] in tables]:
                 query = f"SELECT rowid, {column} FROM {table} WHERE substr({column}, 1, ?) = ?"  # noqa: S608 - constants
                 for row, place in connection.execute(query, [len(old), old]).fetchall():

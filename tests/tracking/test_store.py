@@ -160,6 +160,7 @@ def locations(store: Store, run_id: str) -> list[str]:
 def test_copied_or_moved_repository_keeps_its_artifacts(
     root: Path, tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (root / ".dvc").mkdir()
     store = open_store(root, "pipeline")
     run_id, without = (store.client.create_run(store.experiment_id).info.run_id for _ in range(2))
     store.client.log_text(run_id, "x", "note.txt")
@@ -194,6 +195,17 @@ def test_store_that_clones_share_keeps_the_place_of_its_artifacts(
     shared = open_store(tmp_path / "other", "pipeline")
     experiment = shared.client.get_experiment(shared.experiment_id)
     assert experiment.artifact_location == (root / "mlruns").as_uri()
+
+
+@pytest.mark.usefixtures("database")
+def test_place_of_artifacts_that_a_user_chose_is_kept(root: Path, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    place = (tmp_path / "large disk" / "mlruns").as_uri()
+    (tmp_path / "large disk" / "mlruns").mkdir(parents=True)
+    MlflowClient(f"sqlite:///{root}/mlflow.db").create_experiment("pipeline", artifact_location=place)
+    store = open_store(root, "pipeline")
+    assert store.client.get_experiment(store.experiment_id).artifact_location == place
 
 
 # --- how it fails ---
