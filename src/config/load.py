@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 from src.config.consistency import find_conflicts
 from src.config.schema import Config
 from src.config.section import Section
+from src.config.url import mask_urls
 from src.config.yaml_file import one_line, read_yaml
 from src.errors import ConfigError
 
@@ -78,9 +79,7 @@ def _describe(detail: ErrorDetails) -> str:
 
 def _show(value: Any) -> str:
     """Show the start of a value, without the credentials that a URL in it may contain."""
-    # Without a limit, the second expression would take quadratic time.
-    text = re.sub(r"(?<=://)([^/\s]*@|[^/\s]{200,})", "***@", repr(value)[:2000])
-    return one_line(re.sub(r"(?<=[?&;])([^=&;\s'\"]+=)[^&;\s'\"]*", r"\1***", text), 80)
+    return one_line(mask_urls(repr(value)[:2000]), 80)
 
 
 def _locate(loc: tuple[int | str, ...]) -> tuple[str, list[Any]]:

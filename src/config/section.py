@@ -1,10 +1,11 @@
 """Base class and common types of the sections of `params.yaml`."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from src.config.url import check_no_credentials
 
 
 class Section(BaseModel):
@@ -42,31 +43,12 @@ def _check_output(path: Path) -> Path:
     return path
 
 
-# `sig` of Azure, `X-Amz-Signature` and `X-Goog-Signature`, `access_token`, `api-key` and similar.
-_SIGNATURE = (
-    r"[?&;](?:[\w.%-]*[-_.])?"
-    r"(?:sig|signature|credential|(?:access|api|auth|aws|secret)*(?:key|keyid|token|secret)|password|passwd|pwd|auth)="
-)
-
-
-def _check_no_credentials(url: str) -> str:
-    # params.yaml is committed and logged to MLflow. `ssh://git@host` contains no secret.
-    if re.search("^https?://[^/]*@|://[^/]*:[^/]*@", url):
-        raise ValueError("must not contain credentials; use git's credential helper or an SSH key")
-    if re.search(_SIGNATURE, url, re.IGNORECASE):
-        raise ValueError(
-            "must not contain credentials, and this URL looks signed; use an s3://, gs:// or azure:// URL and set the "
-            "credentials in the environment or with `dvc remote modify --local`"
-        )
-    return url
-
-
 RepoPath = Annotated[Path, Field(strict=False), AfterValidator(_check_inside_repository)]
 _OUTPUT = AfterValidator(_check_output)
 OutputPath = Annotated[RepoPath, _OUTPUT]
 ColumnName = Annotated[str, Field(min_length=1)]
-# On a longer one, the expressions above would take quadratic time.
-PublicUrl = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_check_no_credentials)]
+# Masking a longer one would take quadratic time.
+PublicUrl = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(check_no_credentials)]
 
 
 def output_paths(section: Section) -> dict[str, Path]:

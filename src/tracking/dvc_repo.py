@@ -111,20 +111,43 @@ class DvcRepo:
         found = self._repo.artifacts.read().values()
         return [artifact.path for artifacts in found for artifact in artifacts.values() if artifact.type == "model"]
 
-    def find_stale(self) -> set[str] | None:
-        """Return the stages that DVC would run again; None if another DVC process holds its lock."""
+    def find_stale(self) -> tuple[set[str] | None, dict[str, list[str]]]:
+        """Find the stages that DVC would run again, and those of which only data is missing.
+
+        Returns:
+            Names of stale stages, or None if another DVC process holds its lock; missing paths by stage.
+            Missing data alone makes no stage stale: `dvc pull` fetches it, and with `--allow-missing` DVC
+            calls such a stage unchanged.
+        """
         if self._revision:
-            return self._inconsistent()
+            return self._inconsistent(), {}
         from dvc.exceptions import DvcException
 
         try:
             status = self._repo.status()
         except DvcException as error:
             logger.debug("dvc status failed: %s", error)
-            return None
-        # A stage without dependencies always runs, which does not make it stale.
-        changes = {name: status.get(stage.addressing) for name, stage in self._pipeline.items()}
-        return {name for name, change in changes.items() if change and change != ["always changed"]}
+            return None, {}
+        stale, missing = set(), {}
+        for name, stage in self._pipeline.items():
+            # A stage without dependencies always runs, which does not make it stale.
+            changes = [change for change in status.get(stage.addressing, []) if change != "always changed"]
+            absent = [path for change in changes for path in self._missing_in(change)]
+            if None in absent:
+                stale.add(name)
+            elif absent:
+                missing[name] = [path for path in absent if path is not None]
+        return stale | (set(missing) & self._inconsistent()), missing
+
+    def _missing_in(self, change: "str | dict[str, dict[str, Any]]") -> list[str | None]:
+        """Return the data that is missing according to one entry of `dvc status`, and None for another change."""
+        if isinstance(change, str):
+            return [None]
+        reasons = [item for group in change.values() for item in group.items()]
+        return [
+            path if reason in ("deleted", "not in cache") and path in self.data_paths else None
+            for path, reason in reasons
+        ]
 
     def _inconsistent(self) -> set[str]:
         """Return the stages of a commit that are not in its lock, or whose inputs differ from what its stages wrote."""

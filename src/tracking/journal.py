@@ -6,16 +6,18 @@ the store cannot be reached, by `make sync`.
 """
 
 import json
+import logging
+import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from filelock import FileLock
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 
 from src.atomic import atomic_path
 from src.tracking.git import GitState
@@ -23,7 +25,13 @@ from src.tracking.lock import LockEntry
 from src.tracking.names import Outcome, Status
 from src.tracking.process import ProcessKey
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
+# Ids become names of folders, and parts of queries and addresses.
+ID = r"^[A-Za-z0-9][\w-]*$"
+Id = Annotated[str, Field(pattern=ID)]
+Milliseconds = Annotated[int, Field(ge=0, lt=2**53)]  # since the epoch
 
 # Sessions that `make sync` keeps after the store has them.
 KEPT_SESSIONS = 100
@@ -43,6 +51,7 @@ class Snapshot:
     params: dict[str, str] = field(default_factory=dict)  # all settings, by dotted key
     metrics: dict[str, float] = field(default_factory=dict)  # of stages that are up to date
     md5s: dict[str, str] = field(default_factory=dict)  # of files that DVC versions, by path
+    missing: list[str] = field(default_factory=list)  # of files that DVC versions, those that are not in the clone
     reports: list[str] = field(default_factory=list)  # plots, Markdown and web pages of the stages
     models: list[str] = field(default_factory=list)  # models among these files
     texts: dict[str, str] = field(default_factory=dict)  # dvc.yaml, dvc.lock and params.yaml
@@ -50,9 +59,9 @@ class Snapshot:
 
 @dataclass
 class Session:
-    """One run of the pipeline, which becomes a parent run. Times are milliseconds since the epoch."""
+    """One run of the pipeline, which becomes a parent run."""
 
-    id: str  # the stages of one DVC process find each other by it
+    id: Id  # the stages of one DVC process find each other by it
     name: str
     work_root: str  # where the stages run; a temporary folder for some experiments
     owner: ProcessKey  # the launcher or DVC; the session ends with it
@@ -63,22 +72,22 @@ class Session:
     exp_baseline: str = ""  # commit that the experiment started from
     exp_commit: str = ""  # commit with the experiment's results, once known
     status: Status = "RUNNING"
-    start_time: int = field(default_factory=now)
-    end_time: int | None = None
-    run_id: str | None = None  # None until the store has it
+    start_time: Milliseconds = field(default_factory=now)
+    end_time: Milliseconds | None = None
+    run_id: Id | None = None  # None until the store has it
     complete: bool = False  # whether the parent run is complete
     snapshot: Snapshot | None = None  # has only the settings until the session has ended
 
 
 @dataclass
 class Execution:
-    """One execution of a stage, which becomes a nested run. Times are milliseconds since the epoch."""
+    """One execution of a stage, which becomes a nested run."""
 
     stage: str  # name of the function, later DVC's address, such as `train@iris`
     process: ProcessKey
-    start_time: int = field(default_factory=now)
+    start_time: Milliseconds = field(default_factory=now)
     status: Status = "RUNNING"
-    end_time: int | None = None
+    end_time: Milliseconds | None = None
     reads: list[str] = field(default_factory=list)  # inputs that DVC locked for it; empty without DVC
     sizes: dict[str, int] = field(default_factory=dict)  # bytes of the outputs that DVC locked for it
     params: dict[str, str] = field(default_factory=dict)  # settings of the stage, by dotted key
@@ -89,8 +98,8 @@ class Execution:
     model: str | None = None  # path of the model file
     traceback: str | None = None
     entry: LockEntry | None = None  # from dvc.lock, once DVC has ended
-    run_id: str | None = None  # None until the store has it
-    model_id: str | None = None  # id of the logged model
+    run_id: Id | None = None  # None until the store has it
+    model_id: Id | None = None  # id of the logged model
     logged: bool = False  # whether the run has what the stage returned
     complete: bool = False  # whether the run also has what DVC recorded
 
@@ -114,16 +123,34 @@ class Journal:
 
     def sessions(self) -> list[Session]:
         """Read all sessions, oldest first."""
-        found = [self.read_session(path.parent.name) for path in self.path.glob("*/session.json")]
+        found = [
+            self.read_session(path.parent.name) for path in self.path.glob("*/session.json") if _is_id(path.parent.name)
+        ]
         return sorted((session for session in found if session), key=lambda session: session.start_time)
 
     def read_session(self, session_id: str) -> Session | None:
         """Read one session; None if it does not exist."""
-        return _read(self.path / session_id / "session.json", _SESSION)
+        folder = self.path / session_id
+        if not _is_id(session_id):
+            return None
+        if folder.is_symlink():
+            _set_aside(folder, "it is a link")
+            return None
+        session = _read(folder / "session.json", _SESSION)
+        if session and session.id != session_id:
+            _set_aside(folder / "session.json", f"its id is {session.id!r}")
+            return None
+        if session:
+            session.work_root = str(self.root / session.work_root)
+        return session
 
     def write_session(self, session: Session) -> None:
         """Write a session atomically."""
-        _write(self.path / session.id / "session.json", asdict(session))
+        content = asdict(session)
+        # Relative, so that a repository can be moved.
+        with suppress(ValueError):
+            content["work_root"] = str(Path(session.work_root).relative_to(self.root))
+        _write(self.path / session.id / "session.json", content)
 
     def rename(self, session: Session, session_id: str) -> None:
         """Change the id of a session that has no executions yet."""
@@ -156,13 +183,36 @@ class Journal:
             shutil.rmtree(self.path / session.id, ignore_errors=True)
 
 
+def _is_id(text: str) -> bool:
+    return re.fullmatch(ID, text) is not None
+
+
 def _read(path: Path, kind: "TypeAdapter[T]") -> T | None:
+    """Read a file; None if it is missing, damaged by a loss of power or by hand, or from another version."""
     try:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise ValueError("it is not a plain file")
         return kind.validate_json(path.read_bytes())
-    # The file is missing, damaged by a loss of power, or from another version of this project.
-    # pydantic's ValidationError is a ValueError.
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        logger.warning("%s is left out: %s", path, error.strerror)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        _set_aside(path, ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"]))))
+    except ValueError as error:
+        _set_aside(path, str(error))
+    return None
+
+
+def _set_aside(path: Path, reason: str) -> None:
+    """Rename what cannot be read, so that it hides nothing else and is reported once."""
+    try:
+        path.replace(path.with_name(f"{path.name}.damaged"))
+        done = f"set aside as {path.name}.damaged"
+    except OSError:
+        done = "left out"
+    logger.warning("%s is %s: %s", path, done, " ".join(reason.split()))
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

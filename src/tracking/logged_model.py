@@ -27,6 +27,8 @@ MODEL_PACKAGES = ("cloudpickle", "mlflow", "numpy", "pandas", "pyarrow", "scikit
 # Folders with the code that computes features.
 CODE = ("config", "data", "featurize")
 N_EXAMPLE_ROWS = 5
+# Servers before MLflow 3 have none.
+LOGGED_MODELS = "logged models"
 # Rows from which the type of a column is inferred.
 N_TYPED_ROWS = 10_000
 
@@ -76,13 +78,15 @@ def log_model(place: Place, content: Path, path: str, table: Path | None, estima
 
 def find_logged_model(store: Store, md5: str) -> "LoggedModel | None":
     """Find the newest logged model that was made from a model file with this MD5."""
-    found = store.client.search_logged_models(
-        [store.experiment_id],
-        filter_string=f"tags.`dvc.md5` = '{md5}'",
-        order_by=[{"field_name": "creation_timestamp", "ascending": False}],
-        max_results=1,
-    )
-    return found[0] if found else None
+    with store.optional(LOGGED_MODELS, quiet=True):
+        found = store.client.search_logged_models(
+            [store.experiment_id],
+            filter_string=f"tags.`dvc.md5` = '{md5}'",
+            order_by=[{"field_name": "creation_timestamp", "ascending": False}],
+            max_results=1,
+        )
+        return found[0] if found else None
+    return None
 
 
 def packages_of(estimators: Collection[str]) -> set[str]:

@@ -27,6 +27,7 @@ PYTHON = "pipeline.python"
 STAGE = "dvc.stage"
 ENTRY = "dvc.entry"  # digest of the stage's entry in dvc.lock
 MD5 = "dvc.md5."  # + path of a file that DVC tracks
+MISSING = "dvc.missing"  # data that was not in the clone
 EXP_NAME = "dvc.exp.name"
 EXP_BASELINE = "dvc.exp.baseline"
 GIT_COMMIT = "git.commit"

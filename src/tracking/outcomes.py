@@ -74,7 +74,10 @@ def take_snapshot(
     """
     lock = repo.lock
     entries = {name: lock[name].digest if name in lock else None for name in repo.stages}
-    stale = repo.find_stale() if check else set()
+    stale, missing = repo.find_stale() if check else (set[str](), {})
+    if stale is not None:
+        # DVC deletes the outputs of a stage before it runs it.
+        stale |= {name for name in missing if dvc_outcomes.get(name) == "ran"}
     outcomes: dict[str, Outcome] = {
         name: decide_outcome(name, session.before, entries, executions, dvc_outcomes, stale=stale)
         for name in repo.stages
@@ -96,6 +99,7 @@ def take_snapshot(
         params=flatten(repo.read_yaml("params.yaml")),
         metrics=repo.read_metrics(without=bad_outs),
         md5s=md5s,
+        missing=sorted({path for paths in missing.values() for path in paths}),
         reports=[path for stage in good for path in stage.reports],
         models=[path for path in repo.model_paths if path in md5s],
         texts={name: text for name in TEXTS if (text := repo.read_text(name)) is not None},

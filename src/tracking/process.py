@@ -50,7 +50,8 @@ def process_key(pid: int) -> ProcessKey | None:
         if process.status() == psutil.STATUS_ZOMBIE:
             return None
         return ProcessKey(pid, _start_time(process), boot_id(), socket.gethostname())
-    except (psutil.Error, OSError):
+    # A ValueError: the pid is negative.
+    except (psutil.Error, OSError, ValueError):
         return None
 
 
@@ -126,7 +127,7 @@ def find_driver(work_root: Path) -> Driver | None:
 def find_dvc_at_work(work_root: Path) -> int | None:
     """Return the pid of a DVC process that is running stages in a folder; None if there is none."""
     for pid in sorted(_read_rwlock(work_root)[1]):
-        with suppress(psutil.Error):
+        with suppress(psutil.Error, ValueError):
             # The pid in an old file may have been reused.
             if "dvc" in " ".join(psutil.Process(pid).cmdline()):
                 return pid

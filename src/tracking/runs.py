@@ -5,6 +5,7 @@ Stages, the launcher and `make sync` call the same functions, which are idempote
 
 import json
 import logging
+import os
 import platform
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +18,7 @@ from src.tracking import names
 from src.tracking.dvc_repo import DvcRepo, hash_file
 from src.tracking.journal import Execution, Journal, Session, Snapshot, now
 from src.tracking.lock import LockEntry
-from src.tracking.logged_model import find_logged_model, log_model
+from src.tracking.logged_model import LOGGED_MODELS, find_logged_model, log_model
 from src.tracking.outcomes import UP_TO_DATE
 from src.tracking.process import cpu_model
 from src.tracking.session import Place
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 MAX_PARAM, MAX_TAG, MAX_BATCH = 6000, 5000, 100
 # More would hide the runs of stages, and each costs five writes to the store.
 MAX_CANDIDATE_RUNS = 20
+ARTIFACTS = "artifacts"
 CANDIDATES_TABLE = "cv_results.json"
 
 
@@ -64,12 +66,19 @@ def write_parent(store: Store, repo: DvcRepo | None, session: Session) -> None:
         repo: Repository with the content of plots and reports; None leaves them out.
         session: A session that has ended. Its nested runs have been written.
     """
-    snapshot, run_id = session.snapshot or Snapshot(), session.run_id
-    assert run_id is not None, "the parent run is open"  # noqa: S101 - callers call ensure_parent first
+    assert session.run_id is not None, "the parent run is open"  # noqa: S101 - callers call ensure_parent first
+    try:
+        _write_results(store, repo, session, session.run_id, session.snapshot or Snapshot())
+    finally:
+        store.client.set_terminated(session.run_id, session.status, session.end_time)
+
+
+def _write_results(store: Store, repo: DvcRepo | None, session: Session, run_id: str, snapshot: Snapshot) -> None:
     producers = {stage: _find_producer(store, session, snapshot, stage) for stage in snapshot.outcomes}
     tags = {
         names.KIND: "parent",
         "mlflow.note.content": _describe(store, snapshot, producers),
+        names.MISSING: ", ".join(snapshot.missing),
         **{names.MD5 + path: md5 for path, md5 in snapshot.md5s.items()},
     }
     for stage, outcome in snapshot.outcomes.items():
@@ -87,7 +96,6 @@ def write_parent(store: Store, repo: DvcRepo | None, session: Session) -> None:
         _link_data_and_model(store, repo, run_id, snapshot)
     reports = [repo.find_files(path, snapshot.md5s.get(path)) for path in snapshot.reports] if repo else []
     _log_files(store, run_id, reports, snapshot.texts)
-    store.client.set_terminated(run_id, session.status, session.end_time)
 
 
 def _find_producer(store: Store, session: Session, snapshot: Snapshot, stage: str) -> "Run | None":
@@ -102,8 +110,10 @@ def _find_producer(store: Store, session: Session, snapshot: Snapshot, stage: st
         query += f"tags.`{names.ENTRY}` = '{entry}' and attributes.start_time <= {session.end_time or now()}"
     else:
         return None
-    runs = store.client.search_runs([store.experiment_id], query, order_by=["start_time DESC"], max_results=1)
-    return runs[0] if runs else None
+    with store.optional("the search for the runs of stages"):
+        runs = store.client.search_runs([store.experiment_id], query, order_by=["start_time DESC"], max_results=1)
+        return runs[0] if runs else None
+    return None
 
 
 def _describe(store: Store, snapshot: Snapshot, producers: Mapping[str, "Run | None"]) -> str:
@@ -128,8 +138,12 @@ def _link_data_and_model(store: Store, repo: DvcRepo, run_id: str, snapshot: Sna
     datasets = _describe_tables(repo, {path: snapshot.md5s[path] for path in tables}, context="pipeline")
     found = [find_logged_model(store, snapshot.md5s[path]) for path in snapshot.models]
     models = [LoggedModelInput(model.model_id) for model in found if model]
-    if datasets or models:
-        store.client.log_inputs(run_id, datasets=datasets, models=models)
+    if datasets:
+        with store.optional("tables"):
+            store.client.log_inputs(run_id, datasets=datasets)
+    if models:
+        with store.optional(LOGGED_MODELS):
+            store.client.log_inputs(run_id, models=models)
 
 
 def ui_page(path: str, **query: str) -> str:
@@ -176,28 +190,45 @@ def write_execution(
         if active and active.info.run_id == run_id:
             # Otherwise MLflow ends the run as FINISHED when the process exits.
             mlflow.end_run()
-        log_values(store, run_id, params=execution.params, metrics=execution.metrics, tags=execution.tags)
-        if execution.traceback:
-            store.client.log_text(run_id, execution.traceback, "traceback.txt")
-        if execution.status == "FINISHED":
-            _write_candidates(store, session, run_id, execution)
-            find = partial(_find_content, place, execution, repo)
-            _log_files(store, run_id, map(find, execution.artifacts))
-            content = find(execution.model).get(execution.model) if execution.model else None
-            if content and execution.model and _is_recorded(execution, execution.model, content):
-                tables = [file for path in execution.reads if path.endswith(".parquet") for file in find(path).values()]
-                # As JSON, if it is a list.
-                estimator = execution.params.get("train.estimator", "")
-                estimators = json.loads(estimator) if estimator.startswith("[") else [estimator]
-                with mlflow.start_run(run_id=run_id, nested=True):
-                    execution.model_id = log_model(
-                        place, content, execution.model, next(iter(tables), None), estimators
-                    )
-        store.client.set_terminated(run_id, execution.status, execution.end_time)
+        try:
+            _write_returned(store, place, session, run_id, execution, repo)
+        finally:
+            store.client.set_terminated(run_id, execution.status, execution.end_time)
         execution.logged = True
     if repo is not None and not execution.complete:
         _add_lock_entry(store, repo, run_id, execution)
         execution.complete = True
+
+
+def _write_returned(
+    store: Store, place: Place, session: Session, run_id: str, execution: Execution, repo: DvcRepo | None
+) -> None:
+    """Write what a stage returned, or its traceback."""
+    import mlflow
+
+    log_values(store, run_id, params=execution.params, metrics=execution.metrics, tags=execution.tags)
+    if execution.traceback:
+        with store.optional(ARTIFACTS):
+            store.client.log_text(run_id, execution.traceback, "traceback.txt")
+    if execution.status != "FINISHED":
+        return
+    with store.optional("candidates of a search"):
+        _write_candidates(store, session, run_id, execution)
+    find = partial(_find_content, place, execution, repo)
+    _log_files(store, run_id, map(find, execution.artifacts))
+    content = find(execution.model).get(execution.model) if execution.model else None
+    if content and execution.model and _is_recorded(execution, execution.model, content):
+        tables = [file for path in execution.reads if path.endswith(".parquet") for file in find(path).values()]
+        # As JSON, if it is a list.
+        estimator = execution.params.get("train.estimator", "")
+        estimators = json.loads(estimator) if estimator.startswith("[") else [estimator]
+        mlflow.start_run(run_id=run_id, nested=True)
+        try:
+            with store.optional(LOGGED_MODELS):
+                execution.model_id = log_model(place, content, execution.model, next(iter(tables), None), estimators)
+        finally:
+            # After an error, `with mlflow.start_run()` would end the run as FAILED.
+            mlflow.end_run(execution.status)
 
 
 def _find_content(place: Place, execution: Execution, repo: DvcRepo | None, path: str) -> dict[str, Path]:
@@ -205,7 +236,7 @@ def _find_content(place: Place, execution: Execution, repo: DvcRepo | None, path
     if repo is None:
         here = place.work_root / path
         files = [file for file in here.rglob("*") if file.is_file()] if here.is_dir() else [here]
-        return {file.relative_to(place.work_root).as_posix(): file for file in files if file.is_file()}
+        return {Path(os.path.relpath(file, place.work_root)).as_posix(): file for file in files if file.is_file()}
     entry = execution.entry or LockEntry("")
     return repo.find_files(path, entry.outs.get(path) or entry.deps.get(path))
 
@@ -229,12 +260,20 @@ def _add_lock_entry(store: Store, repo: DvcRepo, run_id: str, execution: Executi
     files = {path: md5 for path, md5 in {**entry.deps, **entry.outs}.items() if md5 and path in repo.data_paths}
     tags |= {names.ENTRY: entry.digest, **{names.MD5 + path: md5 for path, md5 in files.items()}}
     log_values(store, run_id, tags=tags)
-    store.client.update_run(run_id, name=execution.stage)
+    with store.optional("names of runs"):
+        store.client.update_run(run_id, name=execution.stage)
     # The first stage reads no file that DVC tracks, so its own table is logged.
     tables = {path: files[path] for path in entry.deps if path in files} or files
     tables = {path: md5 for path, md5 in tables.items() if path.endswith(".parquet")}
     if datasets := _describe_tables(repo, tables, context=execution.stage):
-        store.client.log_inputs(run_id, datasets=datasets)
+        with store.optional("tables"):
+            store.client.log_inputs(run_id, datasets=datasets)
+    with store.optional(LOGGED_MODELS):
+        _add_scores(store, repo, run_id, execution, entry)
+
+
+def _add_scores(store: Store, repo: DvcRepo, run_id: str, execution: Execution, entry: LockEntry) -> None:
+    """Connect a logged model with the runs that scored it."""
     if execution.model and execution.model_id and (md5 := entry.outs.get(execution.model)):
         store.client.set_logged_model_tags(execution.model_id, {"dvc.md5": md5})
         # DVC skips `evaluate` if the model is equal to one that it has scored.
@@ -397,10 +436,14 @@ def _log_files(
         for name, text in (texts or {}).items():
             Path(folder, name).write_text(text, encoding="utf-8")
         for name, content in files.items():
-            target = Path(folder, name)
+            target = Path(os.path.normpath(Path(folder, name)))
+            if not target.is_relative_to(folder):
+                # An artifact of a stage may be anywhere.
+                target = Path(folder, target.name)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(content.resolve())
-        store.client.log_artifacts(run_id, folder)
+        with store.optional(ARTIFACTS):
+            store.client.log_artifacts(run_id, folder)
 
 
 def log_values(
@@ -422,7 +465,18 @@ def log_values(
     run_tags = [RunTag(fit_key(key), _fit(value, MAX_TAG)) for key, value in (tags or {}).items() if value]
     for start in range(0, max(len(run_params), len(run_metrics), len(run_tags)), MAX_BATCH):
         part = slice(start, start + MAX_BATCH)
-        store.client.log_batch(run_id, metrics=run_metrics[part], params=run_params[part], tags=run_tags[part])
+        _log_batch(store, run_id, {"metrics": run_metrics[part], "params": run_params[part], "tags": run_tags[part]})
+
+
+def _log_batch(store: Store, run_id: str, batch: dict[str, Any]) -> None:
+    """Log values at once, or one by one if the server refuses them, such as a param that is too long for it."""
+    with store.optional("a batch", quiet=True):
+        store.client.log_batch(run_id, **batch)
+        return
+    for kind, values in batch.items():
+        for value in values:
+            with store.optional(f"some {kind}"):
+                store.client.log_batch(run_id, **{kind: [value]})
 
 
 def fit_key(key: str) -> str:

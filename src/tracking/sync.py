@@ -19,7 +19,7 @@ from src.tracking.process import own_key
 from src.tracking.repair import repair
 from src.tracking.runs import ensure_parent, write_execution, write_parent
 from src.tracking.session import Place, begin_session
-from src.tracking.store import Store, explain, open_store
+from src.tracking.store import Store, explain, log_traceback, open_store
 
 logger = logging.getLogger(__name__)
 
@@ -73,11 +73,21 @@ def _sync(journal: Journal, store: Store, *, only_unfinished: bool) -> tuple[int
             ended.append(_workspace_session(journal))
         known = _known_runs(store)
         missing = [session for session in ended if not session.complete or not _run_ids(journal, session) <= known]
+    failures: list[str] = []
     if missing:
         with open_repo(journal.root) as repo:
             for session in missing:
-                complete(journal, store, repo, session, known)
+                try:
+                    complete(journal, store, repo, session, known)
+                # MLflow's errors share no base class.
+                except Exception as error:
+                    # If the store fails, it fails for the others, too; else only this session is at fault.
+                    store.client.get_experiment(store.experiment_id)
+                    failures.append(f"{journal.path / session.id}: {explain(error, store.uri)}")
+                    log_traceback(error, store.uri)
     journal.prune()
+    if failures:
+        raise TrackingError(f"{len(failures)} of {len(missing)} sessions could not be completed, such as {failures[0]}")
     return len(missing), len(ended)
 
 

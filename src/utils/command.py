@@ -40,6 +40,7 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
         for name in LOCAL_VARIABLES:
             os.environ.pop(name, None)
         setup_logging("INFO")
+        name_user()
         try:
             return main(*args, **kwargs) or 0
         except (PipelineError, OSError) as error:
@@ -51,6 +52,24 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
             return EXIT_INTERRUPTED
 
     return run
+
+
+def name_user() -> None:
+    """Give a name and a home folder to a user that the system does not know, as in `docker run --user 54321`.
+
+    DVC and MLflow end with an error without. Child processes inherit both.
+    """
+    # As `getpass.getuser` does, which asks the system only if none is set.
+    if "HOME" in os.environ and any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
+        return
+    import pwd
+
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        os.environ.setdefault("USER", str(os.getuid()))
+        # Private to this clone, unlike a folder in /tmp.
+        os.environ.setdefault("HOME", str(Path.cwd() / ".dvc" / "tmp" / "home"))
 
 
 def run_stage(stage: StageFunction) -> None:

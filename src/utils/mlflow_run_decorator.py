@@ -24,7 +24,7 @@ from src.tracking.names import Status
 from src.tracking.process import find_driver, own_key
 from src.tracking.runs import ensure_parent, open_execution, write_execution
 from src.tracking.session import Place, find_session, flatten, numbers
-from src.tracking.store import Store, explain, open_store, store_uri
+from src.tracking.store import Store, explain, log_traceback, open_store, store_uri
 
 logger = logging.getLogger(__name__)
 
@@ -149,8 +149,9 @@ class NestedRun:
         # requests and alembic, which share no base class.
         except Exception as error:
             self._store = None
-            logger.warning("%s", explain(error, store_uri(self._place.main_root)))
-            logger.debug("tracking failed", exc_info=True)
+            uri = store_uri(self._place.main_root)
+            logger.warning("%s", explain(error, uri))
+            log_traceback(error, uri)
 
 
 def _set_run_id(run_id: str | None) -> None:

@@ -18,7 +18,7 @@ from src.tracking.dvc_repo import open_repo
 from src.tracking.journal import Journal, Session
 from src.tracking.outcomes import end_session
 from src.tracking.runs import ensure_parent
-from src.tracking.store import explain, open_store, store_uri
+from src.tracking.store import explain, log_traceback, open_store, store_uri
 from src.tracking.sync import complete
 from src.utils.command import command
 from src.utils.logs import setup_logging
@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> None:
     # and alembic, which share no base class.
     except Exception as error:
         logger.warning("%s", explain(error, store_uri(journal.root)))
-        logger.debug("tracking failed", exc_info=True)
+        log_traceback(error, store_uri(journal.root))
 
 
 if __name__ == "__main__":

@@ -26,9 +26,12 @@ def summarize(config: Config, session: Session, executions: Sequence[Execution])
         width = max(26, *(len(name) + 2 for name in shown))
         lines += ["", *(f"{name:<{width}}{value:.4f}" for name, value in shown.items())]
     lines += [""]
-    if snapshot.outcomes.get("train") in UP_TO_DATE:
+    if snapshot.missing:
+        first = ", ".join(snapshot.missing[:2])
+        lines += [f"Not in this clone: {first} ({len(snapshot.missing)} in all); `dvc pull` fetches what is missing"]
+    if snapshot.outcomes.get("train") in UP_TO_DATE and str(config.train.model_path) not in snapshot.missing:
         lines += [f"Model: {config.train.model_path}"]
-    if snapshot.outcomes.get("evaluate") in UP_TO_DATE:
+    if snapshot.outcomes.get("evaluate") in UP_TO_DATE and str(config.evaluate.model_card_path) not in snapshot.missing:
         lines += [f"Card:  {config.evaluate.model_card_path}"]
     if session.run_id:
         lines += [f"Run:   {session.name} ({session.run_id}), {session.status}; compare runs with `make ui`"]

@@ -17,7 +17,7 @@ from src.config.load import load_config
 from src.errors import VersionError
 from src.tracking import names
 from src.tracking.process import cpu_model
-from src.tracking.store import explain, open_store, store_uri, without_password
+from src.tracking.store import explain, log_traceback, open_store, store_uri, without_password
 from src.tracking.sync import sync
 from src.utils.command import command
 from src.utils.exclusive import exclusive
@@ -223,7 +223,7 @@ def tag_parent(root: Path, experiment_name: str, tag: str) -> None:
     # The version is already published.
     except Exception as error:
         logger.warning("the parent run does not carry the tag: %s", explain(error, store_uri(root)))
-        logger.debug("tracking failed", exc_info=True)
+        log_traceback(error, store_uri(root))
 
 
 @contextmanager

@@ -72,10 +72,11 @@ def learn(module: str, loaded: set[str]) -> None:
 def read_learned() -> dict[str, list[str]]:
     """Read what forks recorded, by module."""
     try:
-        learned: dict[str, list[str]] = json.loads(_learned_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        learned = json.loads(_learned_path().read_text(encoding="utf-8"))
+        return {module: [str(name) for name in found] for module, found in learned.items()}
+    # A file of another shape is written anew.
+    except (OSError, ValueError, AttributeError, TypeError):
         return {}
-    return learned
 
 
 def _learned_path() -> Path:

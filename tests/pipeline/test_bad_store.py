@@ -64,8 +64,8 @@ def test_read_only_store(clone: Clone, tmp_path: Path) -> None:
     folder = tmp_path / "read-only"
     folder.mkdir()
     assert_pipeline_warns_and_goes_on(
-        clone, " is read-only; make it writable or set MLFLOW_TRACKING_URI", *IN_OWN_MOUNTS, READ_ONLY, "sh",
-        str(folder), uri=f"sqlite:///{folder / 'mlflow.db'}",
+        clone, f": {folder}/mlflow.db.lock cannot be written (Read-only file system); make it writable or set MLFLOW",
+        *IN_OWN_MOUNTS, READ_ONLY, "sh", str(folder), uri=f"sqlite:///{folder / 'mlflow.db'}",
     )  # fmt: skip
 
 
@@ -76,6 +76,23 @@ def test_full_disk(clone: Clone, tmp_path: Path) -> None:
         clone, ": the disk is full; free some space, then run `make sync`", *IN_OWN_MOUNTS, FULL_DISK, "sh",
         str(folder), uri=f"sqlite:///{folder / 'mlflow.db'}",
     )  # fmt: skip
+
+
+def test_full_disk_when_the_store_is_created(clone: Clone, tmp_path: Path) -> None:
+    folder = tmp_path / "full"
+    folder.mkdir()
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    script = (
+        'mount -t tmpfs -o size=600k tmpfs "$1"; "$2" -m src.utils.sync_runs || ls "$1"; mount -o remount,size=20m "$1"'
+    )
+    script += '; "$2" -m src.utils.sync_runs; ls "$1"'
+    result = clone.run(*IN_OWN_MOUNTS, script, "sh", str(folder), "python", MLFLOW_TRACKING_URI=uri)
+    assert result.stderr.splitlines() == [
+        f"TrackingError: MLflow store {uri}: the disk is full; free some space, then run `make sync` to complete the "
+        "record.",
+        "MLflow is up to date: completed 1 of 1 sessions",
+    ]
+    assert result.stdout.split() == ["mlflow.db.lock", "mlflow.db", "mlflow.db.lock"]
 
 
 @pytest.mark.parametrize("damage", ["not a database", "damaged pages"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from src.tracking.session import numbers
-from tests.pipeline.clone import STAGES, Clone
+from tests.pipeline.clone import LAUNCHER, STAGES, SYNC, Clone
 
 
 def test_first_run_has_one_parent_with_five_finished_stages(clone: Clone) -> None:
@@ -130,3 +130,17 @@ def test_disabled_tracking_records_nothing(clone: Clone) -> None:
     clone.launch()
     assert clone.status() == []
     assert not (clone.path / "mlflow.db").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("home", ["-uHOME", "HOME=/"])
+def test_user_whom_the_system_does_not_know_runs_the_pipeline(clone: Clone, home: str) -> None:
+    nameless = ["unshare", "--user", "--map-user=54321", "--map-group=54321"]
+    nameless += ["env", "-uUSER", "-uLOGNAME", "-uLNAME", "-uUSERNAME", home]
+    clone.set_param("train.estimator", "knn")
+    result = clone.run(*nameless, *LAUNCHER)
+    assert "WARNING" not in result.stderr
+    assert clone.outcomes() == ["unchanged"] * 3 + ["ran"] * 2
+    assert clone.parent().data.tags["mlflow.user"] == "54321"
+    assert "is up to date" in clone.run(*nameless, *SYNC).stderr
+    assert clone.git("status", "--porcelain", "--untracked-files").count("??") == 0

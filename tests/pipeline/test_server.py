@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline.clone import COMPLETE_SECONDS, LAUNCHER, SYNC, Clone, copy_clone, wait_for
-from tests.pipeline.server import Server
+from tests.pipeline.server import Server, without_endpoints
 
 WAITING_LINE = (
     'import pathlib, time; pathlib.Path("in_stage").touch(); '
@@ -96,6 +96,27 @@ def test_server_that_stops_gives_one_warning_per_stage(clone: Clone, server: Ser
     (evaluated,) = clone.nested(parent, server.uri).values()
     assert evaluated.info.status == "FINISHED"
     assert parent.data.tags["stage.evaluate.run_id"] == evaluated.info.run_id
+
+
+@pytest.mark.slow
+def test_server_of_an_older_mlflow_gets_a_record_without_what_it_lacks(clone: Clone, server: Server) -> None:
+    server.start()
+    (clone.path / "models/model.joblib").unlink()
+    clone.set_param("train.estimator", "knn")
+    # Before MLflow 3 there were no logged models.
+    with without_endpoints(server, "/logged-models", "/outputs") as uri:
+        result = clone.launch(MLFLOW_TRACKING_URI=uri)
+        parent = next(run for run in clone.parents(uri) if run.info.run_name != "first")
+        nested = clone.nested(parent, uri)
+        synced = clone.run(*SYNC, MLFLOW_TRACKING_URI=uri)
+    (warning,) = warnings(result.stderr)
+    assert warning.startswith(f"WARNING: MLflow store {uri} refused logged models, left out of the record: ")
+    assert {name: run.info.status for name, run in nested.items()} == {"train": "FINISHED", "evaluate": "FINISHED"}
+    assert (parent.info.status, clone.outcomes(parent)) == ("FINISHED", ["unchanged"] * 3 + ["ran"] * 2)
+    assert parent.data.metrics["test_f1_macro"] > 0.5
+    assert nested["train"].data.tags["dvc.entry"]
+    # The first session's model is refused, too.
+    assert len(warnings(synced.stderr)) == 1
 
 
 @pytest.mark.slow

@@ -165,20 +165,39 @@ def test_repository_that_dvc_cannot_read_is_reported_in_one_line(root: Path, tex
 def test_stale_stages_are_those_that_dvc_would_run(root: Path, name: str, old: str, new: str, stale: set[str]) -> None:
     replace(root, name, old, new)
     with DvcRepo(root) as repo:
-        assert repo.find_stale() == stale
+        assert repo.find_stale() == (stale, {})
+
+
+def test_stage_whose_data_is_missing_is_not_stale_unless_something_changed(root: Path) -> None:
+    (root / "models/a.joblib").unlink()
+    shutil.rmtree(root / ".dvc" / "cache")
+    with DvcRepo(root) as repo:
+        stale, missing = repo.find_stale()
+        assert (stale, missing["fit@knn-a"]) == (set(), ["models/a.joblib"])
+        # The stage that reads it.
+        assert "models/a.joblib" in missing["report"]
+    text = (root / "dvc.lock").read_text()
+    (root / "dvc.lock").write_text(text.replace(str(repo.lock["fit@knn-a"].outs["models/a.joblib"]), "f" * 32, 1))
+    for name in ("own.csv", "own.csv.dvc"):
+        (root / name).unlink()
+    with DvcRepo(root) as repo:
+        stale, _ = repo.find_stale()
+    # A missing input that DVC does not version is a change, and so is a model that is not the one that was read.
+    assert stale is not None
+    assert {"report", "copy@iris"} <= stale
 
 
 def test_staleness_is_unknown_while_another_dvc_is_at_work(root: Path) -> None:
     lock = {"write": {str(root / "own.csv"): {"pid": os.getppid(), "cmd": "dvc repro"}}, "read": {}}
     (root / ".dvc" / "tmp" / "rwlock").write_text(json.dumps(lock))
     with DvcRepo(root) as repo:
-        assert repo.find_stale() is None
+        assert repo.find_stale() == (None, {})
 
 
 def test_stages_of_a_commit_are_stale_without_an_entry_or_with_other_inputs(root: Path) -> None:
     revision = commit(root)
     with DvcRepo(root, revision) as repo:
-        assert repo.find_stale() == set()
+        assert repo.find_stale() == (set(), {})
         md5 = repo.lock["fit@knn-b"].outs["models/b.joblib"]
     # As committed after `dvc repro fit`: another model, and the scores of the former.
     text = (root / "dvc.lock").read_text()
@@ -186,7 +205,7 @@ def test_stages_of_a_commit_are_stale_without_an_entry_or_with_other_inputs(root
     (root / "dvc.lock").write_text(head + "  fit@knn-b:" + tail.replace(str(md5), "f" * 32, 1))
     replace(root, "dvc.yaml", "iris: {cv: 3}", "iris: {cv: 3}, new: {cv: 1}")
     with DvcRepo(root, commit(root)) as repo:
-        assert repo.find_stale() == {"score", "copy@new"}
+        assert repo.find_stale() == ({"score", "copy@new"}, {})
 
 
 # --- metrics ---

@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def test_failed_write_leaves_the_former_content_and_no_other_file(journal: Journ
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"id": "half', "null", "[]", "3", "{}", "\x00", '{"owner": 3, "entry": 3}'])
-def test_damaged_file_does_not_hide_the_others(journal: Journal, text: str) -> None:
+def test_damaged_file_is_set_aside_with_one_line(journal: Journal, text: str, caplog: pytest.LogCaptureFixture) -> None:
     for session_id in ("good", "damaged"):
         journal.write_session(make_session(journal.root, session_id))
     for start_time in (2_000, 3_000):
@@ -78,6 +79,88 @@ def test_damaged_file_does_not_hide_the_others(journal: Journal, text: str) -> N
     assert [session.id for session in journal.sessions()] == ["good"]
     assert [execution.start_time for execution in journal.executions("good")] == [2_000]
     assert journal.dvc_outcomes("good") == {}
+    warnings = [record.getMessage() for record in caplog.records]
+    # The outcomes may be empty.
+    assert len(warnings) == (2 if text == "{}" else 3)
+    assert warnings[0].startswith(f"{journal.path}/damaged/session.json is set aside as session.json.damaged: ")
+    assert not [line for line in warnings if "\n" in line]
+    assert len(list(journal.path.rglob("*.damaged"))) == len(warnings)
+    assert [session.id for session in journal.sessions()] == ["good"]
+    assert len(caplog.records) == len(warnings)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("start_time", "yesterday", "start_time: Input should be a valid integer"),
+        ("end_time", 10**30, "end_time: "),
+        ("end_time", -1, "end_time: "),
+        ("status", "DONE", "status: Input should be 'RUNNING'"),
+        ("run_id", "../../../../evil", "run_id: String should match"),
+        ("id", "../../../../evil", "id: String should match"),
+        ("id", "/evil", "id: String should match"),
+        ("id", "..", "id: String should match"),
+        ("id", "another", "its id is 'another'"),
+    ],
+)
+def test_session_with_a_wrong_value_is_set_aside(
+    journal: Journal, field: str, value: object, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for session_id in ("bad", "good"):
+        journal.write_session(make_session(journal.root, session_id))
+    edit(journal.path / "bad" / "session.json", lambda content: content.update({field: value}))
+    assert [session.id for session in journal.sessions()] == ["good"]
+    (record,) = caplog.records
+    assert f"/bad/session.json is set aside as session.json.damaged: {reason}" in record.getMessage()
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "pipe", "link as the folder"])
+def test_what_is_no_plain_file_is_set_aside_and_nothing_outside_is_touched(
+    journal: Journal, tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    outside = Journal(tmp_path / "outside")
+    outside.write_session(make_session(outside.root, "bad"))
+    before = {path: path.read_bytes() for path in outside.path.rglob("*.json")}
+    journal.write_session(make_session(journal.root, "good"))
+    path = journal.path / "bad" / "session.json"
+    if kind == "link as the folder":
+        path.parent.symlink_to(outside.path / "bad")
+    else:
+        path.parent.mkdir()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to(outside.path / "bad" / "session.json")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    for _ in range(2):
+        assert [session.id for session in journal.sessions()] == ["good"]
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        "it is a link" if kind == "link as the folder" else "it is not a plain file"
+    ]
+    journal.write_session(make_session(journal.root, "bad"))
+    assert [session.id for session in journal.sessions()] == ["bad", "good"]
+    assert {path: path.read_bytes() for path in outside.path.rglob("*") if path.is_file()} == before
+
+
+def test_id_that_leads_out_of_the_journal_is_not_read(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
+    outside = Journal(journal.root / "outside")
+    outside.write_session(make_session(outside.root))
+    for session_id in ("../../../outside/.dvc/tmp/pipeline/some", str(outside.path / "some"), "..", ""):
+        assert journal.read_session(session_id) is None
+    assert caplog.records == []
+    assert outside.read_session("some")
+
+
+def test_sessions_move_with_their_repository(journal: Journal, tmp_path: Path) -> None:
+    experiment = journal.root / ".dvc" / "tmp" / "exps" / "1"
+    journal.write_session(make_session(journal.root, "a"))
+    journal.write_session(make_session(experiment, "b", start_time=2_000))
+    moved = Journal(tmp_path / "moved")
+    moved.path.parent.mkdir(parents=True)
+    journal.path.rename(moved.path)
+    roots = [Path(session.work_root) for session in moved.sessions()]
+    assert roots == [moved.root, moved.root / experiment.relative_to(journal.root)]
 
 
 def test_fields_of_another_version_are_ignored_and_missing_ones_get_their_default(journal: Journal) -> None:

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,19 @@ def snapshot_of(
 ) -> Snapshot:
     with DvcRepo(root, revision) as repo:
         return take_snapshot(repo, session, ran, dvc_outcomes=dvc, check=check)
+
+
+def test_missing_data_is_noted_and_changes_no_outcome(repository: Path) -> None:
+    for path in ("data", "models", "reports/plots", ".dvc/cache"):
+        shutil.rmtree(repository / path)
+    session = make_session(repository)
+    snapshot = snapshot_of(repository, session, [], data_split="unchanged")
+    assert snapshot.outcomes == {"data_split": "unchanged", "train": "unchanged"}
+    assert snapshot.missing == ["data/train.parquet", "models/model.joblib", "reports/plots"]
+    assert snapshot.metrics == {"test_f1_macro": 0.5, "rows.train": 4.0}
+    # DVC deleted the outputs of a command that failed.
+    snapshot = snapshot_of(repository, session, [], data_split="unchanged", train="ran")
+    assert snapshot.outcomes == {"data_split": "unchanged", "train": "failed"}
 
 
 def test_snapshot_shows_everything_of_a_pipeline_that_is_up_to_date(repository: Path) -> None:

@@ -59,9 +59,19 @@ def test_process_is_alive_until_it_has_ended(child: Child) -> None:
         (replace(own_key(), boot="another boot"), False),
         (dead_key(), False),
         (foreign_key(), None),
+        (replace(own_key(), pid=-1), False),
+        (replace(own_key(), pid=2**70), False),
         (replace(own_key(), host="another-host.example"), None),
     ],
-    ids=["reused pid", "another boot", "pid of no process", "another host", "another host with our pid"],
+    ids=[
+        "reused pid",
+        "another boot",
+        "pid of no process",
+        "another host",
+        "negative pid",
+        "great pid",
+        "another host with our pid",
+    ],
 )
 def test_key_of_another_process_is_never_taken_for_a_running_one(key: ProcessKey, alive: bool | None) -> None:
     assert key.is_alive() is alive

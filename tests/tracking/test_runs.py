@@ -1,6 +1,7 @@
 import json
 import logging
 import platform
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +298,16 @@ def test_stage_is_nested_with_its_values_status_and_times(
         assert store.client.get_run(session.run_id).info.status == "RUNNING"
 
 
+def test_artifact_outside_of_the_repository_is_logged_by_its_name(
+    store: Store, place: Place, session: Session, tmp_path: Path
+) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(name)
+    execution = make_execution(artifacts=[str(tmp_path / "a.txt"), "../b.txt", "data/../params.yaml"])
+    write_execution(store, place, session, execution)
+    assert list_artifacts(store, execution.run_id) == {"a.txt", "b.txt", "params.yaml"}
+
+
 def write_with_dvc(store: Store, place: Place, session: Session, execution: Execution) -> None:
     with DvcRepo(place.work_root) as repo:
         write_execution(store, place, session, execution, repo)
@@ -364,6 +375,106 @@ def test_model_gets_the_scores_of_the_stage_that_read_it(store: Store, place: Pl
     write_with_dvc(store, place, session, again)
     assert again.model_id not in (None, trained.model_id)
     assert "test_f1_macro" in {metric.key for metric in store.client.get_logged_model(str(again.model_id)).metrics}
+
+
+# --- servers that refuse ---
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, *calls: str, code: str = "ENDPOINT_NOT_FOUND") -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import ErrorCode
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise MlflowException("failed with error code 404. Response body: '<html>'", ErrorCode.Value(code))
+
+    for call in calls:
+        monkeypatch.setattr(SqlAlchemyStore, call, fail)
+
+
+@pytest.mark.parametrize(
+    ("calls", "left_out"),
+    [
+        (["create_logged_model", "search_logged_models", "set_logged_model_tags"], ["logged models"]),
+        (["log_inputs"], ["tables", "logged models"]),
+        (["log_outputs"], ["logged models"]),
+        (["search_runs"], ["candidates of a search", "logged models", "the search for the runs of stages"]),
+        (["log_batch"], ["some metrics", "some params", "some tags"]),
+    ],
+)
+def test_what_a_server_refuses_is_left_out_with_one_warning_each(
+    store: Store, place: Place, session: Session, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture, calls: list[str], left_out: list[str],
+) -> None:  # fmt: skip
+    old = replace(store, uri="http://ann:s3cr3t@old.example")
+    lock = read_lock(place.work_root)
+    trained = run_by_dvc(
+        place.work_root, model="models/model.joblib", metrics={"cv_f1": 0.25}, params={"train.cv": "5"},
+        candidates=TRIED, artifacts=["reports/metrics.json"], tags={"best.cv": "y"},
+    )  # fmt: skip
+    md5s = {path: str(md5) for stage in lock.values() for path, md5 in stage.outs.items()}
+    session.snapshot = Snapshot({"train": "ran"}, metrics={"f1": 0.5}, md5s=md5s, models=["models/model.joblib"])
+    session.status, session.end_time = "FINISHED", 9_000
+    with monkeypatch.context() as patch, DvcRepo(place.work_root) as repo:
+        refuse(patch, *calls)
+        write_execution(old, place, session, trained, repo)
+        write_parent(old, repo, session)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"MLflow store http://***@old.example refused {what}, left out of the record: failed with error code 404."
+        for what in left_out
+    ]
+    assert (trained.logged, trained.complete) == (True, True)
+    by_id = {run.info.run_id: run for run in search(store)}
+    stage, parent = by_id[str(trained.run_id)], by_id[str(session.run_id)]
+    assert {run.info.status for run in by_id.values()} == {"FINISHED"}
+    assert (stage.info.end_time, parent.info.end_time) == (5_500, 9_000)
+    if "log_batch" not in calls:
+        assert (stage.data.params, parent.data.metrics) == ({"train.cv": "5"}, {"f1": 0.5})
+        assert {"dvc.entry", "best.cv"} <= set(stage.data.tags)
+    assert "reports/metrics.json" in list_artifacts(store, trained.run_id)
+
+
+def test_only_the_value_that_a_server_refuses_is_left_out(
+    store: Store, run_id: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    log_batch = SqlAlchemyStore.log_batch
+
+    def log_short(self: Any, **values: Any) -> None:
+        if any(len(param.value) > 500 for param in values["params"]):
+            raise MlflowException.invalid_parameter_value("Param value had length 600")  # type: ignore[no-untyped-call]
+        log_batch(self, **values)
+
+    monkeypatch.setattr(SqlAlchemyStore, "log_batch", log_short)
+    values = {"long": "x" * 600, "longer": "x" * 700, "short": "x"}
+    log_values(replace(store, uri="http://old.example"), run_id, params=values, metrics={"f1": 0.5}, tags={"t": "y"})
+    data = store.client.get_run(run_id).data
+    assert (data.params, data.metrics, data.tags["t"]) == ({"short": "x"}, {"f1": 0.5}, "y")
+    (record,) = caplog.records
+    assert record.getMessage().endswith("refused some params, left out of the record: Param value had length 600")
+
+
+@pytest.mark.parametrize("code", ["TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED"])
+def test_what_a_server_that_fails_did_not_take_is_written_later_and_no_status_is_untrue(
+    store: Store, place: Place, session: Session, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    old = replace(store, uri="http://old.example")
+    trained = run_by_dvc(place.work_root, model="models/model.joblib")
+    session.snapshot, session.status = Snapshot({"train": "ran"}), "FINISHED"
+    with monkeypatch.context() as patch:
+        refuse(patch, "create_logged_model", "log_batch", code=code)
+        with pytest.raises(MlflowException):
+            write_execution(old, place, session, trained)
+        with pytest.raises(MlflowException):
+            write_parent(old, None, session)
+    assert (trained.logged, trained.complete) == (False, False)
+    assert {run.info.status for run in search(store)} == {"FINISHED"}
+    write_with_dvc(old, place, session, trained)
+    assert trained.model_id
 
 
 def test_first_stage_shows_the_table_that_it_wrote_and_a_foreach_stage_its_address(

@@ -143,11 +143,21 @@ def test_store_that_fails_leaves_everything_in_the_journal(
     # A failure in the middle is explained too.
     (empty.root / "mlruns").write_text("no folder")
     empty.write_execution("some", make_execution(status="FAILED", traceback="x"))
-    with pytest.raises(TrackingError, match=f"^MLflow store {store.uri} failed .*make sync"):
+    with pytest.raises(TrackingError, match=f"/some: MLflow store {store.uri} failed .*make sync"):
         sync(empty.root, experiment)
 
 
 # --- the workspace after `git checkout` ---
+
+
+@pytest.mark.usefixtures("store")
+def test_session_that_cannot_be_written_hides_no_other(empty: Journal, experiment: str) -> None:
+    for number, session_id in enumerate(("bad", "good")):
+        empty.write_session(ended_session(empty.root, session_id, start_time=number))
+    empty.write_execution("bad", make_execution(candidates=[{"no": "estimator"}]))
+    with pytest.raises(TrackingError, match=r"^1 of 2 sessions .*, such as .*/bad: MLflow store .* failed \('params'"):
+        sync(empty.root, experiment)
+    assert [session.complete for session in empty.sessions()] == [False, True]
 
 
 def test_results_that_came_by_git_are_recorded_once_as_the_workspace(

@@ -1,3 +1,4 @@
+import getpass
 import os
 import signal
 from collections.abc import Callable
@@ -120,3 +121,32 @@ def test_command_passes_arguments_and_exit_codes_on(returned: int | None, code: 
 
     assert main(1, second=2) == code
     assert (main.__name__, main.__doc__) == ("main", "Do it.")
+
+
+@pytest.mark.parametrize("own", [{}, {"HOME": "/home/ann"}, {"LOGNAME": "ann"}, {"HOME": "/home/ann", "USER": "ann"}])
+def test_user_without_a_name_gets_one_and_a_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: dict[str, str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOME", "LOGNAME", "USER", "LNAME", "USERNAME"):
+        # So that the values of this test are removed after it.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+        if name in own:
+            monkeypatch.setenv(name, own[name])
+    monkeypatch.setattr("os.getuid", lambda: 2**31 + 5)
+
+    @command
+    def main() -> None:
+        assert getpass.getuser() == ("ann" if own.keys() & {"LOGNAME", "USER"} else str(2**31 + 5))
+        assert os.environ["HOME"] == own.get("HOME", str(tmp_path / ".dvc/tmp/home"))
+
+    assert main() == 0
+
+
+def test_user_of_the_system_keeps_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    assert command(lambda: None)() == 0
+    assert dict(os.environ) == before

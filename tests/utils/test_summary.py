@@ -68,3 +68,14 @@ def test_model_is_shown_if_it_is_up_to_date_and_nothing_to_do_only_if_all_is_unc
     assert ("Model: models/model.joblib" in text) is model
     assert "Card:" not in text
     assert "Run:" not in text
+
+
+def test_summary_names_what_is_not_in_the_clone(config: Config) -> None:
+    missing = ["data/raw/dataset.parquet", "data/processed/train.parquet", "models/model.joblib"]
+    outcomes: dict[str, Outcome] = {"train": "unchanged", "evaluate": "unchanged"}
+    text = summarize(config, ended_session(ROOT, snapshot=Snapshot(outcomes=outcomes, missing=missing)), [])
+    assert (
+        "Not in this clone: data/raw/dataset.parquet, data/processed/train.parquet (3 in all); `dvc pull` fetches what "
+        "is missing\nCard:  reports/model_card.md\n"
+    ) in text
+    assert "Model:" not in text

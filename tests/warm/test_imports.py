@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from src.warm.imports import resize_pools
+from src.warm.imports import learn, read_learned, resize_pools
 from tests.pipeline.clone import wait_for
 from tests.warm.conftest import PROBE, Workshop, create_project, opened, start_workshop
 
@@ -201,3 +201,16 @@ def test_pools_have_the_size_that_the_environment_sets(
         pool.set_num_threads(2 if size == 1 else 1)
     resize_pools()
     assert {pool.num_threads for pool in pools} == {size or len(os.sched_getaffinity(0))}
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"": 5}', "[[[", '{"a"'])
+def test_damaged_record_of_imports_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    (tmp_path / LEARNED).write_text(content)
+    assert read_learned() == {}
+    learn("some", loaded=set())
+    assert __name__ in read_learned()["some"]
