@@ -1,5 +1,6 @@
 """Base class and common types of the sections of `params.yaml`."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
