@@ -79,7 +79,9 @@ def _describe(detail: ErrorDetails) -> str:
 
 def _show(value: Any) -> str:
     """Show the start of a value, without the credentials that a URL in it may contain."""
-    return one_line(mask_urls(repr(value)[:2000]), 80)
+    # Of a long password, the @ at its end may be cut off.
+    text = re.sub(r"(?<=://)[^/\s]{200,}", "***@", repr(value)[:2000])
+    return one_line(mask_urls(text), 80)
 
 
 def _locate(loc: tuple[int | str, ...]) -> tuple[str, list[Any]]:
