@@ -20,9 +20,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export NO_MKDOCS_2_WARNING := 1
-# DVC fails if the user has no name, as in some containers.
-USER ?= $(or $(LOGNAME),user)
-export USER
+# DVC fails if the user has no name and no home, as in some containers.
+export USER := $(or $(USER),$(LOGNAME),$(shell id -u))
+export HOME := $(or $(HOME),$(CURDIR)/.dvc/tmp/home)
 # These would lead git into another repository, hide `src` from Python, or let a warning end set-up.
 unexport $(shell git rev-parse --local-env-vars 2>/dev/null) PYTHONHOME PYTHONSAFEPATH PYTHONWARNINGS \
   PIP_PREFIX PIP_TARGET
@@ -105,7 +105,7 @@ init: install ## Turn a copy without git history into git and DVC repositories
 
 remote: install ## Set the storage of data: make remote URL=s3://bucket/path [ENDPOINT=https://…]
 	@test -n "$$URL" || { echo "set URL: make remote URL=s3://bucket/path, or a folder" >&2; exit 2; }
-	@case "$$URL" in *://*:*@*) echo "URL must not contain a password, since .dvc/config is committed; see docs/how-to/share.md" >&2; exit 2;; esac
+	@$(BIN)/python -m src.config.url "$$URL"
 	$(call refuse_beyond_ascii,URL)
 	$(call refuse_beyond_ascii,ENDPOINT)
 	$(BIN)/python -m dvc remote add --force --default storage "$$URL"

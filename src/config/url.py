@@ -1,6 +1,7 @@
 """Keep credentials out of URLs: refuse them in settings, mask them in what is shown."""
 
 import re
+import sys
 from urllib.parse import unquote, urlsplit
 
 # Schemes whose user name is no secret.
@@ -79,3 +80,11 @@ def _names_secret(name: str) -> bool:
     words = {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)}
     # A code is a secret by itself (Azure Functions, OAuth), but not a `country_code`.
     return bool(words & _SECRET_WORDS) or name.lower() == "code" or any(word.endswith(_SECRET_ENDS) for word in words)
+
+
+if __name__ == "__main__":
+    # `make remote` writes the URL to .dvc/config, which is committed.
+    try:
+        check_no_credentials(sys.argv[1])
+    except ValueError as error:
+        sys.exit(f"URL {error}; see docs/how-to/share.md.")
