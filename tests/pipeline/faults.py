@@ -92,7 +92,9 @@ def _is_open(clone: Clone, fault: Fault, paused: Path, begin: float) -> bool:
     if fault.window == "mlflow.db":
         # SQLite's file of a transaction.
         return clone.path.joinpath("mlflow.db-journal").exists()
-    return paused.exists() and paused.read_text().endswith("\n")
+    # It stops right after it has written its pid.
+    written = paused.read_text() if paused.exists() else ""
+    return written.endswith("\n") and _is_stopped(int(written))
 
 
 def find_damage(clone: Clone, lock: str, processes: Sequence[psutil.Process]) -> list[str]:
@@ -137,6 +139,12 @@ def _command(process: psutil.Process) -> str:
     with suppress(psutil.Error):
         return " ".join(process.cmdline())
     return ""
+
+
+def _is_stopped(pid: int) -> bool:
+    with suppress(psutil.Error):
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    return False
 
 
 def _send(process: psutil.Process, number: int) -> bool:
