@@ -13,7 +13,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 import psutil
 
@@ -27,11 +27,13 @@ MESSAGES = {
 OUTCOMES_PATH = "PIPELINE_OUTCOMES"
 SHELLS = {"sh", "dash", "bash", "zsh", "ksh", "fish"}
 STOP_INTERVAL = 0.1  # seconds
+# Modules of DVC that write dvc.lock, rwlock, .gitignore and the configuration.
+WRITERS = ("dvc.dvcfile", "dvc.utils.serialize", "dvc.rwlock", "dvc.config", "scmrepo")
 PR_SET_PDEATHSIG = 1
 
 
 class Stop:
-    """Stop DVC where it begins the next stage, so never while it writes `dvc.lock`.
+    """End DVC and its stage on a signal, but not while DVC writes a file in place.
 
     Python's default for SIGTERM ends DVC at once and leaves its stage running; its default for
     SIGINT interrupts DVC anywhere.
@@ -39,16 +41,33 @@ class Stop:
 
     def __init__(self) -> None:
         self.requested = False
+        self._is_interrupted = False
         self._terminated: set[psutil.Process] = set()
 
-    def request(self, number: int, _: FrameType | None) -> None:
-        """Terminate the running stage and prevent the next one."""
+    def request(self, number: int, frame: FrameType | None) -> None:
+        """Terminate the running stage; without one, interrupt DVC.
+
+        Raises:
+            KeyboardInterrupt: DVC neither runs a stage nor writes.
+        """
         self.requested = True
+        if self._is_interrupted:
+            # DVC is cleaning up.
+            return
         # At Ctrl-C the terminal has signaled the stage, too.
-        if number != signal.SIGINT:
-            self._terminate_stages()
-            # There may be a stage that DVC has not started yet.
-            signal.setitimer(signal.ITIMER_REAL, STOP_INTERVAL)
+        if number != signal.SIGINT and not self._terminate_stages() and not _is_writing(frame):
+            self.interrupt()
+        # A stage that DVC is just starting is not found yet, and DVC may be writing.
+        signal.setitimer(signal.ITIMER_REAL, STOP_INTERVAL)
+
+    def interrupt(self) -> NoReturn:
+        """Interrupt DVC once: it must be able to clean up.
+
+        Raises:
+            KeyboardInterrupt: Always.
+        """
+        self._is_interrupted = True
+        raise KeyboardInterrupt
 
     def end(self) -> None:
         """Ignore requests, since DVC has ended."""
@@ -56,15 +75,27 @@ class Stop:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
             signal.signal(number, signal.SIG_IGN)
 
-    def _terminate_stages(self) -> None:
+    def _terminate_stages(self) -> bool:
+        """Terminate the processes of the running stage; return whether there are any."""
+        found = _find_stages()
         # A second signal could interrupt a stage that records how it ended.
-        stages = [stage for stage in _find_stages() if stage not in self._terminated]
+        stages = [stage for stage in found if stage not in self._terminated]
         # All are suspended first: a shell whose child has ended starts the next command.
         for action in (psutil.Process.suspend, psutil.Process.terminate, psutil.Process.resume):
             for stage in stages:
                 with suppress(psutil.NoSuchProcess):
                     action(stage)
         self._terminated.update(stages)
+        return bool(found)
+
+
+def _is_writing(frame: FrameType | None) -> bool:
+    """Return whether DVC is in one of the modules that write files in place."""
+    while frame:
+        if str(frame.f_globals.get("__name__")).startswith(WRITERS):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _find_stages() -> list[psutil.Process]:
@@ -96,13 +127,13 @@ class Outcomes(logging.Handler):
             return
         outcome = MESSAGES[record.msg]
         if outcome == "ran" and "ran" not in self.found.values():
-            ask_for_variables(self._launcher)
+            ask_for_variables(self._launcher, self._stop)
         if self._stop.requested:
-            raise KeyboardInterrupt
+            self._stop.interrupt()
         self.found[str(record.args[0])] = outcome
 
 
-def ask_for_variables(launcher: TextIO) -> None:
+def ask_for_variables(launcher: TextIO, stop: Stop) -> None:
     """Let the launcher open the parent run, and set the variables with its id.
 
     Raises:
@@ -114,7 +145,7 @@ def ask_for_variables(launcher: TextIO) -> None:
         launcher.flush()
         answer = launcher.readline()
     if not answer:
-        raise KeyboardInterrupt
+        stop.interrupt()
     os.environ |= json.loads(answer)
 
 
@@ -161,7 +192,7 @@ def main(number: int, arguments: list[str]) -> int:
         logging.getLogger("dvc").addHandler(outcomes)
         if {"-q", "--quiet"} & set(arguments):
             # DVC does not log the start of a stage then.
-            ask_for_variables(launcher)
+            ask_for_variables(launcher, stop)
         sys.argv = ["dvc", *arguments]
         try:
             code: int = run_dvc(arguments)

@@ -15,7 +15,7 @@ import psutil
 
 # A stage records that it was stopped, which takes long if a tracking server is down.
 STOP_SECONDS = 15.0
-# DVC alone may hash a large output, and must not be killed while it writes dvc.lock.
+# DVC may be in a library that handles no signal. It is not killed while it may be writing dvc.lock.
 DVC_SECONDS = 60.0
 WATCH_SECONDS = 0.05
 # After Ctrl-C the terminal has signaled the stage, too. A second signal could interrupt its record.

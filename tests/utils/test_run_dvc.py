@@ -16,6 +16,15 @@ from src.utils.run_dvc import ChildResult, start_dvc
 from tests.utils.conftest import FakeDvc
 
 ROOT = Path(__file__).parents[2]
+# DVC sends itself a signal when it opens a file. Python imports this module at its start.
+SIGNAL_AT_OPEN = """
+import os, signal, sys
+def hook(event, arguments):
+    if event == "open" and str(arguments[0]).endswith(f"/{os.environ['AT_FILE']}"):
+        if os.environ["AT_MODE"] in str(arguments[1]) and "src.utils.dvc_main" in sys.orig_argv:
+            os.kill(os.getpid(), signal.SIGTERM)
+sys.addaudithook(hook)
+"""
 # As no other command sleeps.
 SLEEP = f"4242.{os.getpid()}"
 
@@ -150,10 +159,23 @@ def test_dvc_that_ignores_signals_is_killed_with_its_stages(
             process.kill()
 
 
-def test_signal_between_two_stages_lets_dvc_write_and_begins_no_stage(dvc_folder: Path) -> None:
+def test_signal_between_two_stages_begins_no_stage(dvc_folder: Path) -> None:
+    # DVC gets the signal while the first stage runs, and the stage ends as usual.
     write_stages(dvc_folder, first="trap '' TERM; kill -TERM $PPID; sleep 0.3; touch first", second="touch second")
     assert run(["repro"]).exit_code == 252
-    assert list(yaml.safe_load((dvc_folder / "dvc.lock").read_text())["stages"]) == ["first"]
+    assert not (dvc_folder / "second").exists()
+
+
+@pytest.mark.parametrize(("file", "mode", "recorded"), [("dvc.lock", "w", ["first"]), ("first", "r", [])])
+def test_dvc_without_a_stage_is_interrupted_at_once_unless_it_writes(
+    dvc_folder: Path, file: str, mode: str, recorded: list[str]
+) -> None:
+    write_stages(dvc_folder, first="echo > first", second="touch second")
+    (dvc_folder / "sitecustomize.py").write_text(SIGNAL_AT_OPEN)
+    variables = {"PYTHONPATH": f"{dvc_folder}:{ROOT}", "AT_FILE": file, "AT_MODE": mode}
+    assert run(["repro"], os.environ | variables).exit_code == 252
+    lock = dvc_folder / "dvc.lock"
+    assert list(yaml.safe_load(lock.read_text())["stages"] if lock.exists() else []) == recorded
     assert not (dvc_folder / "second").exists()
 
 
