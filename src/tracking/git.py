@@ -141,6 +141,11 @@ def _index_without_marks(root: Path) -> Iterator[dict[str, str]]:
         yield env
 
 
+def is_tracked(root: Path, path: Path) -> bool:
+    """Return whether git tracks a file, or anything in a folder, relative to `root`."""
+    return bool(_git(root, "ls-files", "--", str(path)))
+
+
 def list_experiments(root: Path) -> list[Experiment]:
     """List DVC's experiments, oldest first."""
     output = _git(root, "for-each-ref", "--format=%(committerdate:unix) %(objectname) %(refname)", "refs/exps") or ""

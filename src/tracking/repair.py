@@ -22,7 +22,10 @@ LOCK, RWLOCK, COPY = Path("dvc.lock"), Path(".dvc/tmp/rwlock"), Path(".dvc/tmp/p
 def keep_lock(root: Path) -> None:
     """Copy a `dvc.lock` that is not damaged, for `repair`."""
     text = _read(root / LOCK)
-    if text and text != _read(root / COPY) and not is_damaged(text):
+    if text is None:
+        # The user deleted it, and does not want the copy.
+        (root / COPY).unlink(missing_ok=True)
+    elif text != _read(root / COPY) and not is_damaged(text):
         _write(root / COPY, text)
 
 
@@ -36,6 +39,7 @@ def repair(root: Path) -> None:
     for path in (PIPELINE, LOCK):
         check_no_conflict(_read(root / path) or "", path)
     if not (_is_lock_damaged(root) or _is_rwlock_damaged(root)):
+        keep_lock(root)
         return
     with _locked(root):
         if _is_lock_damaged(root):

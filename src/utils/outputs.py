@@ -1,41 +1,43 @@
 """Check that DVC will delete only what stages wrote: it deletes the outputs of a stage before it runs it."""
 
-from collections.abc import Container, Iterator
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from src.config.schema import Config
 from src.config.section import output_paths
 from src.errors import ConfigError
+from src.tracking.dvc_repo import open_repo
+from src.tracking.git import is_tracked, read_file
 from src.tracking.journal import Journal
-from src.tracking.lock import read_lock
+from src.tracking.lock import parse_lock, read_lock
 from src.tracking.session import Place
 
-# What `evaluate` writes into its folder; after an interruption, they may differ from what dvc.lock records.
-PLOT_SUFFIX = ".png"
+# What file systems and `atomic_path` leave in a folder.
+IGNORED = re.compile(r"\.DS_Store|Thumbs\.db|\.gitkeep|\..+-\w{8}\.\w+")
 
 
 def check_outputs(config: Config) -> None:
     """Check that no output path names anything that no stage wrote.
 
-    Stages wrote what `dvc.lock` names and, if they were interrupted, what the journal names. The outputs of a stage
-    without an entry may be left from before `dvc.lock` was deleted.
+    Stages wrote what `dvc.lock` or the journal names, which also has stages that were interrupted.
 
     Raises:
         ConfigError: Contains the setting and the path.
     """
     lock = read_lock(Path())
-    sizes = {path: size for entry in lock.values() for path, size in entry.sizes.items()}
-    # The entries of a stage with `foreach` are called `train@iris`.
-    for key, path in _settings(config, {name.partition("@")[0] for name in lock}):
+    outs = {path: (md5, entry.sizes.get(path)) for entry in lock.values() for path, md5 in entry.outs.items()}
+    for key, path in _settings(config):
         files = list(_files(path))
-        if path.as_posix() not in sizes:
-            if files and path.as_posix() not in _written_in_this_clone():
+        md5, size = outs.get(path.as_posix(), (None, None))
+        if path.as_posix() not in outs:
+            if files and not _is_known(path):
                 raise ConfigError(
                     f"params.yaml: {key} = '{path}' already exists, and no stage wrote it; DVC would delete it: move "
                     "it away, or choose another path."
                 )
-        elif path.is_dir() and sum(file.lstat().st_size for file in files) != sizes[path.as_posix()]:
-            others = [file for file in files if file.suffix != PLOT_SUFFIX]
+        elif path.is_dir() and sum(file.lstat().st_size for file in files) != size:
+            others = [file for file in files if file not in _written(path, md5)]
             if others:
                 raise ConfigError(
                     f"params.yaml: {key} = '{path}' contains '{others[0]}', which no stage wrote; DVC would delete it: "
@@ -43,24 +45,39 @@ def check_outputs(config: Config) -> None:
                 )
 
 
-def _settings(config: Config, stages: Container[str]) -> Iterator[tuple[str, Path]]:
+def _settings(config: Config) -> Iterator[tuple[str, Path]]:
     for name, section in config:
-        for key, path in output_paths(section).items() if name in stages else ():
+        for key, path in output_paths(section).items():
             yield f"{name}.{key}", path
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """Yield the file or link at a path, or the files in a folder without those that systems and editors hide."""
+    """Yield the file or link at a path, or the files in a folder."""
     if not path.is_dir():
         yield from [path] if path.exists() or path.is_symlink() else []
         return
     for file in sorted(path.rglob("*")):
-        if not file.is_dir() and not file.name.startswith("."):
+        if not file.is_dir() and not IGNORED.fullmatch(file.name):
             yield file
 
 
-def _written_in_this_clone() -> set[str]:
-    journal = Journal(Place.of_this_process().main_root)
+def _is_known(path: Path) -> bool:
+    """Return whether a stage wrote a path in this clone, or git has it or the lock that names it."""
+    root = Place.of_this_process().main_root
+    journal = Journal(root)
     sessions = journal.sessions()
-    paths = {path for session in sessions for each in journal.executions(session.id) for path in each.sizes}
-    return paths | {path for session in sessions if session.snapshot for path in session.snapshot.md5s}
+    written = {name for session in sessions for each in journal.executions(session.id) for name in each.sizes}
+    written |= {name for session in sessions if session.snapshot for name in session.snapshot.md5s}
+    if path.as_posix() in written or is_tracked(root, path):
+        return True
+    committed = read_file(root, "HEAD", "dvc.lock")
+    return bool(committed) and any(path.as_posix() in entry.outs for entry in parse_lock(committed or "").values())
+
+
+def _written(folder: Path, md5: str | None) -> set[Path]:
+    """Return the files that a stage may have written to a folder: those of its last run, and all figures."""
+    from src.report.visualizing import FIGURES
+
+    with open_repo(Path.cwd()) as repo:
+        last = repo.find_files(folder.as_posix(), md5) if repo else {}
+    return {*map(Path, last), *(folder / f"{name}.png" for name in FIGURES)}

@@ -90,6 +90,7 @@ def run_pipeline(config: Config, dvc: Dvc, server: str, name: str | None, dvc_ar
     if not config.tracking.enabled:
         code = dvc.run(variables, dict).exit_code
         _explain_failure(config, code)
+        repair(Path.cwd())
         return code
     place = Place(Path.cwd(), Path.cwd())
     journal = Journal(place.main_root)

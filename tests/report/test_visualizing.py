@@ -13,6 +13,7 @@ from matplotlib.text import Text
 from src.report import visualizing
 from src.report.predictions import ClassPredictions, NumberPredictions, encode_classes
 from src.report.visualizing import (
+    FIGURES,
     describe_candidate,
     draw_figures,
     fit_label,
@@ -108,6 +109,11 @@ def test_labels_of_rows_do_not_overlap(n_classes: int) -> None:
 def names_of(predictions: Any, n_features: int, n_candidates: int) -> list[str]:
     figures = draw_figures(predictions, make_importance(n_features), make_candidates(n_candidates), "f1_macro")
     return [name for name, _ in figures]
+
+
+def test_list_of_figures_has_all_that_are_drawn() -> None:
+    drawn = {*names_of(make_classes(200, 3), 4, 3), *names_of(make_classes(200, 2), 4, 3)}
+    assert sorted(drawn | {*names_of(make_numbers(50), 4, 3)}) == sorted(FIGURES)
 
 
 def test_equal_inputs_are_equal_files(tmp_path: Path) -> None:

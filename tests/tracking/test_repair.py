@@ -94,6 +94,17 @@ def test_damaged_lock_comes_back_from_the_last_run(repository: Path, caplog: pyt
     assert len(caplog.messages) == 1
 
 
+def test_lock_that_the_user_deleted_does_not_come_back(repository: Path) -> None:
+    (repository / LOCK).write_text(TEXT)
+    repair(repository)
+    (repository / LOCK).unlink()
+    repair(repository)
+    first = TEXT.partition("  evaluate:")[0]
+    (repository / LOCK).write_text(first)
+    repair(repository)
+    assert (repository / LOCK).read_text() == first
+
+
 def test_without_a_run_the_lock_comes_back_from_the_last_commit(
     repository: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -112,6 +123,8 @@ def test_lock_of_a_commit_with_fewer_stages_is_not_damaged(repository: Path) -> 
     (repository / LOCK).write_text(text)
     repair(repository)
     assert (repository / LOCK).read_text() == text
+    (repository / LOCK).write_text(text + more)
+    keep_lock(repository)
     (repository / LOCK).write_text(text + more[: more.index("    params")])
     repair(repository)
     assert (repository / LOCK).read_text() == text + more
@@ -161,5 +174,5 @@ def test_files_that_are_not_there_or_not_damaged_are_left(tmp_path: Path, caplog
     (tmp_path / LOCK).write_text(TEXT)
     repair(tmp_path)
     assert (tmp_path / RWLOCK).exists()
-    assert not (tmp_path / COPY).exists()
+    assert (tmp_path / LOCK).read_text() == (tmp_path / COPY).read_text() == TEXT
     assert caplog.messages == []

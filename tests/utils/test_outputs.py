@@ -5,11 +5,13 @@ import yaml
 
 from src.config.load import load_config
 from src.errors import ConfigError
+from src.tracking.git import run_git
 from src.tracking.journal import Execution, Journal, Snapshot
 from src.tracking.process import own_key
 from src.tracking.session import Place, begin_session
 from src.utils import prepare
 from src.utils.outputs import check_outputs
+from tests.tracking.support import commit, init_repository
 
 PLOTS = {"reports/plots/roc.png": "12345", "reports/plots/search.png": "678"}
 CARD = {"reports/model_card.md": "card"}
@@ -20,7 +22,10 @@ def _workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in a folder with settings, and a dvc.lock that names two of the outputs."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text((Path(__file__).parent / "params.yaml").read_text())
-    outs = [{"path": "reports/plots", "size": 8}, {"path": "reports/model_card.md", "size": 4}]
+    outs = [
+        {"path": "reports/plots", "md5": "0" * 32 + ".dir", "size": 8},
+        {"path": "reports/model_card.md", "size": 4},
+    ]
     Path("dvc.lock").write_text(
         yaml.safe_dump(
             {
@@ -52,7 +57,7 @@ def check() -> str:
     [
         {},
         PLOTS | CARD,
-        PLOTS | {"reports/plots/.DS_Store": "x", "reports/plots/.roc-abc.tmp": "x", "reports/notes.md": "mine"},
+        PLOTS | {"reports/plots/.DS_Store": "x", "reports/plots/.roc-abc_12xy.png": "x", "reports/notes.md": "mine"},
         # What was written before an interruption, and by other settings.
         {"reports/plots/residuals.png": "123456789"},
         {"docs/notes.md": "mine", "data/external/t.csv": "mine"},
@@ -81,7 +86,9 @@ def test_folder_that_no_stage_wrote_is_refused() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["reports/plots/notes.txt", "reports/plots/mine/roc", "reports/plots/README"])
+@pytest.mark.parametrize(
+    "name", ["reports/plots/notes.txt", "reports/plots/mine/roc.png", "reports/plots/my.png", "reports/plots/.notes"]
+)
 def test_own_file_among_the_plots_is_refused(name: str) -> None:
     write(PLOTS | {name: "mine"})
     assert check() == (
@@ -115,11 +122,21 @@ def test_output_that_an_earlier_lock_named_is_accepted() -> None:
     assert check() == ""
 
 
-def test_without_an_entry_in_the_lock_nothing_is_known() -> None:
-    write({"data/features.parquet": "old"})
-    assert check() == ""
+def test_path_without_an_entry_in_the_lock_must_be_known_too() -> None:
     Path("dvc.lock").unlink()
-    write(PLOTS | {"models/model.joblib": "old", "reports/plots/data.json": "{}"})
+    write({"data/features.parquet": "mine"})
+    assert "featurize.features_path = 'data/features.parquet' already exists" in check()
+    # Both keep what DVC would delete.
+    for command in (["init", "--quiet"], ["add", "data/features.parquet"]):
+        run_git(Path.cwd(), *command)
+    assert check() == ""
+
+
+def test_output_that_the_committed_lock_names_is_accepted(tmp_path: Path) -> None:
+    init_repository(tmp_path)
+    commit(tmp_path)
+    Path("dvc.lock").unlink()
+    write(PLOTS)
     assert check() == ""
 
 
