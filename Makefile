@@ -7,12 +7,12 @@ SHELL := /bin/sh
 
 # Only the command line sets these: some systems export a NAME or a TARGET of their own.
 VARIABLES := A ARGS B DIR ENDPOINT FILE GRID JSON MESSAGE N NAME ONLY PORTABLE PYTHON REF RUN RUNS TAG TARGET TESTS URL YES
-$(foreach name,$(VARIABLES),$(if $(filter environment%,$(origin $(name))),$(eval undefine $(name))))
+$(foreach name,$(VARIABLES),$(if $(filter environment%,$(origin $(name))),$(eval $(name) :=)))
 # Recipes use these as "$$NAME", so that the shell does not interpret their values.
 export NAME URL ENDPOINT DIR GRID TAG MESSAGE A B RUN REF RUNS FILE TARGET N
 
-PYTHON ?= python3
-GRID ?= train.estimator=knn,logreg,svm
+PYTHON := $(or $(PYTHON),python3)
+GRID := $(or $(GRID),train.estimator=knn,logreg,svm)
 VENV := .venv
 BIN := $(VENV)/bin
 # DVC runs stages with the `python` in PATH. No tool sends usage data.
@@ -47,7 +47,7 @@ $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name))
   $(eval override $(name) := $$(value $(name)))))
 
 # Use only instructions of all x86-64 CPUs, see docs/how-to/versions.md.
-ifdef PORTABLE
+ifneq ($(PORTABLE),)
 export OPENBLAS_CORETYPE := Nehalem
 export NPY_DISABLE_CPU_FEATURES := X86_V3 X86_V4 AVX512_ICL AVX512_SPR
 export GLIBC_TUNABLES := glibc.cpu.hwcaps=-AVX,-AVX2,-FMA,-FMA4,-AVX512F
@@ -65,7 +65,7 @@ dev-install: $(VENV)/.dev-installed ## Add what tests, lint and docs need
 
 # A .venv whose set-up was interrupted, that was moved, or whose Python was replaced is made again.
 MADE_FOR = $(realpath .) $(realpath $(BIN)/python)
-ifneq ($(file <$(VENV)/.made-for),$(MADE_FOR))
+ifneq ($(shell cat $(VENV)/.made-for 2>/dev/null),$(MADE_FOR))
 # A link to a .venv elsewhere is left as it is.
 ifeq ($(subst $(realpath .)/$(VENV),,$(realpath $(VENV))),)
 .PHONY: $(BIN)/python $(UV) $(VENV)/.installed $(VENV)/.dev-installed
@@ -78,6 +78,8 @@ $(BIN)/python:
 	  { echo "Python 3.11 to 3.13 is required, $(PYTHON) is $$($(PYTHON) --version 2>&1); set for example PYTHON=python3.12." >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "$(PYTHON) has no module venv; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+	@test ! -L $(VENV) || { echo "$(VENV) is a link, and what it leads to has no Python: make it there, or remove the link" >&2; exit 2; }
+	@test ! -e $(VENV) || echo "making $(VENV) again: it is incomplete, was moved, or its Python has changed" >&2
 	$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -c 'import os, sys; print(os.path.realpath("."), os.path.realpath(sys.executable), end="")' >$(VENV)/.made-for
 
@@ -135,6 +137,7 @@ repro: install ## Run bare `dvc repro`, then bring MLflow up to date: make repro
 experiments: install ## Try settings as DVC experiments, two at a time: make experiments [GRID=train.cv=3,5]
 	@! printf %s "$$PWD" | LC_ALL=C grep -q '[^ -~]' || \
 	  { echo "DVC runs experiments only under an ASCII path; move this clone, or change params.yaml by hand" >&2; exit 2; }
+	@$(BIN)/python -m src.utils.prepare
 	$(BIN)/python -m dvc exp run --queue --set-param "$$GRID"
 	$(BIN)/python -m dvc exp run --run-all --jobs 2
 	@$(BIN)/python -m src.utils.sync_runs

@@ -124,7 +124,7 @@ def check_no_conflict(text: str, path: Path) -> None:
         advice = f"edit it, or take a side with {side}."
         if path.name == "dvc.lock":
             # Results, of which either side leads to the merged ones.
-            advice = "take either side with `git checkout --ours dvc.lock reports`, then run `make pipeline`."
+            advice = "take either side with `git checkout --ours dvc.lock data reports`, then run `make pipeline`."
         raise ConfigError(f"{path} has a merge conflict; {advice}")
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from src.atomic import atomic_path
-from src.config.yaml_file import one_line
+from src.config.yaml_file import check_no_conflict, one_line
 from src.errors import MissingInputError
 
 logger = logging.getLogger(__name__)
@@ -57,9 +57,12 @@ def read_json(path: Path, kind: "TypeAdapter[T]", made_by: str) -> T:
 
     Raises:
         MissingInputError: The file is missing, or its content is not what the stage writes.
+        ConfigError: It has a merge conflict.
     """
     try:
-        return kind.validate_json(path.read_bytes())
+        content = path.read_bytes()
+        check_no_conflict(content.decode("utf-8", errors="replace"), path)
+        return kind.validate_json(content)
     except FileNotFoundError:
         reason = "is missing"
     except OSError as error:

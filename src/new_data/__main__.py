@@ -17,7 +17,7 @@ from src.config.section import EXTERNAL_DIR
 from src.errors import ConfigError, DataError
 from src.new_data.guess import Guess, guess_table
 from src.new_data.rewrite import rewrite_settings
-from src.utils.command import command
+from src.utils.command import command, confirm
 from src.versions.commands import show_and_run
 
 PARAMS = Path("params.yaml")
@@ -152,15 +152,14 @@ def _confirm(question: str, yes: bool) -> None:
     """Raise DataError unless the user, or `yes`, agrees."""
     if yes:
         _say(f"{question} yes")
-    elif not sys.stdin.isatty():
+        return
+    answer = confirm(question)
+    if answer is None:
         raise DataError(
             f"nothing was written: {question} Run this in a terminal, or agree with `make new-data … YES=1`."
         )
-    else:
-        sys.stdout.write(f"{question} [y/N] ")
-        sys.stdout.flush()
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise DataError("nothing was written.")
+    if not answer:
+        raise DataError("nothing was written.")
 
 
 def _say(text: str) -> None:

@@ -3,7 +3,6 @@
 Importing DVC costs half a second, so the process of a stage does not use this module.
 """
 
-import hashlib
 import logging
 import posixpath
 from collections.abc import Iterator, Mapping
@@ -243,12 +242,6 @@ def open_repo(root: Path, revision: str | None = None) -> Iterator[DvcRepo | Non
         return
     with repo:
         yield repo
-
-
-def hash_file(path: Path) -> str:
-    """Compute the MD5 of a file, without DVC's table of known hashes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _is_file(dep: Any) -> bool:

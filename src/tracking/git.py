@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from src.errors import VersionError
 from src.tracking.names import UNKNOWN
 
 # `git rev-parse --local-env-vars` of all versions. A git hook sets some of them.
@@ -108,10 +109,16 @@ def read_git(root: Path, outputs: Iterable[str] = ()) -> GitState:
 
 
 def list_changes(root: Path) -> list[str]:
-    """List files that are changed, or untracked and not ignored, relative to the top of the work tree."""
+    """List files that are changed, or untracked and not ignored, relative to the top of the work tree.
+
+    Raises:
+        VersionError: git cannot read its index or the work tree.
+    """
     # 8 fields precede the path of a change, 10 that of a conflict, 1 that of an untracked file.
     n_fields = {"1": 8, "u": 10, "?": 1}
-    lines = _read_status(root) or []
+    lines = _read_status(root)
+    if lines is None:
+        raise VersionError("`git status` fails; run it to see why.")
     return [line.split(" ", n_fields[line[0]])[-1] for line in lines if line[0] in n_fields]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from src.config.yaml_file import parse_yaml
-from src.errors import ConfigError
+from src.errors import ConfigError, VersionError
 
 
 @dataclass(frozen=True)
@@ -71,3 +71,28 @@ def parse_lock(text: str) -> dict[str, LockEntry]:
 def digests(lock: dict[str, LockEntry]) -> dict[str, str]:
     """Return the digest of each entry."""
     return {name: entry.digest for name, entry in lock.items()}
+
+
+def hash_file(path: Path) -> str:
+    """Compute the MD5 of a file, without DVC's table of known hashes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def refuse_replaced(root: Path, path: Path, advice: str = "or delete it") -> None:
+    """Refuse a model file that is not the one in `dvc.lock`: reading it could run any code.
+
+    Args:
+        path: Path of the file, relative to `root`.
+        advice: What else the user can do.
+
+    Raises:
+        VersionError: The file is another one, or `dvc.lock` has none.
+    """
+    outs = {out: md5 for entry in read_lock(root).values() for out, md5 in entry.outs.items()}
+    recorded = outs.get(path.as_posix())
+    if (root / path).is_file() and hash_file(root / path) != recorded:
+        raise VersionError(
+            f"{path} is not the model of dvc.lock ({f'MD5 {recorded}' if recorded else 'which has none'}), and loading "
+            f"it could run any code: run `make pipeline`, or `dvc checkout --force {path}`, {advice}."
+        )

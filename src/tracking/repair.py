@@ -1,12 +1,14 @@
 """Restore files that DVC writes in place, and that are damaged if it is killed while it writes."""
 
-import json
 import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from src.atomic import atomic_path
 from src.config.yaml_file import check_no_conflict, parse_yaml
@@ -19,8 +21,23 @@ PIPELINE = Path("dvc.yaml")
 LOCK, RWLOCK, COPY = Path("dvc.lock"), Path(".dvc/tmp/rwlock"), Path(".dvc/tmp/pipeline/dvc.lock")
 
 
+@dataclass
+class _Holder:
+    pid: int
+    cmd: str
+
+
+@dataclass
+class _Rwlock:
+    write: dict[str, _Holder] = field(default_factory=dict)
+    read: dict[str, list[_Holder]] = field(default_factory=dict)
+
+
+_RWLOCK = TypeAdapter(_Rwlock)
+
+
 def keep_lock(root: Path) -> None:
-    """Copy a `dvc.lock` that is not damaged, for `repair`."""
+    """Copy a `dvc.lock` that DVC has read or written, for `repair`."""
     text = _read(root / LOCK)
     if text is None:
         # The user deleted it, and does not want the copy.
@@ -39,7 +56,8 @@ def repair(root: Path) -> None:
     for path in (PIPELINE, LOCK):
         check_no_conflict(_read(root / path) or "", path)
     if not (_is_lock_damaged(root) or _is_rwlock_damaged(root)):
-        keep_lock(root)
+        if not (root / LOCK).exists():
+            keep_lock(root)
         return
     with _locked(root):
         if _is_lock_damaged(root):
@@ -63,7 +81,7 @@ def is_damaged(text: str, kept: str | None = None) -> bool:
     except ConfigError:
         return True
     stages = content.get("stages", {})
-    return "schema" not in content or not isinstance(stages, dict) or not all(map(_is_whole, stages.values()))
+    return content.get("schema") != "2.0" or not isinstance(stages, dict) or not all(map(_is_whole, stages.values()))
 
 
 def _is_whole(entry: Any) -> bool:
@@ -75,6 +93,7 @@ def _is_whole(entry: Any) -> bool:
     return all(
         isinstance(item, dict)
         and isinstance(item.get("path"), str)
+        and isinstance(item.get("size", 0), int)
         and ("hash" not in item or item["hash"] in item)
         and re.fullmatch(r"[0-9a-f]{32}(\.dir)?", str(item.get("md5", "0" * 32)))
         for group in groups
@@ -105,9 +124,10 @@ def _restore_lock(root: Path) -> None:
 def _is_rwlock_damaged(root: Path) -> bool:
     text = _read(root / RWLOCK)
     try:
-        return text is not None and not isinstance(json.loads(text), dict)
-    except ValueError:
+        _RWLOCK.validate_json("{}" if text is None else text, strict=True)
+    except ValidationError:
         return True
+    return False
 
 
 @contextmanager

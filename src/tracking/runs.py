@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from src.tracking import names
-from src.tracking.dvc_repo import DvcRepo, hash_file
+from src.tracking.dvc_repo import DvcRepo
 from src.tracking.journal import Execution, Journal, Session, Snapshot, now
-from src.tracking.lock import LockEntry
+from src.tracking.lock import LockEntry, hash_file
 from src.tracking.logged_model import LOGGED_MODELS, find_logged_model, log_model
 from src.tracking.outcomes import UP_TO_DATE
 from src.tracking.process import cpu_model
@@ -136,7 +136,7 @@ def _link_data_and_model(store: Store, repo: DvcRepo, run_id: str, snapshot: Sna
 
     tables = [path for path in snapshot.md5s if path.endswith(".parquet")][:1]
     datasets = _describe_tables(repo, {path: snapshot.md5s[path] for path in tables}, context="pipeline")
-    found = [find_logged_model(store, snapshot.md5s[path]) for path in snapshot.models]
+    found = [find_logged_model(store, snapshot.md5s[path]) for path in snapshot.models if path in snapshot.md5s]
     models = [LoggedModelInput(model.model_id) for model in found if model]
     if datasets:
         with store.optional("tables"):
@@ -244,7 +244,7 @@ def _find_content(place: Place, execution: Execution, repo: DvcRepo | None, path
 def _is_recorded(execution: Execution, path: str, content: Path) -> bool:
     """Return whether a file is what the stage wrote. Unpickling a model that replaced it could run any code."""
     recorded = execution.entry.outs.get(path) if execution.entry else None
-    if recorded in (None, hash_file(content)):
+    if recorded is None or recorded == hash_file(content):
         return True
     logger.warning("%s is not logged: %s has not the MD5 %s of dvc.lock", path, content, recorded)
     return False

@@ -51,6 +51,9 @@ def find_session(
     DVC process that runs the stage, or of this process. In a worker of DVC's queue the first two
     are ignored, because they may belong to another session.
     """
+    if driver and place.work_root == place.main_root:
+        # DVC has read the file, and writes it when the stage has ended.
+        keep_lock(place.main_root)
     owner = (process_key(driver.process.pid) if driver else None) or own_key()
     if not is_queue_worker(driver):
         launched = journal.read_session(environ.get(names.PIPELINE_SESSION) or "-")
@@ -83,8 +86,6 @@ def begin_session(
     """
     exp_name = environ.get(names.DVC_EXP_NAME, "")
     lock = read_lock(place.work_root)
-    if place.work_root == place.main_root:
-        keep_lock(place.main_root)
     before = _entries_before_experiment(place.work_root, environ) if exp_name else None
     # DVC deletes the outputs of a stage before it runs it, which is not a change by the user.
     outputs = ["dvc.lock", *(path for entry in lock.values() for path in entry.outs)]

@@ -92,7 +92,10 @@ class Store:
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Return whether a server has no such call, or does not accept its values; it is neither down nor busy."""
+    """Return whether a server has no such call, or does not accept its values.
+
+    A server that is down or busy, or that refuses the user, may accept them later.
+    """
     from mlflow.exceptions import MlflowException
     from requests import HTTPError
 
@@ -100,7 +103,7 @@ def _is_refusal(error: Exception) -> bool:
         status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]
     else:
         status = error.response.status_code if isinstance(error, HTTPError) and error.response is not None else 0
-    return status == 501 or (400 <= status < 500 and status not in (408, 429))
+    return status == 501 or (400 <= status < 500 and status not in (401, 403, 408, 429))
 
 
 def store_uri(root: Path) -> str:
@@ -243,7 +246,7 @@ def _create_sqlite(path: Path, artifacts: str) -> None:
     """Create MLflow's tables in a temporary file: a file that has only some of them is of no use to MLflow."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    prefix = f"{path.name}.new-"
+    prefix = f"{path.name}.partial-"
     # A process that was killed leaves its folder.
     for left in path.parent.glob(f"{prefix}*"):
         shutil.rmtree(left, ignore_errors=True)

@@ -15,6 +15,7 @@ from src.config.yaml_file import one_line
 from src.errors import PipelineError
 from src.tracking import names
 from src.tracking.git import LOCAL_VARIABLES
+from src.tracking.lock import refuse_replaced
 from src.utils.logs import setup_logging
 from src.utils.mlflow_run_decorator import StageFunction, Terminated
 from src.utils.outputs import check_outputs
@@ -60,16 +61,26 @@ def name_user() -> None:
     DVC and MLflow end with an error without. Child processes inherit both.
     """
     # As `getpass.getuser` does, which asks the system only if none is set.
-    if "HOME" in os.environ and any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
+    if os.environ.get("HOME") and any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
         return
     import pwd
 
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:
-        os.environ.setdefault("USER", str(os.getuid()))
         # Private to this clone, unlike a folder in /tmp.
-        os.environ.setdefault("HOME", str(Path.cwd() / ".dvc" / "tmp" / "home"))
+        for name, value in (("USER", str(os.getuid())), ("HOME", str(Path.cwd() / ".dvc" / "tmp" / "home"))):
+            os.environ[name] = os.environ.get(name) or value
+
+
+def confirm(question: str) -> bool | None:
+    """Ask the user a question on stderr; None if there is no terminal to ask in."""
+    # Python sets it to None if it is closed.
+    if sys.stdin is None or not sys.stdin.isatty():
+        return None
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def run_stage(stage: StageFunction) -> None:
@@ -87,6 +98,8 @@ def _run(stage: StageFunction, config_path: Path) -> int:
         if names.DVC_STAGE in os.environ:
             # Outputs of later stages, which DVC has not deleted yet.
             check_outputs(config)
+            if stage.__name__ == "evaluate":
+                refuse_replaced(Path(), config.train.model_path)
         started = time.perf_counter()
         stage(config)
         logger.info("%s: done in %.1f s", stage.__name__, time.perf_counter() - started)

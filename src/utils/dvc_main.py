@@ -17,6 +17,8 @@ from typing import NoReturn, TextIO
 
 import psutil
 
+from src.atomic import atomic_path
+
 # Messages of DVC, and the outcomes they mean. Their first argument is the stage's name.
 MESSAGES = {
     "Running stage '%s':": "ran",
@@ -27,6 +29,8 @@ MESSAGES = {
 OUTCOMES_PATH = "PIPELINE_OUTCOMES"
 SHELLS = {"sh", "dash", "bash", "zsh", "ksh", "fish"}
 STOP_INTERVAL = 0.1  # seconds
+# Signals of the launcher, and of a terminal that is closed or gets Ctrl-\\.
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 # Modules of DVC that write dvc.lock, rwlock, .gitignore and the configuration.
 WRITERS = ("dvc.dvcfile", "dvc.utils.serialize", "dvc.rwlock", "dvc.config", "scmrepo")
 PR_SET_PDEATHSIG = 1
@@ -72,7 +76,7 @@ class Stop:
     def end(self) -> None:
         """Ignore requests, since DVC has ended."""
         signal.setitimer(signal.ITIMER_REAL, 0)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
+        for number in (*ENDING, signal.SIGINT, signal.SIGALRM):
             signal.signal(number, signal.SIG_IGN)
 
     def _terminate_stages(self) -> bool:
@@ -131,6 +135,10 @@ class Outcomes(logging.Handler):
         if self._stop.requested:
             self._stop.interrupt()
         self.found[str(record.args[0])] = outcome
+        # At once, since DVC may be killed.
+        if path := os.environ.get(OUTCOMES_PATH):
+            with atomic_path(Path(path)) as partial:
+                partial.write_text(json.dumps(self.found), encoding="utf-8")
 
 
 def ask_for_variables(launcher: TextIO, stop: Stop) -> None:
@@ -182,7 +190,7 @@ def main(number: int, arguments: list[str]) -> int:
             return 1
         os.environ |= json.loads(first)
         stop = Stop()
-        for each in (signal.SIGTERM, signal.SIGALRM):
+        for each in (*ENDING, signal.SIGALRM):
             signal.signal(each, stop.request)
         # A shell lets its background jobs ignore Ctrl-C.
         signal.signal(signal.SIGINT, handler if handler == signal.SIG_IGN else stop.request)
@@ -198,8 +206,6 @@ def main(number: int, arguments: list[str]) -> int:
             code: int = run_dvc(arguments)
         finally:
             stop.end()
-            if path := os.environ.get(OUTCOMES_PATH):
-                Path(path).write_text(json.dumps(outcomes.found), encoding="utf-8")
     return code
 
 

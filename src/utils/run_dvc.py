@@ -52,7 +52,7 @@ class Dvc:
     def run(self, variables: Mapping[str, str], stage_variables: Callable[[], Mapping[str, str]]) -> ChildResult:
         """Run DVC and wait.
 
-        SIGTERM, SIGHUP and Ctrl-C stop the running stage, so that it can record how it ended, and
+        SIGTERM, SIGHUP, SIGQUIT and Ctrl-C stop the running stage, so that it can record how it ended, and
         then DVC, but not while it writes.
 
         Args:
@@ -60,7 +60,7 @@ class Dvc:
             stage_variables: Called before the first stage begins; returns more variables.
         """
         self.was_run = True
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
         def interrupt(number: int, _: FrameType | None) -> None:
             # A second signal must not arrive before the first is handled.

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from src.config.load import load_config
 from src.config.schema import Config
-from src.errors import DataError, TrackingError
+from src.errors import ConfigError, DataError, TrackingError
 from src.tracking import names
 from src.tracking.journal import Journal, now
 from src.tracking.process import own_key
-from src.tracking.repair import repair
+from src.tracking.repair import keep_lock, repair
 from src.tracking.runs import ensure_parent
 from src.tracking.session import Place, begin_session
 from src.tracking.store import QUIET, open_store
@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 PARAMS = Path("params.yaml")
 # With only these arguments, `dvc repro` brings all stages up to date.
 WHOLE = {"-f", "--force", "-q", "--quiet", "-v", "--verbose"}
+# Variables of an outer run, or of a stage of another repository.
+OUTER = (names.MLFLOW_RUN_ID, names.DVC_ROOT, names.DVC_STAGE, names.DVC_EXP_NAME, names.DVC_EXP_BASELINE_REV)
 # Modules that complete the parent run. The warm server imports them while the stages run.
 PRELOAD = ("src.utils.parent", "src.tracking.sync", "dvc.repo")
 
@@ -53,8 +55,11 @@ def main(arguments: list[str] | None = None) -> int:
         setup_logging(config.base.log_level)
         sys.stdout.write(f"{open_by_hand(config, options.name)}\n")
         return 0
-    # MLFLOW_RUN_ID of an outer run does not name the parent of this one.
-    environ = {name: value for name, value in os.environ.items() if name != names.MLFLOW_RUN_ID}
+    if options.name and not options.name.isprintable():
+        raise ConfigError(f"the name of a run must be printable text in UTF-8, not {options.name!a}.")
+    for name in OUTER:
+        os.environ.pop(name, None)
+    environ = dict(os.environ)
     with warm_server() as server, start_dvc(["repro", *dvc_arguments], environ) as dvc:
         # Both import modules meanwhile.
         config = load_config(PARAMS)
@@ -90,7 +95,7 @@ def run_pipeline(config: Config, dvc: Dvc, server: str, name: str | None, dvc_ar
     if not config.tracking.enabled:
         code = dvc.run(variables, dict).exit_code
         _explain_failure(config, code)
-        repair(Path.cwd())
+        _keep_or_repair(code)
         return code
     place = Place(Path.cwd(), Path.cwd())
     journal = Journal(place.main_root)
@@ -107,7 +112,7 @@ def run_pipeline(config: Config, dvc: Dvc, server: str, name: str | None, dvc_ar
 
     result = dvc.run(variables, open_parent)
     _explain_failure(config, result.exit_code)
-    repair(place.main_root)
+    _keep_or_repair(result.exit_code)
     session = journal.read_session(session.id) or session
     session.status = "KILLED" if result.signal else "FAILED" if result.exit_code else "FINISHED"
     session.end_time = now()
@@ -116,6 +121,14 @@ def run_pipeline(config: Config, dvc: Dvc, server: str, name: str | None, dvc_ar
     session = record_parent(server, "complete" if is_whole else "check", session)
     sys.stdout.write(summarize(config, session, journal.executions(session.id)))
     return result.exit_code
+
+
+def _keep_or_repair(exit_code: int) -> None:
+    """Keep the `dvc.lock` of a DVC that succeeded; restore it if DVC was killed while it wrote it."""
+    if exit_code == 0:
+        keep_lock(Path.cwd())
+    else:
+        repair(Path.cwd())
 
 
 def _explain_failure(config: Config, exit_code: int) -> None:

@@ -41,14 +41,12 @@ def main(arguments: list[str] | None = None) -> int:
     if address := store.ui_address:
         sys.stdout.write(f"{address}/{page}\n")
         return 0
-    address = f"http://127.0.0.1:{options.port or _free_port()}"
+    address = f"http://127.0.0.1:{_find_port(options.port or 0)}"
     with _ended_by_signals(), _serving(_command(store, address)) as server:
         _wait_until_it_answers(server, address)
         sys.stdout.write(f"{address}/{page}  (press Ctrl-C to stop)\n")
         sys.stdout.flush()
-        if code := server.wait():
-            raise TrackingError(f"MLflow's UI ended with exit code {code}; {LOG} says why.")
-    return 0
+        raise TrackingError(f"MLflow's UI ended with exit code {server.wait()}; {LOG} says why.")
 
 
 def _command(store: Store, address: str) -> list[str]:
@@ -68,7 +66,7 @@ def _ended_by_signals() -> Iterator[None]:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
     previous = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
@@ -96,17 +94,25 @@ def _serving(command: Sequence[str]) -> Iterator["subprocess.Popen[bytes]"]:
 
 def _wait_until_it_answers(server: "subprocess.Popen[bytes]", address: str) -> None:
     end = time.monotonic() + START_SECONDS
+    # No proxy of the user leads to this machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while server.poll() is None and time.monotonic() < end:
-        with suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=5) as answer:  # noqa: S310 - http
+        with suppress(OSError), opener.open(f"{address}/health", timeout=5) as answer:
             if answer.read() == b"OK":
                 return
         time.sleep(0.1)
     raise TrackingError(f"MLflow's UI does not answer at {address}; {LOG} says why.")
 
 
-def _free_port() -> int:
+def _find_port(wanted: int) -> int:
+    """Return a port if no process listens on it; 0 stands for any."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        # A server that has just ended does not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError as error:
+            raise TrackingError(f"port {wanted} cannot be used ({error.strerror}); choose another.") from None
         return int(probe.getsockname()[1])
 
 

@@ -17,9 +17,8 @@ from src.config.load import load_config
 from src.config.yaml_file import parse_yaml
 from src.data.models import read_model
 from src.errors import ConfigError, VersionError
-from src.tracking.dvc_repo import hash_file
 from src.tracking.git import read_file
-from src.tracking.lock import read_lock
+from src.tracking.lock import hash_file, refuse_replaced
 from src.versions.commands import find_commit, git
 from src.versions.revision import open_content, read_revision
 
@@ -47,7 +46,7 @@ def load_model(root: Path, revision: str | None = None, *, trust: bool = False) 
     if revision is None:
         model_path = load_config(root / "params.yaml").train.model_path
         if not trust:
-            _refuse_replaced(root, model_path)
+            refuse_replaced(root, model_path, "or load it with --trust")
         return read_model(root / model_path)
     commit = find_commit(root, revision)
     recorded = read_revision(root, commit)
@@ -66,17 +65,6 @@ def load_model(root: Path, revision: str | None = None, *, trust: bool = False) 
             raise VersionError(f"{path} of {revision} is damaged: its MD5 is not the {md5} of dvc.lock.")
         with _code_of(root, commit):
             return read_model(copy)
-
-
-def _refuse_replaced(root: Path, path: Path) -> None:
-    """Raise a `VersionError` if a file is not the one in `dvc.lock`."""
-    outs = {out: md5 for entry in read_lock(root).values() for out, md5 in entry.outs.items()}
-    recorded = outs.get(path.as_posix())
-    if (root / path).is_file() and hash_file(root / path) != recorded:
-        raise VersionError(
-            f"{path} is not the model of dvc.lock ({f'MD5 {recorded}' if recorded else 'which has none'}), and loading "
-            f"it could run any code: run `make pipeline`, or `dvc checkout --force {path}`, or load it with --trust."
-        )
 
 
 def load_table_file(root: Path, revision: str | None = None) -> TableFile:

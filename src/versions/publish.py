@@ -19,7 +19,7 @@ from src.tracking import names
 from src.tracking.process import cpu_model
 from src.tracking.store import explain, log_traceback, open_store, store_uri, without_password
 from src.tracking.sync import sync
-from src.utils.command import command
+from src.utils.command import command, confirm
 from src.utils.exclusive import exclusive
 from src.versions.commands import (
     SEMANTIC_VERSION,
@@ -174,13 +174,10 @@ def _describe(root: Path, plan: Plan) -> str:
 
 def _confirm(plan: str, yes: bool) -> None:
     """Show a plan, and raise a `VersionError` unless the user, if there is a terminal, agrees."""
-    if yes or not sys.stdin.isatty():
-        logger.info("publishing %s", plan)
-        return
-    sys.stderr.write(f"Publish {plan}? [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    answer = True if yes else confirm(f"Publish {plan}?")
+    if answer is False:
         raise VersionError("nothing was published.")
+    logger.info("publishing %s", plan)
 
 
 def _tag_and_push(root: Path, plan: Plan, text: str) -> None:

@@ -87,7 +87,9 @@ def _check_out(root: Path, reference: str, *options: str) -> None:
         show_and_run(root, "git", "checkout", "--quiet", *options, reference)
     except VersionError:
         # git switches after it has written all files, and then runs the hook.
-        if find_commit(root, "HEAD") != find_commit(root, reference):
+        branch = git(root, "branch", "--show-current")
+        is_there = branch == reference if "--detach" not in options and branch else not branch
+        if not is_there or find_commit(root, "HEAD") != find_commit(root, reference):
             raise
         logger.warning("git has checked out %s, but its post-checkout hook failed, see above; going on", reference)
 

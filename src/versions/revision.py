@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from src.errors import VersionError
-from src.tracking.dvc_repo import hash_file
+from src.tracking.lock import hash_file
 from src.tracking.session import numbers
 from src.versions.commands import git
 

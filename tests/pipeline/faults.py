@@ -20,7 +20,7 @@ import psutil
 
 from tests.pipeline.clone import LAUNCHER, SYNC, Clone, family, fresh_clone
 
-SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 TARGETS = ("launcher", "group", "dvc", "stage", "server")
 # What is being written when the signal comes, and the stage that writes it.
 WINDOWS = {

@@ -244,6 +244,15 @@ def test_full_disk_gives_one_line_and_keeps_the_outputs(clone: Clone) -> None:
     assert outputs(clone) == before
 
 
+@pytest.mark.parametrize("arguments", [LAUNCHER, ("dvc", "repro")], ids=["launcher", "bare DVC"])
+def test_model_that_was_replaced_is_not_evaluated(clone: Clone, arguments: tuple[str, ...]) -> None:
+    (clone.path / "models/model.joblib").write_bytes(b"cposix\nsystem\n(S'touch hacked'\ntR.")
+    result = clone.run(*arguments, "--single-item", "evaluate", code=255)
+    assert "VersionError: models/model.joblib is not the model of dvc.lock (MD5 " in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (clone.path / "hacked").exists()
+
+
 def test_missing_python_is_named(fresh: Clone) -> None:
     result = fresh.run("make", "install", "PYTHON=/nonexistent", code=2)
     assert (

@@ -32,17 +32,17 @@ def test_either_side_of_a_conflict_in_results_leads_to_the_merged_results(clone:
         stopped = clone.run(*command, code=2)
         (line,) = stopped.stderr.splitlines()
         assert line == (
-            "ConfigError: dvc.lock has a merge conflict; take either side with `git checkout --ours dvc.lock reports`, "
-            "then run `make pipeline`."
+            "ConfigError: dvc.lock has a merge conflict; take either side with `git checkout --ours dvc.lock data "
+            "reports`, then run `make pipeline`."
         )
-    clone.git("checkout", side, "dvc.lock", "reports")
+    clone.git("checkout", side, "dvc.lock", "data", "reports")
     clone.launch()
     assert clone.status() == []
     outcomes = clone.outcomes()
     assert outcomes[:3] == ["unchanged"] * 3
     # The model is that of one branch, and its score by the settings of the other is new.
     assert outcomes[3:] == ["restored", "ran"]
-    clone.git("add", "dvc.lock", "reports")
+    clone.git("add", "dvc.lock", "data", "reports")
     clone.git("commit", "--quiet", "--message", "Merge")
     assert clone.git("status", "--porcelain") == ""
 

@@ -19,6 +19,8 @@ KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
         Fault("dvc.lock", "group", INT),
         Fault("dvc.lock", "group", KILL),
         Fault("dvc.lock", "dvc", TERM),
+        Fault("dvc.lock", "group", signal.SIGHUP),
+        Fault("dvc.lock", "group", signal.SIGQUIT),
         Fault(".dvc/tmp/rwlock", "dvc", KILL),
         Fault("session.json", "group", KILL),
         Fault("mlflow.db", "stage", KILL),

@@ -75,6 +75,15 @@ def test_kill_of_a_stage_is_recorded_by_the_launcher(clone: Clone, stage: str) -
     assert {name: run.info.status for name, run in clone.nested(parent).items()} == {stage: "KILLED"}
 
 
+def test_stages_of_a_dvc_that_was_killed_are_not_called_unchanged(clone: Clone) -> None:
+    process = start_in(clone, "train", *LAUNCHER)
+    next(child for child in family(process.pid) if "src.utils.dvc_main" in command_of(child)).kill()
+    code, output = end(process)
+    assert code == 137, output
+    assert clone.outcomes()[:4] == ["unchanged", "unchanged", "unchanged", "failed"]
+    assert clone.outcomes()[4] == "stale"
+
+
 def test_killed_launcher_leaves_no_warm_process_and_no_folder(clone: Clone, tmp_path: Path) -> None:
     clone.in_stage("featurize", SLOW_LINE)
     process = clone.start(*LAUNCHER, TMPDIR=str(tmp_path), PIPELINE_WARM="")

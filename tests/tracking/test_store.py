@@ -106,7 +106,7 @@ OPEN = "import pathlib, sys; from src.tracking.store import open_store; open_sto
 def test_creation_that_is_killed_leaves_no_store_and_is_repeated(root: Path) -> None:
     command = [sys.executable, "-c", OPEN, str(root)]
     process = subprocess.Popen(command, cwd=ROOT)
-    while not [path for path in root.glob("mlflow.db.new-*/mlflow.db") if path.stat().st_size > 40_000]:
+    while not [path for path in root.glob("mlflow.db.partial-*/mlflow.db") if path.stat().st_size > 40_000]:
         assert process.poll() is None
     process.kill()
     process.wait()

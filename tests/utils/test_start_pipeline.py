@@ -95,6 +95,29 @@ def test_stages_run_are_skipped_and_are_restored_under_a_parent_each(
     assert [run.data.metrics for run in search(store, "parent")] == [{"f1": 0.5}] * 4
 
 
+def test_variables_of_another_repository_or_experiment_are_dropped(
+    workspace: Path, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = {"DVC_ROOT": str(tmp_path), "DVC_STAGE": "x", "DVC_EXP_NAME": "other", "DVC_EXP_BASELINE_REV": "0" * 40}
+    for name, value in other.items():
+        monkeypatch.setenv(name, value)
+    edit(workspace / "train.sh", "cp raw.csv", 'echo "[$DVC_ROOT|$DVC_EXP_NAME]" > seen; cp raw.csv')
+    assert main([]) == 0
+    assert (workspace / "seen").read_text() == f"[{workspace}|]\n"
+    (parent,) = search(store, "parent")
+    assert not [tag for tag in parent.data.tags if tag.startswith("dvc.exp")]
+    assert parent.info.run_name.startswith("repro-")
+
+
+@pytest.mark.parametrize("name", ["a\nb", "Gr\udcf6\udcdfe", "\x1b[31m"])
+@pytest.mark.usefixtures("workspace")
+def test_name_that_cannot_be_printed_is_refused(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["--name", name]) == 2
+    assert capfd.readouterr().err == (
+        f"ConfigError: the name of a run must be printable text in UTF-8, not {name!a}.\n"
+    )
+
+
 def test_part_leaves_the_rest_stale_and_a_failed_stage_gives_the_exit_code_of_dvc(
     workspace: Path, store: Store, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -94,16 +94,26 @@ def test_ui_answers_under_its_link_until_a_signal_ends_all_of_it(folder: Path, s
         assert psutil.wait_procs(family, timeout=5)[1] == []
 
 
-@pytest.mark.slow
-def test_ui_that_cannot_start_says_where_the_reason_is(folder: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_port_of_another_server_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        port = str(other.getsockname()[1])
-        with started_ui(folder, "--port", port) as process:
-            assert process.wait(120) == 2
-            assert process.stdout is not None
-            shown = process.stdout.read()
-    assert shown.startswith(f"TrackingError: MLflow's UI does not answer at http://127.0.0.1:{port}; ")
-    assert "address already in use" in (folder / ".dvc/tmp/pipeline/ui.log").read_text()
+        port = other.getsockname()[1]
+        assert main(["--port", str(port)]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"TrackingError: port {port} cannot be used (Address already in use); choose another.\n")
+
+
+@pytest.mark.usefixtures("folder")
+def test_ui_that_cannot_start_says_where_the_reason_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # As an mlflow that does not import.
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "TrackingError: MLflow's UI does not answer at http://127.0.0.1:" in err
+    assert err.endswith("; .dvc/tmp/pipeline/ui.log says why.\n")
 
 
 @pytest.mark.usefixtures("folder")

@@ -183,6 +183,14 @@ def test_hook_that_fails_after_the_checkout_is_a_warning(project: Project, caplo
     assert "its post-checkout hook failed, see above; going on" in caplog.text
 
 
+def test_checkout_that_fails_at_the_same_commit_is_no_hook(project: Project) -> None:
+    project.git("checkout", "--quiet", "-b", "same", "v1.0.0")
+    (project.root / ".git/index.lock").touch()
+    with pytest.raises(VersionError, match="`git checkout"):
+        restore(project.root, "v1.0.0")
+    assert project.git("branch", "--show-current") == "same"
+
+
 def test_hook_that_fails_does_not_stop_the_way_back(fresh: Project) -> None:
     fail_after_checkout(fresh)
     (fresh.root / ".git/info/exclude").write_text("/models\n")
