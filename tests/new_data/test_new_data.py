@@ -108,9 +108,8 @@ def test_guess_is_shown_and_nothing_is_written_without_a_terminal(repo: Path, ne
 @pytest.mark.parametrize("answer", ["n\n", "\n", ""])
 def test_nothing_is_written_without_consent(repo: Path, new_data: Run, answer: str) -> None:
     before = state(repo)
-    out, err = new_data("--file", "../own.csv", answer=answer, code=2)
-    assert out.endswith("write params.yaml? [y/N] ")
-    assert err == "DataError: nothing was written.\n"
+    _, err = new_data("--file", "../own.csv", answer=answer, code=2)
+    assert err.endswith("write params.yaml? [y/N] DataError: nothing was written.\n")
     assert state(repo) == before
 
 
