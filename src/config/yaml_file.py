@@ -87,13 +87,30 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: The file is missing, empty, not YAML or not a mapping.
     """
+    return parse_yaml(read_text(path), path)
+
+
+def read_text(path: Path, errors: str = "strict") -> str:
+    """Read a text file that is in git, or that DVC writes.
+
+    Args:
+        errors: What to do about bytes that are not UTF-8, see `codecs`.
+
+    Raises:
+        ConfigError: The file is missing, is no regular file or is not UTF-8.
+    """
+    restore = f"`git checkout {shlex.quote(str(path))}` restores it"
     try:
-        text = path.read_text(encoding="utf-8")
+        # Reading a named pipe would wait for ever.
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"{path} is a folder or a device instead of a file; move it away, then {restore}.")
+        return path.read_text(encoding="utf-8", errors=errors)
     except FileNotFoundError:
         raise ConfigError(f"{path} is missing; run this in the root of the repository.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as UTF-8 text: {error}.") from None
-    return parse_yaml(text, path)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} cannot be read as UTF-8 text: {error}; save it as UTF-8, or {restore}.") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
 def parse_yaml(text: str, path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from src.atomic import atomic_path
 from src.config.data_load import UrlSource
 from src.config.load import load_config
 from src.config.section import EXTERNAL_DIR
+from src.config.yaml_file import read_text
 from src.errors import ConfigError, DataError
 from src.new_data.guess import Guess, guess_table
 from src.new_data.rewrite import rewrite_settings
@@ -92,7 +93,7 @@ def main() -> None:
     original = options.file.expanduser() if options.file else _download(options.url, options.yes)
     path = EXTERNAL_DIR / _locate(original).name
     guess = guess_table(original, options.target)
-    text = PARAMS.read_text(encoding="utf-8")
+    text = read_text(PARAMS)
     try:
         proposal = propose(text, guess, path, options.url, old_task)
     except KeyError as error:
