@@ -164,7 +164,7 @@ BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 1
     [
         (
             BOMB.encode(),
-            r", line \d+, column \d+: not valid YAML: there are more than 300,000 values, with those of al",
+            r", line \d+, column \d+: not valid YAML: there are more than 300,000 values or 20,000,000 letters, wi",
         ),
         (b"stages:\n  a: {cmd: echo 2020-99-01, desc: 2020-99-01}\n", r"'2020-99-01' is not a valid timestamp"),
         (b"", r"^dvc\.yaml is empty; `git checkout dvc\.yaml` restores it\.$"),
