@@ -107,7 +107,7 @@ init: install ## Turn a copy without git history into git and DVC repositories
 
 remote: install ## Set the storage of data: make remote URL=s3://bucket/path [ENDPOINT=https://…]
 	@test -n "$$URL" || { echo "set URL: make remote URL=s3://bucket/path, or a folder" >&2; exit 2; }
-	@$(BIN)/python -m src.config.url "$$URL"
+	@$(BIN)/python -m src.config.url "$$URL" "$$ENDPOINT"
 	$(call refuse_beyond_ascii,URL)
 	$(call refuse_beyond_ascii,ENDPOINT)
 	$(BIN)/python -m dvc remote add --force --default storage "$$URL"

@@ -12,7 +12,7 @@ from src.config.consistency import find_conflicts
 from src.config.schema import Config
 from src.config.section import Section
 from src.config.url import mask_urls
-from src.config.yaml_file import one_line, read_yaml
+from src.config.yaml_file import one_line, parse_yaml, read_text
 from src.errors import ConfigError
 
 # Settings of earlier versions of this project.
@@ -28,7 +28,16 @@ def load_config(path: Path) -> Config:
     Raises:
         ConfigError: The file cannot be read, or settings are wrong; the message lists all of them.
     """
-    content = read_yaml(path)
+    return parse_config(read_text(path), path)
+
+
+def parse_config(text: str, path: Path) -> Config:
+    """Check the settings in a text; `path` names it in errors.
+
+    Raises:
+        ConfigError: The text is not YAML, or settings are wrong; the message lists all of them.
+    """
+    content = parse_yaml(text, path)
     try:
         config = Config.model_validate(content)
         problems = find_conflicts(config)

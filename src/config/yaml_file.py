@@ -15,6 +15,7 @@ SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # 10,000 declared columns are 70,000 values. Aliases count as often as they are used: ten in each of eight levels are
 # 100 million values. libyaml crashes at 30,000 levels.
 MAX_VALUES, MAX_LEVELS, MAX_DIGITS = 300_000, 50, 100
+MAX_LETTERS = 20_000_000
 MAX_REASON = 200
 
 
@@ -87,13 +88,32 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: The file is missing, empty, not YAML or not a mapping.
     """
+    return parse_yaml(read_text(path), path)
+
+
+def read_text(path: Path, errors: str = "strict") -> str:
+    """Read a text file that is in git, or that DVC writes.
+
+    Args:
+        errors: What to do about bytes that are not UTF-8, see `codecs`.
+
+    Raises:
+        ConfigError: The file is missing, is no regular file, is very large or is not UTF-8.
+    """
+    restore = f"`git checkout {shlex.quote(str(path))}` restores it"
     try:
-        text = path.read_text(encoding="utf-8")
+        # Reading a named pipe would wait for ever.
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"{path} is a folder or a device instead of a file; move it away, then {restore}.")
+        if path.stat().st_size > MAX_LETTERS:
+            raise ConfigError(f"{path} has more than {MAX_LETTERS:,} bytes; {restore}.")
+        return path.read_text(encoding="utf-8", errors=errors)
     except FileNotFoundError:
         raise ConfigError(f"{path} is missing; run this in the root of the repository.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as UTF-8 text: {error}.") from None
-    return parse_yaml(text, path)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} cannot be read as UTF-8 text: {error}; save it as UTF-8, or {restore}.") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
 def parse_yaml(text: str, path: Path) -> dict[str, Any]:
@@ -155,8 +175,11 @@ def _check_size(text: str) -> bool:
 
 
 def _check_aliases(node: yaml.Node, left: int, level: int) -> int:
-    """Check the same with each alias in the place of its value, and return the number of values that are left."""
-    left -= 1
+    """Check the same with each alias in the place of its value, and return the number of values that are left.
+
+    Long texts count as several values.
+    """
+    left -= 1 + (len(node.value) * MAX_VALUES // MAX_LETTERS if isinstance(node, yaml.ScalarNode) else 0)
     if level > MAX_LEVELS or left < 0:
         raise _too_large(level, node)
     children = [child for pair in node.value for child in pair] if isinstance(node, yaml.MappingNode) else node.value
@@ -166,5 +189,5 @@ def _check_aliases(node: yaml.Node, left: int, level: int) -> int:
 
 
 def _too_large(level: int, where: Any) -> ConstructorError:
-    limit = f"{MAX_LEVELS} nested levels" if level > MAX_LEVELS else f"{MAX_VALUES:,} values, with those of aliases"
-    return ConstructorError(None, None, f"there are more than {limit}", where.start_mark)
+    limit = f"{MAX_LEVELS} nested levels" if level > MAX_LEVELS else f"{MAX_VALUES:,} values or {MAX_LETTERS:,} letters"
+    return ConstructorError(None, None, f"there are more than {limit}, with those of aliases", where.start_mark)

@@ -166,10 +166,20 @@ def find_header(lines: Sequence[str], separator: str) -> int:
     if not common or not common[0][0] or 2 * common[0][1] < sum(bool(line.strip()) for line in lines):
         return 0
     usual = common[0][0]
-    n_before = counts.index(usual)
+    # Spreadsheets write line breaks within names, in quotes.
+    starts, found, n_quotes = list[int](), list[int](), 0
+    for number, line in enumerate(lines):
+        if n_quotes % 2 == 0:
+            starts.append(number)
+            found.append(0)
+        n_quotes += line.count('"')
+        found[-1] += counts[number]
+    if usual not in found:
+        return 0
+    position = found.index(usual)
     # R writes no name for the names of rows.
-    is_header_of_r = n_before == 1 and usual > 1 and counts[0] == usual - 1
-    return 0 if is_header_of_r or max(counts[:n_before], default=0) > usual else n_before
+    is_header_of_r = starts[position] == 1 and usual > 1 and found[0] == usual - 1
+    return 0 if is_header_of_r or max(found[:position], default=0) > usual else starts[position]
 
 
 def reason_of(error: Exception) -> str:

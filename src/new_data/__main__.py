@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from src.atomic import atomic_path
 from src.config.data_load import UrlSource
-from src.config.load import load_config
-from src.config.section import EXTERNAL_DIR
+from src.config.load import load_config, parse_config
+from src.config.section import EXTERNAL_DIR, RepoPath
+from src.config.yaml_file import read_text, show
 from src.errors import ConfigError, DataError
 from src.new_data.guess import Guess, guess_table
 from src.new_data.rewrite import rewrite_settings
@@ -90,13 +91,17 @@ def main() -> None:
     old_task = load_config(PARAMS).base.task
     # Not every shell expands `~` in `FILE=~/table.csv`.
     original = options.file.expanduser() if options.file else _download(options.url, options.yes)
-    path = EXTERNAL_DIR / _locate(original).name
+    path = _external(_locate(original).name)
     guess = guess_table(original, options.target)
-    text = PARAMS.read_text(encoding="utf-8")
+    text = read_text(PARAMS)
     try:
         proposal = propose(text, guess, path, options.url, old_task)
     except KeyError as error:
         raise ConfigError(f"{PARAMS} has no {error}; `git checkout {PARAMS}` restores it.") from None
+    try:
+        parse_config(proposal, PARAMS)
+    except ConfigError as error:
+        raise ConfigError(f"{original} cannot be used, and nothing was written: {error}") from None
     old_lines = set(text.splitlines())
     new_lines = [f"  {line}" for line in proposal.splitlines() if line not in old_lines]
     _say("\n".join([describe(guess, original), f"\nNew lines of {PARAMS}:\n", *new_lines, ""]))
@@ -110,7 +115,6 @@ def main() -> None:
         show_and_run(Path(), "dvc", "add", str(path))
     with atomic_path(PARAMS) as partial:
         partial.write_text(proposal, encoding="utf-8")
-        load_config(partial)
     # `git commit -a` ignores untracked files.
     add = shlex.join(["git", "add", f"{path}.dvc"])
     _say(f"Wrote {PARAMS}: check it, then run `make pipeline`, `{add}` and `git commit -a`.")
@@ -122,6 +126,15 @@ def _locate(path: Path) -> Path:
     return absolute.parent.resolve() / absolute.name
 
 
+def _external(name: str) -> Path:
+    """Return the path of a table in this repository."""
+    try:
+        return TypeAdapter(RepoPath).validate_python(EXTERNAL_DIR / name)
+    except ValidationError as error:
+        problem = error.errors()[0]["ctx"]["error"]
+        raise DataError(f"{EXTERNAL_DIR}/{show(name)[1:-1]}: the path of a table {problem}; rename it.") from None
+
+
 def _download(url: str, yes: bool) -> Path:
     """Import a URL with DVC, unless its file already exists."""
     try:
@@ -131,7 +144,7 @@ def _download(url: str, yes: bool) -> Path:
     name = Path(urlsplit(url).path).name
     if not name:
         raise DataError(f"{url} does not end in the name of a file.")
-    path = EXTERNAL_DIR / name
+    path = _external(name)
     if not path.exists():
         _confirm(f"download {url} to {path}?", yes)
         show_and_run(Path(), "dvc", "import-url", url, str(path))

@@ -57,10 +57,10 @@ def sniff_text(path: Path) -> tuple[dict[str, tuple[Any, str]], set[str]]:
     if separator != default and separator in header:
         settings["separator"] = (separator, f"the most frequent one in the {'header' if n_before else 'first line'}")
     try:
-        rows = list(csv.reader(sample[1:], delimiter=separator))
-    except csv.Error:
-        # A field is larger than 128 kB.
-        rows = []
+        names, *rows = csv.reader(sample, delimiter=separator)
+    except (csv.Error, ValueError):
+        # A field is larger than 128 kB, or there are no lines.
+        names, rows = [], []
     fields = [field for row in rows for field in row]
     n_commas = sum(bool(re.fullmatch(r"[-+]?\d+,\d+", field)) for field in fields)
     n_points = sum(bool(re.fullmatch(r"[-+]?\d+\.\d+", field)) for field in fields)
@@ -68,7 +68,7 @@ def sniff_text(path: Path) -> tuple[dict[str, tuple[Any, str]], set[str]]:
         settings["decimal"] = (",", f"{n_commas} values like 1,5 and {n_points} like 1.5")
     codes = {
         name
-        for position, name in enumerate(next(csv.reader([header], delimiter=separator), []))
+        for position, name in enumerate(names)
         if any(position < len(row) and re.fullmatch(r"0\d+", row[position]) for row in rows)
     }
     return settings, codes

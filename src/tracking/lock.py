@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.config.yaml_file import parse_yaml
+from src.config.yaml_file import parse_yaml, read_text
 from src.errors import ConfigError, VersionError
 
 
@@ -40,10 +40,10 @@ def read_lock(root: Path) -> dict[str, LockEntry]:
     """Read the entry of each stage from `dvc.lock`; empty if the file does not exist.
 
     Raises:
-        ConfigError: The file is not YAML.
+        ConfigError: The file is not UTF-8 text, or not YAML.
     """
     path = root / "dvc.lock"
-    return parse_lock(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return parse_lock(read_text(path)) if path.exists() else {}
 
 
 def parse_lock(text: str) -> dict[str, LockEntry]:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from src.atomic import atomic_path
-from src.config.yaml_file import check_no_conflict, parse_yaml
+from src.config.yaml_file import check_no_conflict, parse_yaml, read_text
 from src.errors import BusyError, ConfigError
 from src.tracking.git import read_file
 
@@ -51,10 +51,13 @@ def repair(root: Path) -> None:
 
     Raises:
         BusyError: DVC is running, and may be writing them.
-        ConfigError: There is no version of `dvc.lock` to restore, or git left a merge conflict in it or in `dvc.yaml`.
+        ConfigError: There is no version of `dvc.lock` to restore, git left a merge conflict in it, or `dvc.yaml` is not
+            YAML or is empty.
     """
-    for path in (PIPELINE, LOCK):
-        check_no_conflict(_read(root / path) or "", path)
+    if (root / PIPELINE).exists():
+        # DVC takes an empty file for a pipeline without stages, and expands aliases for hours.
+        parse_yaml(read_text(root / PIPELINE), PIPELINE)
+    check_no_conflict(_read(root / LOCK) or "", LOCK)
     if not (_is_lock_damaged(root) or _is_rwlock_damaged(root)):
         if not (root / LOCK).exists():
             keep_lock(root)
@@ -144,10 +147,7 @@ def _locked(root: Path) -> Iterator[None]:
 
 
 def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return None
+    return read_text(path, errors="replace") if path.exists() else None
 
 
 def _write(path: Path, text: str) -> None:

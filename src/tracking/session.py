@@ -9,7 +9,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from src.config.yaml_file import read_yaml
+from src.config.yaml_file import read_text, read_yaml
 from src.tracking import names
 from src.tracking.git import read_file, read_git
 from src.tracking.journal import Journal, Session, Snapshot
@@ -108,7 +108,7 @@ def read_settings(root: Path) -> Snapshot:
     """Read what is known before a session has ended: its settings."""
     return Snapshot(
         params=flatten(read_yaml(root / "params.yaml")),
-        texts={name: (root / name).read_text(encoding="utf-8") for name in TEXTS if (root / name).exists()},
+        texts={name: read_text(root / name) for name in TEXTS if (root / name).exists()},
     )
 
 

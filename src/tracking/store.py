@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from filelock import FileLock
 
-from src.config.url import CREDENTIALS, mask_url
+from src.config.url import CREDENTIALS, mask_url, names_secret
 from src.errors import PipelineError, TrackingError
 from src.tracking import names
 
@@ -191,10 +191,15 @@ def _describe(error: BaseException, uri: str) -> str:
 def hide_credentials(text: str, uri: str) -> str:
     """Mask the credentials of a store in a text, also where a driver quotes them by themselves."""
     text = text.replace(uri, mask_url(uri))
-    secrets = {value for value in re.findall(r"(?:=|[?#])([^?&;=#]+)", uri.partition("://")[2]) if len(value) >= 6}
+    parameters = [part.partition("=") for part in re.split("[?&;#]", uri.partition("://")[2])[1:]]
+    # Of other parameters, such as sslmode=require, the value is a word that an error may contain.
+    values = {value or name for name, is_named, value in parameters if not is_named or names_secret(name)}
+    for value in sorted({*values, *map(unquote, values)} - {""}, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "***", text)
+    secrets = set()
     if found := CREDENTIALS.search(uri):
         # Decoded, without the user, or as part of a misread host.
-        secrets |= {found[0][:-1], found[0][:-1].partition(":")[2], *found[0][:-1].split("@")}
+        secrets = {found[0][:-1], found[0][:-1].partition(":")[2], *found[0][:-1].split("@")}
     for secret in sorted({*secrets, *map(unquote, secrets)} - {""}, key=len, reverse=True):
         text = text.replace(secret, "***")
     return text

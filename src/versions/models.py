@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from src.config.data_load import TableFile
 from src.config.load import load_config
-from src.config.yaml_file import parse_yaml
+from src.config.yaml_file import parse_yaml, read_text
 from src.data.models import read_model
 from src.errors import ConfigError, VersionError
 from src.tracking.git import read_file
@@ -76,7 +76,7 @@ def load_table_file(root: Path, revision: str | None = None) -> TableFile:
     if revision:
         text = read_file(root, find_commit(root, revision), path.name)
     else:
-        text = path.read_text(encoding="utf-8") if path.exists() else None
+        text = read_text(path) if path.exists() else None
     section = parse_yaml(text, path).get("data_load") if text is not None else None
     source = section.get("source") if isinstance(section, dict) else None
     if not isinstance(source, dict):

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from src.config.load import load_config
-from src.config.yaml_file import MAX_LEVELS, MAX_VALUES
+from src.config.yaml_file import MAX_LETTERS, MAX_LEVELS, MAX_VALUES
 from src.errors import ConfigError
 from tests.config.conftest import VALID
 
@@ -120,7 +120,7 @@ def bomb(line: Callable[[int], str], first: str) -> str:
 
 COLUMNS = "columns: {}"
 LEVELS = f"more than {MAX_LEVELS} nested levels"
-AMOUNT = f"more than {MAX_VALUES:,} values"
+AMOUNT = f"more than {MAX_VALUES:,} values or {MAX_LETTERS:,} letters"
 
 
 @pytest.mark.parametrize(
@@ -145,6 +145,8 @@ AMOUNT = f"more than {MAX_VALUES:,} values"
         (bomb(lambda level: "[" + f"*a{level}," * 10 + "]", "[x]"), AMOUNT),
         (bomb(lambda level: "{" + ",".join(f"k{key}: *a{level}" for key in range(10)) + "}", "{x: 1}"), AMOUNT),
         (bomb(lambda level: "{<<: [" + f"*a{level}," * 10 + "]}", "{x: 1}"), AMOUNT),
+        (TEXT + f"a: &a {'x' * 1_000_000}\nb: [{'*a,' * 100_000}]\n", AMOUNT),
+        (TEXT + f"a: {'x' * MAX_LETTERS}\n", f"params.yaml has more than {MAX_LETTERS:,} bytes; `git checkout params"),
         (TEXT.replace("target_column: ", f"target_column: !{'x' * 10_000} "), "xxx"),
     ],
 )  # fmt: skip

@@ -1,3 +1,5 @@
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,9 +45,11 @@ def test_file_without_settings_is_refused(tmp_path: Path, text: str | bytes, pro
         read(tmp_path, text)
 
 
-def test_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
-        read_yaml(tmp_path)
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "named pipe"])
+def test_what_is_no_file_is_refused_without_waiting_for_it(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "some.yaml")
+    with pytest.raises(ConfigError, match=r"is a folder or a device instead of a file; move it away, then `git checko"):
+        read_yaml(tmp_path / "some.yaml")
 
 
 @pytest.mark.parametrize(

@@ -295,6 +295,39 @@ def test_unusable_table_is_refused_in_one_line(
     assert state(repo) == before
 
 
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("a\nb.csv", "DataError: data/external/a\\nb.csv: the path of a table must not contain line breaks"),
+        (f"{'x' * 220}.csv", f"DataError: data/external/{'x' * 78}: the path of a table must have at most 200 char"),
+    ],
+)
+def test_file_whose_path_no_setting_may_have_is_refused_before_it_is_copied(
+    repo: Path, new_data: Run, name: str, problem: str
+) -> None:
+    (repo.parent / "own.csv").rename(repo.parent / name)
+    before = state(repo)
+    _, err = new_data("--file", f"../{name}", "--yes", code=2)
+    assert err.startswith(problem)
+    assert err.count("\n") == 1
+    _, err = new_data("--url", f"https://example.org/{'x' * 220}.csv", "--yes", code=2)
+    assert "at most 200 characters; rename it." in err
+    assert state(repo) == before
+
+
+def test_proposal_that_no_stage_would_accept_is_refused_before_the_file_is_copied(
+    repo: Path, new_data: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = state(repo)
+    monkeypatch.setattr("src.new_data.__main__.propose", lambda *_: PARAMS.replace("cv: 5", "cv: 1"))
+    _, err = new_data("--file", "../own.csv", "--yes", code=2)
+    assert err == (
+        "ConfigError: ../own.csv cannot be used, and nothing was written: params.yaml: train.cv = 1: must be greater "
+        "than or equal to 2.\n"
+    )
+    assert state(repo) == before
+
+
 @pytest.mark.usefixtures("repo")
 def test_command_starts_from_the_shell() -> None:
     env = os.environ | {"PYTHONPATH": str(ROOT)}

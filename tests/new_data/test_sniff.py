@@ -105,6 +105,11 @@ ROWS = b"a,b,target\n" + b"1,2,x\n" * 20
     ("content", "settings"),
     [
         (b"Report of 2024\n" + ROWS, {"skip_rows": 1}),
+        (b'"a\nb",b,y\n' + b"1,2,x\n" * 20, {}),
+        (b'"a;\r\nb\r\nc";"b";y\n' + b"1;2;x\n" * 20, {"separator": ";"}),
+        (b'b,"a\nb",y\n' + b"1,2,x\n" * 20, {}),
+        (b'Screws of 5"\n' + ROWS, {}),
+        (b'Report of "2024"\n"a\nb",b,y\n' + b"1,2,x\n" * 20, {"skip_rows": 1}),
         (b"# a\n# b\n# c, d\n" + ROWS, {"skip_rows": 3}),
         (b"Report; of 2024\n\n" + ROWS.replace(b",", b";"), {"skip_rows": 2, "separator": ";"}),
         (ROWS.replace(b",", b" "), {"separator": " "}),
@@ -139,3 +144,9 @@ def test_columns_with_leading_zeros_are_codes(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("zip,n,share,short\n01234,0,0.5\n99999,1,0\n")
     assert sniff_text(path)[1] == {"zip"}
+
+
+def test_code_is_found_below_a_name_of_two_lines(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text('"zip\ncode",n\n01234,0\n99999,1\n')
+    assert sniff_text(path)[1] == {"zip\ncode"}

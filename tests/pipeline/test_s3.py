@@ -89,11 +89,19 @@ def test_nothing_is_published_without_the_bucket(clone: Clone, endpoint: str, tm
 
 
 @pytest.mark.parametrize(
-    "url",
-    ["ssh://me:secret@example.org/data", "https://me@example.org/data", "https://example.org/data?sas=secret"],
+    ("name", "url"),
+    [
+        ("URL", "ssh://me:secret@example.org/data"),
+        ("URL", "https://me@example.org/data"),
+        ("URL", "https://example.org/data?sas=secret"),
+        ("ENDPOINT", "https://me:secret@example.org"),
+        ("ENDPOINT", "https://example.org?token=secret"),
+    ],
 )
-def test_password_never_reaches_the_committed_config(clone: Clone, url: str) -> None:
+def test_password_never_reaches_the_committed_config(clone: Clone, name: str, url: str) -> None:
     before = clone.read(".dvc/config")
-    assert "URL must not contain credentials" in clone.run(*MAKE, "remote", f"URL={url}", code=2).stderr
+    variables = {"URL": "s3://pipeline/dvc", name: url}
+    result = clone.run(*MAKE, "remote", *(f"{key}={value}" for key, value in variables.items()), code=2)
+    assert f"{name} must not contain credentials" in result.stderr
     assert clone.read(".dvc/config") == before
     assert json.dumps(url) not in before

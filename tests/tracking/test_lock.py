@@ -41,9 +41,9 @@ def test_lock_without_stages_is_empty(tmp_path: Path, text: str | None) -> None:
     assert read_lock(tmp_path) == {}
 
 
-@pytest.mark.parametrize("text", ["<<<<<<< HEAD\nstages: {}\n=======\n", ""])
-def test_lock_in_conflict_or_cut_off_is_refused_by_its_name(tmp_path: Path, text: str) -> None:
-    (tmp_path / "dvc.lock").write_text(text)
+@pytest.mark.parametrize("content", [b"<<<<<<< HEAD\nstages: {}\n=======\n", b"", b"\x80\x00\xff"])
+def test_lock_in_conflict_cut_off_or_binary_is_refused_by_its_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "dvc.lock").write_bytes(content)
     with pytest.raises(ConfigError, match=r"dvc\.lock"):
         read_lock(tmp_path)
 

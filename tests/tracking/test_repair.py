@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from src.errors import BusyError, ConfigError
-from src.tracking.repair import COPY, LOCK, RWLOCK, is_damaged, keep_lock, repair
+from src.tracking.repair import COPY, LOCK, PIPELINE, RWLOCK, is_damaged, keep_lock, repair
 
 MD5 = "0123456789abcdef" * 2
 TEXT = f"""\
@@ -156,6 +156,36 @@ def test_merge_conflict_is_left_to_the_user(repository: Path, path: str) -> None
     with pytest.raises(ConfigError, match=f"^{path} has a merge conflict; .*git checkout --ours {path}"):
         repair(repository)
     assert (repository / path).read_text() == before
+
+
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (
+            BOMB.encode(),
+            r", line \d+, column \d+: not valid YAML: there are more than 300,000 values or 20,000,000 letters, wi",
+        ),
+        (b"stages:\n  a: {cmd: echo 2020-99-01, desc: 2020-99-01}\n", r"'2020-99-01' is not a valid timestamp"),
+        (b"", r"^dvc\.yaml is empty; `git checkout dvc\.yaml` restores it\.$"),
+        (b"# stages:\n", r"^dvc\.yaml is empty; "),
+        (
+            "stages: {}\n".encode("utf-16"),
+            r"dvc\.yaml cannot be read as UTF-8 text: .*; save it as UTF-8, or `git check",
+        ),
+    ],
+    ids=["bomb", "date", "empty", "comments", "utf-16"],
+)
+def test_pipeline_that_dvc_misreads_or_never_finishes_reading_is_refused(
+    repository: Path, content: bytes, problem: str
+) -> None:
+    (repository / PIPELINE).write_bytes(content)
+    with pytest.raises(ConfigError, match=problem) as refused:
+        repair(repository)
+    assert len(str(refused.value).splitlines()) == 1
+    assert (repository / PIPELINE).read_bytes() == content
 
 
 @pytest.mark.parametrize("text", ["", '{"write": {', "[]", '{"write": []}', '{"read": {"a": 5}}',

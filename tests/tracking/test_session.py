@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from src.errors import ConfigError
 from src.tracking.journal import Journal
 from src.tracking.lock import digests, read_lock
 from src.tracking.process import ProcessKey, find_driver, own_key, process_key
-from src.tracking.session import Place, begin_session, find_session, flatten, numbers
+from src.tracking.session import Place, begin_session, find_session, flatten, numbers, read_settings
 from tests.tracking.support import PARAMS, commit, dead_key, foreign_key, git, make_session
 
 ROOT = Path(__file__).parents[2]
@@ -198,3 +199,9 @@ def test_settings_become_text_and_numbers_of_any_type_metrics_by_dotted_keys() -
     found = numbers({"a": np.int64(3), "b": np.float32(0.5), "c": np.float64(0.25)})
     assert found == {"a": 3.0, "b": 0.5, "c": 0.25}
     assert {type(value) for value in found.values()} == {float}
+
+
+def test_pipeline_in_another_encoding_is_refused(repository: Path) -> None:
+    (repository / "dvc.yaml").write_bytes("stages: {}\n".encode("utf-16"))
+    with pytest.raises(ConfigError, match=r"dvc\.yaml cannot be read as UTF-8 text: "):
+        read_settings(repository)

@@ -311,6 +311,12 @@ def test_password_is_shown_neither_in_the_address_nor_in_an_explanation(store: S
     assert [text for text in texts if "s3cr3t" in explain(RuntimeError(text), uri)] == []
 
 
+def test_words_that_are_no_secret_stay_in_an_explanation() -> None:
+    uri = "postgresql://host/db?sslmode=require&password=pass"
+    message = explain(RuntimeError(f"SSL is required; servers require a password, not pass: {uri}"), uri)
+    assert "SSL is required; servers require a password, not ***: postgresql://host/db?sslmode=***&pass" in message
+
+
 def test_traceback_at_debug_level_shows_no_password(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", "src")
     uri = "http://ann:s3cr3t@host/?sas=t0p-s3cr3t"

@@ -1,11 +1,12 @@
 import sys
+from pathlib import Path
 
 import pytest
 
 import src.data.kinds
 import src.featurize.features
 from src.config.data_load import TableFile
-from src.errors import FeatureError, VersionError
+from src.errors import ConfigError, FeatureError, VersionError
 from src.versions.models import load_model, load_table_file
 from tests.versions.project import Project, damage
 
@@ -71,3 +72,9 @@ def test_settings_of_the_training_table_are_those_of_the_revision(project: Proje
     (project.root / "params.yaml").write_text("data_load: {source: {kind: sklearn, name: iris}}\n")
     assert load_table_file(project.root) == TableFile()
     assert load_table_file(project.root, "v1.0.0") == TableFile(separator=";")
+
+
+def test_settings_in_another_encoding_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes("data_load: {}\n".encode("utf-16"))
+    with pytest.raises(ConfigError, match=r"params\.yaml cannot be read as UTF-8 text: .*; save it as UTF-8"):
+        load_table_file(tmp_path)
