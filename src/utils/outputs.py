@@ -26,17 +26,28 @@ def check_outputs(config: Config) -> None:
         ConfigError: Contains the setting and the path.
     """
     lock = read_lock(Path())
-    outs = {path: (md5, entry.sizes.get(path)) for entry in lock.values() for path, md5 in entry.outs.items()}
+    outs = {path: (name, md5) for name, entry in lock.items() for path, md5 in entry.outs.items()}
+    root = Path().resolve()
     for key, path in _settings(config):
+        if not path.parent.resolve().is_relative_to(root) or (path.is_symlink() and path.is_dir()):
+            raise ConfigError(f"params.yaml: {key} = '{path}' leads through a link to another folder; remove the link.")
         files = list(_files(path))
-        md5, size = outs.get(path.as_posix(), (None, None))
-        if path.as_posix() not in outs:
-            if files and not _is_known(path):
-                raise ConfigError(
-                    f"params.yaml: {key} = '{path}' already exists, and no stage wrote it; DVC would delete it: move "
-                    "it away, or choose another path."
-                )
-        elif path.is_dir() and sum(file.lstat().st_size for file in files) != size:
+        if not files:
+            continue
+        stage, md5 = outs.get(path.as_posix(), ("", None))
+        if not stage and not _is_known(path):
+            raise ConfigError(
+                f"params.yaml: {key} = '{path}' already exists, and no stage wrote it; DVC would delete it: move "
+                "it away, or choose another path."
+            )
+        # The entries of a stage with `foreach` are called `train@iris`.
+        other = stage.partition("@")[0]
+        if other != key.partition(".")[0] and other in Config.model_fields:
+            raise ConfigError(
+                f"params.yaml: {key} = '{path}' is what stage {other} wrote; delete it, or choose another path."
+            )
+        size = lock[stage].sizes.get(path.as_posix()) if stage else None
+        if path.is_dir() and sum(file.lstat().st_size for file in files) != size:
             others = [file for file in files if file not in _written(path, md5)]
             if others:
                 raise ConfigError(

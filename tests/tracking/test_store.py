@@ -103,6 +103,22 @@ def test_two_processes_create_a_store_and_its_folder_at_once(tmp_path: Path, mon
 OPEN = "import pathlib, sys; from src.tracking.store import open_store; open_store(pathlib.Path(sys.argv[1]), 'p')"
 
 
+def test_link_whose_target_is_missing_is_refused_and_kept(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (root / "mlflow.db").symlink_to("/nonexistent/team.db")
+    with pytest.raises(TrackingError, match=r"mlflow\.db is a link to /nonexistent/team\.db, which is missing"):
+        open_store(root, "any")
+    assert (root / "mlflow.db").is_symlink()
+
+
+def test_folder_whose_name_mlflow_cannot_have_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "a?b%").mkdir()
+    with pytest.raises(TrackingError, match=r"contains % and \?, which MLflow cannot have"):
+        open_store(tmp_path / "a?b%", "any")
+    assert list((tmp_path / "a?b%").iterdir()) == []
+
+
 def test_creation_that_is_killed_leaves_no_store_and_is_repeated(root: Path) -> None:
     command = [sys.executable, "-c", OPEN, str(root)]
     process = subprocess.Popen(command, cwd=ROOT)

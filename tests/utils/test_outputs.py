@@ -97,6 +97,35 @@ def test_own_file_among_the_plots_is_refused(name: str) -> None:
     )
 
 
+def test_folder_that_a_stage_wrote_earlier_is_checked_too() -> None:
+    write({"reports/old/roc.png": "1"})
+    session = begin_session(Place(Path.cwd(), Path.cwd()), "s", own_key(), launched=True)
+    session.snapshot = Snapshot(md5s={"reports/old": "0" * 32 + ".dir"})
+    Journal(Path.cwd()).write_session(session)
+    Path("params.yaml").write_text(Path("params.yaml").read_text().replace("reports/plots", "reports/old"))
+    assert check() == ""
+    write({"reports/old/notes.md": "mine"})
+    assert "contains 'reports/old/notes.md', which no stage wrote" in check()
+
+
+def test_what_another_stage_wrote_is_refused() -> None:
+    text = Path("params.yaml").read_text()
+    assert "models/model.joblib" in text
+    Path("params.yaml").write_text(text.replace("models/model.joblib", "reports/model_card.md", 1))
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(
+        text.replace("model_card_path: reports/model_card.md", "model_card_path: reports/c.md")
+    )
+    assert check() == ""
+    write(CARD)
+    assert "= 'reports/model_card.md' is what stage evaluate wrote; delete it, or choose another path." in check()
+
+
+def test_link_that_leads_out_of_the_repository_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
+    Path("reports").symlink_to(tmp_path_factory.mktemp("elsewhere"))
+    assert "leads through a link to another folder; remove the link." in check()
+
+
 def test_link_to_nothing_is_no_output() -> None:
     Path("models").mkdir()
     Path("models/model.joblib").symlink_to("/nonexistent")
