@@ -123,10 +123,9 @@ def open_store(root: Path, experiment_name: str) -> Store:
         TrackingError: The store cannot be read or written.
     """
     uri, artifacts = store_uri(root), (root / "mlruns").as_uri()
-    if not os.environ.get(names.MLFLOW_TRACKING_URI) and (special := set(str(root)) & set("?#%")):
-        raise TrackingError(
-            f"{root} contains {' and '.join(sorted(special))}, which MLflow cannot have in the path of its store; rename the folder."
-        )
+    special = " and ".join(sorted(set(str(root)) & set("?#%")))
+    if special and not os.environ.get(names.MLFLOW_TRACKING_URI) and not (root / "mlflow.db").exists():
+        raise TrackingError(f"{root} contains {special}, with which MLflow cannot create a store; rename the folder.")
     os.environ |= {**TIMEOUTS, **QUIET, **os.environ}
     try:
         with _locked(uri):
@@ -138,9 +137,7 @@ def open_store(root: Path, experiment_name: str) -> Store:
             for name in ("mlflow", "alembic"):
                 logging.getLogger(name).setLevel(logging.CRITICAL)
             if path and path.is_symlink() and not path.exists():
-                raise TrackingError(
-                    f"{path} is a link to {path.readlink()}, which is missing; create it, or remove the link."
-                )
+                raise TrackingError(f"{path} is a link to {path.readlink()}, which is missing; remove the link.")
             if path and not is_made:
                 _create_sqlite(path, artifacts)
             elif path and path.is_relative_to(root):

@@ -42,8 +42,8 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
             os.environ.pop(name, None)
         setup_logging("INFO")
         name_user()
-        # Closed by `>&-`.
-        sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")
+        # It is None if it is closed, as by `>&-`.
+        sys.stdout = sys.stdout or sys.stderr
         try:
             return main(*args, **kwargs) or 0
         except (PipelineError, OSError) as error:

@@ -114,7 +114,7 @@ def test_link_whose_target_is_missing_is_refused_and_kept(root: Path, monkeypatc
 def test_folder_whose_name_mlflow_cannot_have_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "a?b%").mkdir()
-    with pytest.raises(TrackingError, match=r"contains % and \?, which MLflow cannot have"):
+    with pytest.raises(TrackingError, match=r"contains % and \?, with which MLflow cannot create a store"):
         open_store(tmp_path / "a?b%", "any")
     assert list((tmp_path / "a?b%").iterdir()) == []
 
