@@ -19,10 +19,10 @@ import pyarrow.dataset as pa_dataset
 import pyarrow.parquet as pq
 
 from src.config.data_load import TableFile
-from src.config.yaml_file import one_line, show
 from src.data.files import READ_BYTES, open_parquet
 from src.data_load.arrow import to_table
 from src.errors import DataError
+from src.text import one_line, show
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 PARQUET_SUFFIXES = (".parquet", ".pq")

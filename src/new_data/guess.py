@@ -10,12 +10,12 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from src.config.data_load import FileSource
 from src.config.train import Task
-from src.config.yaml_file import show
 from src.data.kinds import convert, holds_text
 from src.data_load.infer import MANY_LEVELS, MOSTLY, holds_objects, infer_kind
 from src.data_load.read_file import read_file
 from src.errors import DataError
 from src.new_data.sniff import sniff_text
+from src.text import show
 
 TARGET_NAMES = ("target", "label", "class", "y", "outcome", "species", "diagnosis", "churn", "survived", "default")
 NA_MARKS = ("?", "-", "--", ".", "*", "n/a", "N/a", "none given", "missing", "unknown", "-999", "#")
