@@ -12,8 +12,9 @@ from src.config.consistency import find_conflicts
 from src.config.schema import Config
 from src.config.section import Section
 from src.config.url import mask_urls
-from src.config.yaml_file import one_line, parse_yaml, read_text
+from src.config.yaml_file import parse_yaml, read_text
 from src.errors import ConfigError
+from src.text import one_line
 
 # Settings of earlier versions of this project.
 RENAMED = {"data_split.traps": "data_split.checks", "data_split.traps_path": "data_split.checks_path"}

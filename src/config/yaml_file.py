@@ -9,6 +9,7 @@ import yaml
 from yaml.constructor import ConstructorError
 
 from src.errors import ConfigError
+from src.text import one_line, show
 
 # DVC reads with ruamel.yaml; PyYAML's C loader, if it was built, is 3 to 5 times as fast.
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -69,17 +70,6 @@ _Yaml12Loader.yaml_implicit_resolvers = {
 for _kind, (_pattern, _first) in _CORE_SCHEMA.items():
     _Yaml12Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^({_pattern})$"), list(_first))
 _Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _Yaml12Loader.construct_int)
-
-
-def show(value: object, length: int = 80) -> str:
-    """Show the start of a value on one line."""
-    return one_line(repr(value), length)
-
-
-def one_line(text: str, length: int) -> str:
-    """Cut a text, and escape line breaks and other characters that cannot be printed."""
-    cut = text if len(text) <= length else f"{text[: length - 1]}…"
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in cut)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

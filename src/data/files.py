@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from src.atomic import atomic_path
-from src.config.yaml_file import check_no_conflict, one_line
+from src.config.yaml_file import check_no_conflict
 from src.errors import MissingInputError
+from src.text import one_line
 
 logger = logging.getLogger(__name__)
 

@@ -28,8 +28,8 @@ def read_model(path: Path) -> "Pipeline":
         model: Pipeline = joblib.load(path)
     except FileNotFoundError:
         raise MissingInputError(f"{path} is missing; {hint}.") from None
-    # A damaged pickle can raise almost any exception.
-    except Exception as error:
+    # A damaged pickle can raise almost any exception, and any pickle can end Python.
+    except (Exception, SystemExit) as error:
         raise MissingInputError(f"{path} cannot be read as a joblib file ({error!r:.200}); {hint}.") from error
     return model
 

@@ -19,10 +19,10 @@ import pyarrow.dataset as pa_dataset
 import pyarrow.parquet as pq
 
 from src.config.data_load import TableFile
-from src.config.yaml_file import one_line, show
 from src.data.files import READ_BYTES, open_parquet
 from src.data_load.arrow import to_table
 from src.errors import DataError
+from src.text import one_line, show
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -279,8 +279,9 @@ def _parse(path: Path, how: TableFile, types: dict[str, pa.DataType], name: str,
             return pa_csv.read_csv(file, **csv_options(how, kind, types, with_care=with_care))
     except pa.ArrowInvalid as error:
         if "Empty CSV file" in str(error):
-            if _first_lines(path, how):
-                raise DataError(f"{name} has no complete line; is there a quote that is not closed?") from None
+            if lines := _first_lines(path, how):
+                problem = "complete line; is there a quote that is not closed?" if '"' in "".join(lines) else "rows."
+                raise DataError(f"{name} has no {problem}") from None
             raise DataError(f"{name} is empty.") from None
         if with_care:
             raise

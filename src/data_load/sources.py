@@ -17,6 +17,7 @@ from src.data.target import prepare_target
 from src.data_load.infer import infer_columns
 from src.data_load.read_file import find_parts, read_file
 from src.errors import DataError
+from src.text import message_of
 
 # A file may be a link into DVC's cache, which may be outside of the repository.
 _IN_A_DVC_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}(\.dir)?$")
@@ -156,6 +157,6 @@ def _messages(error: BaseException | None) -> list[str]:
     """List the messages of an error and its causes, because DVC reports problems with git as "SCM error" only."""
     messages = []
     while error is not None:
-        messages.append(" ".join(str(error).split()) or type(error).__name__)
+        messages.append(message_of(error))
         error = error.__cause__
     return list(dict.fromkeys(messages))

@@ -14,16 +14,19 @@ from src.atomic import atomic_path
 from src.config.data_load import UrlSource
 from src.config.load import load_config, parse_config
 from src.config.section import EXTERNAL_DIR, RepoPath
-from src.config.yaml_file import read_text, show
+from src.config.yaml_file import read_text
 from src.errors import ConfigError, DataError
 from src.new_data.guess import Guess, guess_table
 from src.new_data.rewrite import rewrite_settings
+from src.text import one_line, show
 from src.utils.command import command, confirm
 from src.versions.commands import show_and_run
 
 PARAMS = Path("params.yaml")
 # Of wider tables, only columns that are not numbers are declared.
 MAX_DECLARED = 50
+# Of a name and of a line, when they are shown.
+MAX_NAME, MAX_LENGTH = 80, 500
 # Initial settings when the task changes.
 STARTERS: dict[str, dict[str, Any]] = {
     "classification": {"estimator": "logreg", "scoring": "f1_macro", "split": {"kind": "stratified"}},
@@ -65,14 +68,17 @@ def describe(guess: Guess, path: Path) -> str:
     dropped = f"; {n_dropped} of {guess.n_rows} rows have none and are dropped" if n_dropped else ""
     lines = [
         f"{path}: {guess.n_rows} rows × {len(guess.columns) + 1} columns",
-        f"  target  {guess.target[0]}: {guess.target[1]}{dropped}",
+        f"  target  {one_line(guess.target[0], MAX_NAME)}: {guess.target[1]}{dropped}",
         f"  task    {guess.task[0]}: {guess.task[1]}",
         *(f"  {name}  {value!r}: {why}" for name, (value, why) in guess.source.items()),
         "  columns",
     ]
     shown = list(guess.columns.items())[:MAX_DECLARED]
-    width = min(30, max(len(name) for name, _ in shown))
-    lines += [f"    {name:<{width}}  {column['kind']:<16}  {why}" for name, (column, why) in shown]
+    width = min(30, max(len(one_line(name, MAX_NAME)) for name, _ in shown))
+    lines += [
+        f"    {one_line(name, MAX_NAME):<{width}}  {column['kind']:<16}  {one_line(why, MAX_LENGTH)}"
+        for name, (column, why) in shown
+    ]
     if len(shown) < len(guess.columns):
         lines.append(f"    and {len(guess.columns) - len(shown)} more")
     return "\n".join([*lines, *(f"  note: {note}" for note in guess.notes)])
@@ -166,7 +172,7 @@ def _confirm(question: str, yes: bool) -> None:
     if yes:
         _say(f"{question} yes")
         return
-    answer = confirm(question)
+    answer = confirm(one_line(question, MAX_LENGTH))
     if answer is None:
         raise DataError(
             f"nothing was written: {question} Run this in a terminal, or agree with `make new-data … YES=1`."
@@ -176,7 +182,8 @@ def _confirm(question: str, yes: bool) -> None:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
+    """Print lines, without what a terminal would not show as text."""
+    sys.stdout.writelines(f"{one_line(line, MAX_LENGTH)}\n" for line in text.split("\n"))
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from src.config.data_load import FileSource
 from src.config.train import Task
-from src.config.yaml_file import show
 from src.data.kinds import convert, holds_text
 from src.data_load.infer import MANY_LEVELS, MOSTLY, holds_objects, infer_kind
 from src.data_load.read_file import read_file
 from src.errors import DataError
 from src.new_data.sniff import sniff_text
+from src.text import show
 
 TARGET_NAMES = ("target", "label", "class", "y", "outcome", "species", "diagnosis", "churn", "survived", "default")
 NA_MARKS = ("?", "-", "--", ".", "*", "n/a", "N/a", "none given", "missing", "unknown", "-999", "#")
@@ -106,14 +106,17 @@ def _guess_target(table: pd.DataFrame, target_column: str | None) -> tuple[str, 
         if target_column not in table.columns:
             raise DataError(f"TARGET = {target_column!r} is not in the table; it has {', '.join(table.columns[:20])}.")
         return target_column, "given as TARGET"
+    names = [name for name in table.columns if table[name].notna().any()] or list(table.columns)
     for known in TARGET_NAMES:
-        for name in table.columns:
+        for name in names:
             if name.lower() == known:
                 return name, "its name is typical of a target"
-    return table.columns[-1], "the last column; set another with TARGET=…"
+    return names[-1], "the last column; set another with TARGET=…"
 
 
 def _check_target(target: pd.Series) -> None:
+    if len(target) and target.isna().all():
+        raise DataError(f"the target {target.name!r} has no values; set another with TARGET=….")
     if holds_objects(target):
         raise DataError(f"the target {target.name!r} holds lists or other objects; set another with TARGET=….")
 

@@ -11,8 +11,9 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from ruamel.yaml.tokens import CommentToken
 from ruamel.yaml.util import load_yaml_guess_indent
 
-from src.config.yaml_file import MAX_REASON, one_line
+from src.config.yaml_file import MAX_REASON
 from src.errors import ConfigError
+from src.text import one_line
 
 # Comments of new lines are aligned, but not farther to the right.
 MAX_COMMENT_COLUMN = 60

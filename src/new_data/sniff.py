@@ -10,9 +10,9 @@ from typing import Any
 
 from charset_normalizer import from_bytes
 
-from src.config.yaml_file import one_line
 from src.data_load.read_file import TEXT_SUFFIXES, UNREADABLE, check_text, find_header, opener_of
 from src.errors import DataError
+from src.text import one_line
 
 SAMPLE_LINES = 1000
 SEPARATORS = (",", ";", "\t", "|")

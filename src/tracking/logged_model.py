@@ -58,7 +58,7 @@ def log_model(place: Place, content: Path, path: str, table: Path | None, estima
         code = Path(folder, "src")
         for name in CODE:
             shutil.copytree(root / "src" / name, code / name, ignore=shutil.ignore_patterns("__pycache__"))
-        for file in ("__init__.py", "errors.py", "atomic.py"):
+        for file in ("__init__.py", "errors.py", "atomic.py", "text.py"):
             shutil.copyfile(root / "src" / file, code / file)
         # scikit-learn warns because LightGBM gets arrays; the steps before it have checked the names.
         warnings.filterwarnings("ignore", message="X does not have valid feature names", category=UserWarning)

@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from src.config.url import CREDENTIALS, mask_url, names_secret
 from src.errors import PipelineError, TrackingError
+from src.text import message_of
 from src.tracking import names
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def explain(error: BaseException, uri: str) -> str:
 
 def _describe(error: BaseException, uri: str) -> str:
     """Return the message of an error in one line, without the credentials of the store."""
-    return hide_credentials(" ".join(str(error).split()) or type(error).__name__, uri)
+    return hide_credentials(message_of(error), uri)
 
 
 def hide_credentials(text: str, uri: str) -> str:

@@ -32,6 +32,7 @@ from tqdm import tqdm
 from src.config.schema import Config
 from src.config.train import RESULT_COLUMNS, Task, Train
 from src.errors import TrainError
+from src.text import message_of
 from src.train.estimators import Grid, find_estimator
 from src.train.folds import Fold, subsample_fold
 from src.train.model import Candidate, ModelSpec, fit_candidate
@@ -192,8 +193,7 @@ def log_fit_warnings(fits: Iterable[tuple[str, FitWarnings]]) -> None:
 
 def format_error(error: BaseException) -> str:
     """Format the error of a library as one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return f"{text:.300}".rstrip(".")
+    return f"{message_of(error):.300}".rstrip(".")
 
 
 def make_results_table(results: Sequence[Result], *, halving: bool) -> pd.DataFrame:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import ParamSpec
 
 from src.config.load import load_config
-from src.config.yaml_file import one_line
 from src.errors import PipelineError
+from src.text import one_line
 from src.tracking import names
 from src.tracking.git import LOCAL_VARIABLES
 from src.tracking.lock import refuse_replaced

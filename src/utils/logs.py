@@ -3,6 +3,11 @@
 import logging
 import sys
 
+from src.text import one_line
+
+# Names of columns may be of any length.
+MAX_LENGTH = 2000
+
 
 def setup_logging(level: str) -> None:
     """Send log records of this project at `level` or above to stderr."""
@@ -17,8 +22,9 @@ def setup_logging(level: str) -> None:
 
 
 class _Formatter(logging.Formatter):
-    """Prefix the level, except for INFO."""
+    """Prefix the level, except for INFO, and escape what a terminal would not show as text."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        # A traceback keeps its lines.
+        text = "\n".join(one_line(line, MAX_LENGTH) for line in super().format(record).split("\n"))
         return text if record.levelno == logging.INFO else f"{record.levelname}: {text}"

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from src.errors import VersionError
+from src.text import message_of
 from src.tracking.lock import hash_file
 from src.tracking.session import numbers
 from src.versions.commands import git
@@ -61,7 +62,7 @@ def open_revision(root: Path, commit: str) -> Iterator["Repo"]:
             yield repo
     # An ImportError: the configured remote needs a package that is not installed.
     except (DvcException, ImportError) as error:
-        raise VersionError(f"DVC cannot read {commit[:9]}: {_one_line(error)}.") from error
+        raise VersionError(f"DVC cannot read {commit[:9]}: {message_of(error)}.") from error
 
 
 def read_revision(root: Path, commit: str) -> Revision:
@@ -208,7 +209,7 @@ def fetch(root: Path, commit: str, targets: Sequence[str] = ()) -> None:
     # The library behind a remote may raise anything.
     except Exception as error:
         logger.debug("fetching failed", exc_info=True)
-        raise VersionError(f"fetching from DVC's remote failed, see above: {_one_line(error).rstrip('.')}.") from error
+        raise VersionError(f"fetching from DVC's remote failed, see above: {message_of(error).rstrip('.')}.") from error
 
 
 @contextmanager
@@ -243,7 +244,3 @@ def _cached_outs(repo: "Repo") -> "Iterator[Output]":
 
 def _path(out: "Output") -> str:
     return "/".join(out.index_key[1])
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -179,3 +179,17 @@ def test_fields_between_several_blanks_are_named(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("a   b\n1   2\n")
     with pytest.raises(DataError, match="'a   b'; if several blanks are between its fields, save it as CSV"):
         guess_table(tmp_path / "t.txt")
+
+
+def test_column_without_values_is_no_target(tmp_path: Path) -> None:
+    columns = {"target": [None] * N, "a": range(N), "z": [None] * N}
+    assert guess(tmp_path, **columns).target[0] == "a"
+    with pytest.raises(DataError, match="the target 'z' has no values; set another with TARGET=…"):
+        guess(tmp_path, "z", **columns)
+
+
+@pytest.mark.parametrize("content", ["a,b", "\ufeff"])
+def test_header_alone_has_no_rows(tmp_path: Path, content: str) -> None:
+    (tmp_path / "t.csv").write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=r"t\.csv has no rows\.$"):
+        guess_table(tmp_path / "t.csv")

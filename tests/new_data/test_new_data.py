@@ -242,6 +242,15 @@ def test_description_gives_the_reasons(tmp_path: Path) -> None:
     ]
 
 
+def test_names_and_values_are_shown_as_text_of_limited_length(repo: Path, new_data: Run) -> None:
+    rows = ROWS.rename(columns={"a b": "a\x1b[2J\nb", "town": "x" * 100_000})
+    rows.assign(day="\x1b[31mred\x07").to_csv(repo.parent / "own.csv", index=False)
+    out, err = new_data("--file", "../own.csv", code=2)
+    assert r"    a\x1b[2J\nb " in out
+    assert max(map(len, (out + err).splitlines())) <= 1000
+    assert "".join((out + err).split("\n")).isprintable()
+
+
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     """Serve the table on the loopback interface."""

@@ -162,7 +162,7 @@ def write_repository(root: Path) -> None:
     (root / "pictures" / "deep").mkdir(parents=True)
     (root / "pictures" / "a c.svg").write_text("<svg>é</svg>", encoding="utf-8")
     (root / "pictures" / "deep" / "é.svg").write_text("<svg/>")
-    for name in ("__init__.py", "errors.py", "atomic.py", "config/__init__.py", "data/__init__.py",
+    for name in ("__init__.py", "errors.py", "atomic.py", "text.py", "config/__init__.py", "data/__init__.py",
                  "featurize/__init__.py", "featurize/features.py"):  # fmt: skip
         (root / "src" / name).parent.mkdir(parents=True, exist_ok=True)
         (root / "src" / name).touch()

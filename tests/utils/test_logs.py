@@ -25,3 +25,20 @@ def test_level_is_the_lowest_that_is_shown(capsys: pytest.CaptureFixture[str], l
         getattr(logging.getLogger("src.x"), name)(name[0])
     lines = capsys.readouterr().err.splitlines()
     assert "".join(line[-1] for line in lines) == shown
+
+
+def test_long_names_are_cut_and_codes_of_terminals_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    setup_logging("INFO")
+    logging.getLogger("src.x").warning("column %s, \x1b[2J", "x" * 100_000)
+    logging.getLogger("src.x").info("a\x1b[2J\x07")
+    try:
+        raise ValueError("bug")
+    except ValueError:
+        logging.getLogger("src.x").exception("failed")
+    first, second, *traceback = capsys.readouterr().err.splitlines()
+    assert first == f"WARNING: column {'x' * 1992}…"
+    assert second == r"a\x1b[2J\x07"
+    assert (traceback[:2], traceback[-1]) == (
+        ["ERROR: failed", "Traceback (most recent call last):"],
+        "ValueError: bug",
+    )
