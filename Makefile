@@ -30,10 +30,11 @@ export PIP_USER := 0
 
 UV := $(BIN)/uv
 # uv is four times as fast as pip, but does not read pip's configuration, so pip is the fallback.
-# A first installation may follow an interrupted one, which left packages without some of their files.
 define install_locked
-	$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps $(if $(wildcard $@),,--reinstall) $(1) \
-	  || $(BIN)/python -m pip install --quiet --no-deps $(if $(wildcard $@),,--force-reinstall) $(1)
+	@rm -f $(VENV)/.made-for
+	$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps $(1) \
+	  || $(BIN)/python -m pip install --quiet --no-deps $(1)
+	@$(BIN)/python -c 'import os, sys; print(os.path.realpath("."), os.path.realpath(sys.executable))' >$(VENV)/.made-for
 endef
 
 # DVC 3.67 writes its config as ASCII. Any other character makes it fail and empty the file.
@@ -63,7 +64,7 @@ help: ## List the targets
 install: $(VENV)/.installed ## Create .venv with the locked requirements
 dev-install: $(VENV)/.dev-installed ## Add what tests, lint and docs need
 
-# A .venv whose set-up was interrupted, that was moved, or whose Python was replaced is made again.
+# A .venv whose installation was interrupted, that was moved, or whose Python was replaced is made again.
 MADE_FOR = $(realpath .) $(realpath $(BIN)/python)
 ifneq ($(shell cat $(VENV)/.made-for 2>/dev/null),$(MADE_FOR))
 # A link to a .venv elsewhere is left as it is.
@@ -81,7 +82,6 @@ $(BIN)/python:
 	@test ! -L $(VENV) || { echo "$(VENV) is a link, and what it leads to has no Python: make it there, or remove the link" >&2; exit 2; }
 	@test ! -e $(VENV) || echo "making $(VENV) again: it is incomplete, was moved, or its Python has changed" >&2
 	$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -c 'import os, sys; print(os.path.realpath("."), os.path.realpath(sys.executable), end="")' >$(VENV)/.made-for
 
 $(UV): requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements-dev.txt)"

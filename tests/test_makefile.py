@@ -17,6 +17,8 @@ def folder(tmp_path: Path) -> Path:
     path = tmp_path / "a clone"
     path.mkdir()
     shutil.copy(ROOT / "Makefile", path)
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        (path / name).touch()
     (path / "show.mk").write_text("include Makefile\nshow: ; @env\n")
     return path
 
@@ -71,7 +73,8 @@ def test_user_without_a_name_gets_one_which_dvc_needs(folder: Path) -> None:
 @pytest.mark.slow
 def test_venv_is_made_again_if_it_is_damaged_and_only_then(folder: Path) -> None:
     def make_venv() -> Path:
-        make(folder, ".venv/bin/python")
+        # Without uv, which would be downloaded, pip installs.
+        make(folder, "-o", ".venv/bin/uv", ".venv/bin/python", "install")
         subprocess.run([folder / ".venv/bin/python", "-m", "pip", "--version"], check=True, capture_output=True)
         return folder / ".venv"
 
