@@ -10,6 +10,10 @@ from src.config.featurize import Featurize
 from src.config.section import ColumnName, OutputPath, Section
 from src.config.train import Task, Train
 
+# The names of all figures that `evaluate` may write: DVC may delete these.
+FIGURES = ("confusion_matrix", "roc", "precision_recall", "calibration", "predicted_against_true", "residuals",
+           "permutation_importance", "search")  # fmt: skip
+
 
 class Base(Section):
     """Settings that several stages share."""

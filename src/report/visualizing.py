@@ -37,9 +37,6 @@ MAX_NAMED, N_WORST = 10, 5
 # More points would hide each other: hexagons coloured by count are drawn instead.
 MAX_POINTS = 3000
 N_FEATURES_SHOWN, N_CANDIDATES_SHOWN = 20, 30
-# The names of all figures: DVC may delete these.
-FIGURES = ("confusion_matrix", "roc", "precision_recall", "calibration", "predicted_against_true", "residuals",
-           "permutation_importance", "search")  # fmt: skip
 
 
 def draw_figures(

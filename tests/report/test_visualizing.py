@@ -10,10 +10,10 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from src.config.schema import FIGURES
 from src.report import visualizing
 from src.report.predictions import ClassPredictions, NumberPredictions, encode_classes
 from src.report.visualizing import (
-    FIGURES,
     describe_candidate,
     draw_figures,
     fit_label,

@@ -185,6 +185,7 @@ def test_hook_that_fails_after_the_checkout_is_a_warning(project: Project, caplo
 
 def test_checkout_that_fails_at_the_same_commit_is_no_hook(project: Project) -> None:
     project.git("checkout", "--quiet", "-b", "same", "v1.0.0")
+    project.dvc("checkout", "--quiet")
     (project.root / ".git/index.lock").touch()
     with pytest.raises(VersionError, match="`git checkout"):
         restore(project.root, "v1.0.0")
