@@ -21,7 +21,7 @@ export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export NO_MKDOCS_2_WARNING := 1
 # DVC fails if the user has no name and no home, as in some containers.
-export USER := $(or $(USER),$(LOGNAME),$(shell id -u))
+export USER := $(or $(USER),$(LOGNAME),$(shell id -un 2>/dev/null || id -u))
 export HOME := $(or $(HOME),$(CURDIR)/.dvc/tmp/home)
 # These would lead git into another repository, hide `src` from Python, or let a warning end set-up.
 unexport $(shell git rev-parse --local-env-vars 2>/dev/null) PYTHONHOME PYTHONSAFEPATH PYTHONWARNINGS \

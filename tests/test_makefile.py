@@ -1,6 +1,7 @@
 """What make does with the user's environment and with a damaged `.venv`."""
 
 import os
+import pwd
 import shutil
 import subprocess
 from pathlib import Path
@@ -66,7 +67,7 @@ def test_environment_leads_no_tool_astray(folder: Path) -> None:
 def test_user_without_a_name_gets_one_which_dvc_needs(folder: Path) -> None:
     command = ["env", "--unset=USER", "--unset=LOGNAME", "--unset=HOME", "make", "-f", "show.mk", "show"]
     shown = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
-    assert f"USER={os.getuid()}\n" in shown
+    assert f"USER={pwd.getpwuid(os.getuid()).pw_name}\n" in shown
     assert f"HOME={folder}/.dvc/tmp/home\n" in shown
 
 

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -47,6 +48,8 @@ class Stop:
         self.requested = False
         self._is_interrupted = False
         self._terminated: set[psutil.Process] = set()
+        # All that ran for a stage that was terminated.
+        self._family: set[psutil.Process] = set()
 
     def request(self, number: int, frame: FrameType | None) -> None:
         """Terminate the running stage; without one, interrupt DVC.
@@ -74,23 +77,34 @@ class Stop:
         raise KeyboardInterrupt
 
     def end(self) -> None:
-        """Ignore requests, since DVC has ended."""
+        """Ignore requests, since DVC has ended, and kill what terminated stages left."""
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number in (*ENDING, signal.SIGINT, signal.SIGALRM):
             signal.signal(number, signal.SIG_IGN)
+        _apply(psutil.Process.kill, psutil.wait_procs(self._family, timeout=1)[1])
 
     def _terminate_stages(self) -> bool:
         """Terminate the processes of the running stage; return whether there are any."""
         found = _find_stages()
         # A second signal could interrupt a stage that records how it ended.
-        stages = [stage for stage in found if stage not in self._terminated]
-        # All are suspended first: a shell whose child has ended starts the next command.
-        for action in (psutil.Process.suspend, psutil.Process.terminate, psutil.Process.resume):
-            for stage in stages:
-                with suppress(psutil.NoSuchProcess):
-                    action(stage)
-        self._terminated.update(stages)
+        if not self._terminated.issuperset(found):
+            # All are suspended first: a shell whose child has ended starts the next command.
+            family: set[psutil.Process] = set()
+            while new := set(psutil.Process().children(recursive=True)) - family:
+                _apply(psutil.Process.suspend, new)
+                family |= new
+            stages = set(_find_stages()) - self._terminated
+            _apply(psutil.Process.terminate, stages)
+            _apply(psutil.Process.resume, family)
+            self._terminated |= stages
+            self._family |= family
         return bool(found)
+
+
+def _apply(action: Callable[[psutil.Process], None], processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            action(process)
 
 
 def _is_writing(frame: FrameType | None) -> bool:

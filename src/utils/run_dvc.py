@@ -1,6 +1,5 @@
 """Run DVC as a child process, and stop it with all processes that it started."""
 
-import ctypes
 import json
 import signal
 import socket
@@ -19,7 +18,6 @@ STOP_SECONDS = 15.0
 # DVC may be in a library that handles no signal. It is not killed while it may be writing dvc.lock.
 DVC_SECONDS = 60.0
 WATCH_SECONDS = 0.05
-PR_SET_CHILD_SUBREAPER = 36
 # After Ctrl-C the terminal has signaled the stage, too. A second signal could interrupt its record.
 CTRL_C_SECONDS = 1.0
 SERVER = "src.warm.server"
@@ -49,7 +47,6 @@ class Dvc:
 
     def __init__(self, process: "subprocess.Popen[bytes]", connection: socket.socket) -> None:
         self._process, self._connection = process, connection
-        self._others = set(psutil.Process().children())
         self.was_run = False
 
     def run(self, variables: Mapping[str, str], stage_variables: Callable[[], Mapping[str, str]]) -> ChildResult:
@@ -79,8 +76,6 @@ class Dvc:
                 if self._connection.recv(1):
                     self._send(stage_variables())
             code = self._process.wait()
-            if code < 0:
-                self._end_orphans()
             # A shell, too, reports 128 + signal.
             return ChildResult(code if code >= 0 else 128 - code)
         except _Interrupted as interrupted:
@@ -92,14 +87,6 @@ class Dvc:
             for number in numbers:
                 signal.signal(number, previous[number])
 
-    def _end_orphans(self) -> None:
-        """End the stage of a DVC that was killed, for example by the kernel for its memory."""
-        orphans = set(psutil.Process().children()) - self._others
-        for orphan in orphans:
-            with suppress(psutil.NoSuchProcess):
-                orphan.terminate()
-        _kill(psutil.wait_procs(orphans, timeout=STOP_SECONDS)[1])
-
     def _send(self, variables: Mapping[str, str]) -> None:
         self._connection.sendall(json.dumps(dict(variables)).encode() + b"\n")
 
@@ -107,9 +94,6 @@ class Dvc:
 @contextmanager
 def start_dvc(arguments: Sequence[str], environ: Mapping[str, str]) -> Iterator[Dvc]:
     """Start DVC as a child process, and end it if it was never run."""
-    if sys.platform == "linux":
-        # Processes whose parent is killed become children of this one.
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     connection, other = socket.socketpair()
     with connection:
         with other:

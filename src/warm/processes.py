@@ -11,8 +11,9 @@ from typing import Any
 
 # The folder that `src` was imported from.
 CODE_DIR = Path(__file__).resolve().parents[1]
-# These variables differ between stages, and no library reads them when it is imported.
-FREE_VARIABLES = {"MLFLOW_RUN_ID", "_", "OLDPWD", "PWD", "SHLVL"}
+# These variables differ between stages, and no library reads them when it is imported. An active
+# virtual environment exports PS1, and bash, in which DVC runs a stage, removes it.
+FREE_VARIABLES = {"MLFLOW_RUN_ID", "_", "OLDPWD", "PS1", "PS2", "PWD", "SHLVL"}
 FREE_PREFIXES = ("DVC_", "PIPELINE_")
 
 

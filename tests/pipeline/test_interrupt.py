@@ -76,7 +76,9 @@ def test_kill_of_a_stage_is_recorded_by_the_launcher(clone: Clone, stage: str) -
 
 
 def test_stages_of_a_dvc_that_was_killed_are_not_called_unchanged(clone: Clone) -> None:
-    process = start_in(clone, "train", *LAUNCHER)
+    clone.in_stage("train", SLOW_LINE)
+    process = clone.start(*LAUNCHER, PIPELINE_WARM="")
+    wait_for((clone.path / "in_stage").exists)
     next(child for child in family(process.pid) if "src.utils.dvc_main" in command_of(child)).kill()
     code, output = end(process)
     assert code == 137, output

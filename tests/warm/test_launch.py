@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from src.warm.launch import server_of_dvc
-from src.warm.processes import ancestors, started_at
+from src.warm.processes import ancestors, process_settings, started_at
 from tests.pipeline.clone import Clone, wait_for
 from tests.pipeline.conftest import clone, fresh, template  # noqa: F401 - fixtures of both folders
 from tests.warm.conftest import SERVER, Workshop, clean_environ, create_project, opened
@@ -196,3 +196,9 @@ def test_stage_of_the_pipeline_runs_without_this_package(fresh: Clone) -> None: 
     shutil.rmtree(fresh.path / "src/warm")
     fresh.stage("data_load")
     assert (fresh.path / "data/raw/dataset.parquet").exists()
+
+
+def test_prompt_of_an_active_virtual_environment_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = process_settings()
+    monkeypatch.setenv("PS1", "(.venv) ")
+    assert process_settings() == before
