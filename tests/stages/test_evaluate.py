@@ -71,7 +71,8 @@ def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
         table[:200].to_parquet("data/train.parquet")
         table[200:].to_parquet("data/test.parquet")
         kinds = dict(zip(names, ("number", "number", "category"), strict=True))
-        Path("data/schema.json").write_text(json.dumps({"columns": {name: {"kind": kinds[name]} for name in names}}))
+        columns = {name: {"kind": kinds[name]} for name in names}
+        Path("data/schema.json").write_text(json.dumps({"source": {}, "declared": [], "columns": columns}))
         Path("reports/data_checks.json").write_text('[{"kind": "leak", "message": "\'a\' is a copy", "columns": []}]')
         Path("reports/cv_metrics.json").write_text('{"cv_f1_macro_mean": 0.8}')
         Path("reports/cv_results.csv").write_text(CV_RESULTS)
