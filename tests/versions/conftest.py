@@ -39,6 +39,8 @@ def _environment(_clean_environment: None, environment: dict[str, str], monkeypa
 def template(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Publish v1.0.0 and v1.1.0 with different settings, and commit a third result."""
     with pytest.MonkeyPatch.context() as patch:
+        # MLflow sets it for child processes, and an earlier test may have left it.
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         for name, value in environment.items():
             patch.setenv(name, value)
         return _publish_two_versions(tmp_path_factory.mktemp("template"), patch)
