@@ -1,6 +1,8 @@
 """Settings of `data_load`: the source, the format of text files, and the columns."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
@@ -150,3 +152,24 @@ class DataLoad(Section):
     missing_target: Literal["drop", "error"]
     dataset_path: OutputPath
     schema_path: OutputPath
+
+    @property
+    def table_name(self) -> str:
+        """Name of the table, such as `iris` or `penguins` for `data/external/penguins.csv`."""
+        return name_table(self.source.model_dump(mode="json"), self.external_path.as_posix())
+
+
+def name_table(source: Mapping[str, Any], external_path: str) -> str:
+    """Name a table after its source.
+
+    >>> name_table({"kind": "sklearn", "name": "iris"}, "data/external")
+    'iris'
+    >>> name_table({"kind": "dvc", "path": "data/raw/sales.parquet"}, "data/external")
+    'sales'
+    >>> name_table({"kind": "file"}, "data/external/penguins.csv.gz")
+    'penguins'
+    """
+    if name := source.get("name"):
+        return str(name)
+    path = str(source.get("path")) if source.get("kind") == "dvc" else external_path
+    return PurePosixPath(path).name.partition(".")[0] or "table"

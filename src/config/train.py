@@ -49,8 +49,25 @@ SCORINGS: dict[str, tuple[str, ...]] = {
     "classification": ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "neg_log_loss", "roc_auc_ovr"),
     "regression": ("neg_mean_absolute_error", "neg_median_absolute_error", "neg_root_mean_squared_error", "r2"),
 }
+# Metric by the name of its scorer in scikit-learn, where the names differ.
+_METRIC_OF_SCORING = {
+    "neg_log_loss": "log_loss",
+    "neg_mean_absolute_error": "mae",
+    "neg_median_absolute_error": "median_absolute_error",
+    "neg_root_mean_squared_error": "rmse",
+}
 # Columns of `train.cv_results_path` that are not parameters of a candidate.
 RESULT_COLUMNS = ("estimator", "n_rows", "mean", "std", "rank")
+
+
+def metric_of(scoring: str) -> str:
+    """Return the name of the metric behind a scorer of scikit-learn; `evaluate` prefixes it by `test_`."""
+    return _METRIC_OF_SCORING.get(scoring, scoring)
+
+
+def is_loss(scoring: str) -> bool:
+    """Return whether the metric behind a scorer is better if it is lower."""
+    return scoring.startswith("neg_")
 
 
 class NoSearch(Section):

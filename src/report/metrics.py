@@ -11,6 +11,7 @@ from sklearn import metrics as sklearn_metrics
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import make_pipeline
 
+from src.config.train import metric_of
 from src.report.intervals import bootstrap_interval
 from src.report.predictions import ClassPredictions, Floats, NumberPredictions, Predictions, predict_rows
 
@@ -18,21 +19,9 @@ logger = logging.getLogger(__name__)
 
 Metrics = dict[str, float | dict[str, float]]
 
-# Metric by the name of its scorer in scikit-learn, where the names differ.
-_METRIC_OF_SCORING = {
-    "neg_log_loss": "log_loss",
-    "neg_mean_absolute_error": "mae",
-    "neg_median_absolute_error": "median_absolute_error",
-    "neg_root_mean_squared_error": "rmse",
-}
 N_CALIBRATION_BINS = 10
 # Only the classes with the most test rows have their own metrics.
 MAX_CLASSES = 30
-
-
-def metric_of(scoring: str) -> str:
-    """Return the name of the metric behind a scorer of scikit-learn."""
-    return _METRIC_OF_SCORING.get(scoring, scoring)
 
 
 def compute_metrics(
@@ -45,7 +34,7 @@ def compute_metrics(
         scoring: What the search maximised: the headline metric, which gets an interval and a baseline.
 
     Returns:
-        `test_<metric>`, `test_<headline>_ci95_low` and `_high`, `test_baseline_<headline>`, and for
+        `test_<metric>`, `test_<headline>_ci95_low` and `_high`, `test_<headline>_baseline`, and for
         classes `test_f1_class: {<label>: …}` and so on. Only finite numbers.
     """
     metrics: Metrics = dict(score(predictions))
@@ -55,7 +44,7 @@ def compute_metrics(
             metrics[f"{headline}_ci95_low"], metrics[f"{headline}_ci95_high"] = interval
         baseline = score_one(headline, predict_baseline(predictions, y_train, headline))
         if np.isfinite(baseline):
-            metrics[f"baseline_{headline}"] = baseline
+            metrics[f"{headline}_baseline"] = baseline
     if isinstance(predictions, ClassPredictions):
         metrics |= _score_classes(predictions)
     return {f"test_{name}": value for name, value in sorted(metrics.items())}

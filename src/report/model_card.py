@@ -9,17 +9,17 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from src.config.schema import Config
-from src.config.train import RESULT_COLUMNS
+from src.config.train import RESULT_COLUMNS, is_loss, metric_of
 from src.data.findings import Finding
 from src.report.intervals import count_rows
-from src.report.metrics import Metrics, metric_of
+from src.report.metrics import Metrics
 from src.report.predictions import Predictions
 from src.report.slices import find_weak_slices
 
@@ -72,15 +72,9 @@ def write_card(facts: Facts, config: Config) -> str:
         "Limits": _list(list(list_limits(facts.metrics, len(facts.X_test), config))),
         "Plots": [f"![{path.name}]({os.path.relpath(path, folder)})" for path in facts.plots],
     }
-    title = f"# Model card: {text(_name_table(config))}, predicting {text(config.base.target_column)}"
+    title = f"# Model card: {text(config.data_load.table_name)}, predicting {text(config.base.target_column)}"
     blocks = [title, *(block for name, content in sections.items() for block in (f"## {name}", *content))]
     return "\n\n".join(blocks) + "\n"
-
-
-def _name_table(config: Config) -> str:
-    source = config.data_load.source.model_dump(mode="json")
-    path = source.get("path") if source["kind"] == "dvc" else config.data_load.external_path.as_posix()
-    return str(source.get("name") or PurePosixPath(str(path)).stem)
 
 
 def _describe_model(facts: Facts, config: Config) -> list[str]:
@@ -161,12 +155,12 @@ def _describe_metrics(facts: Facts, config: Config) -> list[str]:
     metrics, metric = facts.metrics, metric_of(config.train.scoring)
     rows = []
     for name, value in metrics.items():
-        if isinstance(value, dict) or "_ci95_" in name or name.startswith("test_baseline_"):
+        if isinstance(value, dict) or "_ci95_" in name or name.endswith("_baseline"):
             continue
         is_headline = name == f"test_{metric}"
         low, high = metrics.get(f"{name}_ci95_low"), metrics.get(f"{name}_ci95_high")
         interval = "" if low is None else f"{_number(low)} to {_number(high)}"
-        baseline = metrics.get(f"test_baseline_{metric}") if is_headline else None
+        baseline = metrics.get(f"test_{metric}_baseline") if is_headline else None
         mark = " (headline)" if is_headline else ""
         rows.append([code(name) + mark, _number(value), interval, "" if baseline is None else _number(baseline)])
     rows += [[code(name), _number(value), "", ""] for name, value in facts.cv_metrics.items()]
@@ -214,9 +208,9 @@ def list_limits(metrics: Metrics, n_test: int, config: Config) -> Iterator[str]:
         yield f"The test set is small: {n_test} rows, so that one row is {1 / n_test:.1%} of every score."
     headline = f"test_{metric_of(config.train.scoring)}"
     low, high = metrics.get(f"{headline}_ci95_low"), metrics.get(f"{headline}_ci95_high")
-    baseline = metrics.get(f"test_baseline_{metric_of(config.train.scoring)}")
+    baseline = metrics.get(f"test_{metric_of(config.train.scoring)}_baseline")
     if isinstance(low, float) and isinstance(high, float):
-        lower_is_better = config.train.scoring.startswith("neg_")
+        lower_is_better = is_loss(config.train.scoring)
         if isinstance(baseline, float) and (high >= baseline if lower_is_better else low <= baseline):
             yield (
                 f"The test does not show that the model beats the baseline: the interval of `{headline}` reaches it "

@@ -88,7 +88,7 @@ def fit_model(table: pd.DataFrame, columns: Columns, config: Config) -> FitResul
         best, baseline = choose_best(results), score_baseline(base.task, y_train, folds, settings.scoring)
         cv_metrics = {f"cv_{settings.scoring}_mean": best.mean, f"cv_{settings.scoring}_std": best.std}
         if not math.isnan(baseline):
-            cv_metrics[f"cv_baseline_{settings.scoring}_mean"] = baseline
+            cv_metrics[f"cv_{settings.scoring}_mean_baseline"] = baseline
     chosen = choose_best(results).candidate
     fitted = _refit(chosen, spec, X_used, y_train, settings.n_jobs)
     # Added after the search: the rows already have their features, which are stateless.

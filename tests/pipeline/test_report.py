@@ -36,7 +36,7 @@ def test_one_page_shows_all_plots_of_either_task_and_of_two_revisions(clone: Clo
     assert sorted(images(clone, "show")) == sorted(f"workspace_{name}" for name in OF_NUMBERS)
     both = {f"workspace_{name}" for name in OF_NUMBERS} | {f"HEAD_{name}" for name in OF_CLASSES}
     assert set(images(clone, "diff", "HEAD")) == both
-    assert set(json.loads(clone.read("reports/metrics.json"))) >= {"test_r2", "test_r2_ci95_low", "test_baseline_r2"}
+    assert set(json.loads(clone.read("reports/metrics.json"))) >= {"test_r2", "test_r2_ci95_low", "test_r2_baseline"}
     # They are also artifacts of the run of the stage and of the parent run.
     parent = clone.parent()
     for run in (parent, clone.nested(parent)["evaluate"]):

@@ -3,10 +3,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.config.train import SCORINGS
+from src.config.train import SCORINGS, metric_of
 from src.report import intervals
 from src.report.intervals import bootstrap_interval, count_rows
-from src.report.metrics import metric_of, score_one
+from src.report.metrics import score_one
 from src.report.predictions import NumberPredictions, encode_classes
 from tests.report.conftest import make_classes, make_numbers, take
 

@@ -13,8 +13,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from src.config.train import SCORINGS
-from src.report.metrics import calibration_bins, compute_metrics, metric_of, safe_names, score, score_one
+from src.config.train import SCORINGS, metric_of
+from src.report.metrics import calibration_bins, compute_metrics, safe_names, score, score_one
 from src.report.predictions import ClassPredictions, NumberPredictions, encode_classes, predict_rows
 from src.tracking.runs import fit_key
 from tests.report.conftest import ODD_NAMES, labels_of, make_classes, make_numbers
@@ -282,14 +282,14 @@ def test_calibration_bins_hold_every_row_once() -> None:
 
 def test_classification_has_every_metric_in_order() -> None:
     metrics = compute(make_classes(60, 3), "f1_macro")
-    names = [*OF_LABELS, *OF_RANKS, *OF_PROBABILITIES, "baseline_f1_macro", "f1_macro_ci95_high", "f1_macro_ci95_low"]
+    names = [*OF_LABELS, *OF_RANKS, *OF_PROBABILITIES, "f1_macro_baseline", "f1_macro_ci95_high", "f1_macro_ci95_low"]
     names += [f"{name}_class" for name in ("f1", "precision", "recall", "support")]
     assert list(metrics) == sorted(f"test_{name}" for name in names)
 
 
 def test_regression_has_every_metric_in_order() -> None:
     metrics = compute(make_numbers(60), "neg_root_mean_squared_error")
-    names = ["baseline_rmse", "mae", "mape", "median_absolute_error", "r2", "rmse", "rmse_ci95_high", "rmse_ci95_low"]
+    names = ["mae", "mape", "median_absolute_error", "r2", "rmse", "rmse_baseline", "rmse_ci95_high", "rmse_ci95_low"]
     assert list(metrics) == [f"test_{name}" for name in names]
 
 
@@ -320,7 +320,7 @@ def test_baseline_of_classes_predicts_the_most_frequent_one(scoring: str, n_clas
     y_train = np.repeat(labels, [20, 30, 10][:n_classes])
     dummy = DummyClassifier(strategy="prior").fit(np.zeros((len(y_train), 1)), y_train)
     expected = sklearn_metrics.get_scorer(scoring)(dummy, np.zeros((60, 1)), labels[predictions.y_true])
-    found = compute(predictions, scoring, y_train)[f"test_baseline_{metric_of(scoring)}"]
+    found = compute(predictions, scoring, y_train)[f"test_{metric_of(scoring)}_baseline"]
     assert found == pytest.approx(-expected if scoring.startswith("neg_") else expected)
 
 
@@ -328,11 +328,11 @@ def test_baseline_of_classes_predicts_the_most_frequent_one(scoring: str, n_clas
 def test_baseline_of_numbers_is_the_best_constant(scoring: str, constant: float) -> None:
     predictions, metric = make_numbers(60), metric_of(scoring)
     expected = score_one(metric, NumberPredictions(predictions.y_true, np.full(60, constant)))
-    found = compute(predictions, scoring, np.array([1, 2, 2, 40]))[f"test_baseline_{metric}"]
+    found = compute(predictions, scoring, np.array([1, 2, 2, 40]))[f"test_{metric}_baseline"]
     assert found == pytest.approx(expected)
 
 
 def test_baseline_is_wrong_on_labels_that_do_not_occur_in_the_training_rows() -> None:
     predictions = predicted("az", "aa", [[0.8, 0.2]] * 2, "ab")
-    assert compute(predictions, "accuracy", np.array(["b", "b", "a"]))["test_baseline_accuracy"] == 0
-    assert compute(predictions, "accuracy", np.array(["a", "b", "a"]))["test_baseline_accuracy"] == 1 / 2
+    assert compute(predictions, "accuracy", np.array(["b", "b", "a"]))["test_accuracy_baseline"] == 0
+    assert compute(predictions, "accuracy", np.array(["a", "b", "a"]))["test_accuracy_baseline"] == 1 / 2

@@ -13,9 +13,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler
 
 from src.config.schema import Config
-from src.config.train import SCORINGS
+from src.config.train import SCORINGS, metric_of
 from src.data.findings import Finding
-from src.report.metrics import metric_of
 from src.report.model_card import Facts, code, describe_preprocessing, list_limits, table, text, write_card
 from src.report.predictions import NumberPredictions, Predictions
 from src.train.fit import fit_model
@@ -33,7 +32,7 @@ REGRESSION: dict[str, Any] = {
 MD5 = "0123456789abcdef0123456789abcdef"
 METRICS: dict[str, Any] = {
     "test_accuracy": 0.9,
-    "test_baseline_f1_macro": 0.25,
+    "test_f1_macro_baseline": 0.25,
     "test_f1_class": {"yes": 0.8, "no": 1.0},
     "test_f1_macro": 0.9,
     "test_f1_macro_ci95_high": 0.95,
@@ -309,7 +308,7 @@ def test_model_that_does_not_beat_the_baseline_is_reported(scoring: str) -> None
     beaten, others = (1.1, [0.4, 0.6, 0.9]) if scoring.startswith("neg_") else (0.4, [0.5, 0.6, 1.1])
     changes = REGRESSION if scoring in SCORINGS["regression"] else {}
     for baseline in (beaten, *others):
-        found = limits(ends | {f"test_baseline_{name}": baseline}, **{**changes, "train__scoring": scoring})
+        found = limits(ends | {f"test_{name}_baseline": baseline}, **{**changes, "train__scoring": scoring})
         expected = f"does not show that the model beats the baseline: the interval of `test_{name}` reaches it"
         assert (expected in found) is (baseline != beaten)
     assert "baseline" not in limits(ends)

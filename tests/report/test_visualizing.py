@@ -14,7 +14,6 @@ from src.config.schema import FIGURES
 from src.report import visualizing
 from src.report.predictions import ClassPredictions, NumberPredictions, encode_classes
 from src.report.visualizing import (
-    describe_candidate,
     draw_figures,
     fit_label,
     plot_calibration,
@@ -300,7 +299,7 @@ def test_most_important_columns_are_drawn_from_the_top() -> None:
 
 def test_candidates_are_named_by_the_parameters_that_differ() -> None:
     figure = plot_search(make_candidates(3), "f1_macro")
-    assert y_labels(drawn(figure)) == ["logreg C=0.1", "Forest", "logreg C=0.1"]
+    assert y_labels(drawn(figure)) == ["logreg", "Forest", "logreg"]
     assert figure.axes[0].get_xlabel().startswith("f1_macro")
 
 
@@ -317,20 +316,6 @@ def test_best_of_many_candidates_are_drawn() -> None:
     assert len(y_labels(drawn(figure))) == 30
     assert y_labels(figure)[0].startswith("logreg")
     assert "best 30 of 100" in figure.axes[0].get_title()
-
-
-@pytest.mark.parametrize(
-    ("params", "expected"),
-    [
-        ({"max_depth": "null"}, "random_forest max_depth=null"),
-        ({"C": 0.123456, "n_rows": 40}, "random_forest C=0.1235"),
-        ({"C": None}, "random_forest"),
-    ],
-)
-def test_candidate_is_described_by_its_parameters(params: dict[str, Any], expected: str) -> None:
-    assert (
-        describe_candidate(pd.Series({"estimator": "random_forest", **params, "mean": 0.5}, dtype=object)) == expected
-    )
 
 
 @pytest.mark.parametrize("means", [[], [0.5], [None, 0.5]])

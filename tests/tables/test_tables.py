@@ -19,8 +19,8 @@ def test_table_gives_a_model_and_a_report_by_its_settings_alone(
     make_table(name, tmp_path, N_FEW_ROWS)
     config = run_stages(read_params(name))
     metrics = json.loads(config.evaluate.metrics_path.read_text())
-    (baseline,) = (key for key in metrics if key.startswith("test_baseline_"))
-    gain = metrics[baseline.replace("baseline_", "")] - metrics[baseline]
+    (baseline,) = (key for key in metrics if key.endswith("_baseline") and key.startswith("test_"))
+    gain = metrics[baseline.removesuffix("_baseline")] - metrics[baseline]
     assert (-gain if "error" in config.train.scoring else gain) > 0
     assert config.evaluate.model_card_path.read_text().startswith("# ")
     assert list(config.evaluate.plots_dir.glob("*.png"))

@@ -98,8 +98,8 @@ def test_model_is_better_than_the_baseline(task: Task, name: str, caplog: pytest
     table, grid = make_table(task, 240), {name: FEW_TREES.get(name, {})}
     metrics = fit_model(table, COLUMNS, make_config(name, task, param_grid=grid)).cv_metrics
     scoring = "r2" if task == "regression" else "accuracy"
-    assert set(metrics) == {f"cv_{scoring}_mean", f"cv_{scoring}_std", f"cv_baseline_{scoring}_mean"}
-    assert metrics[f"cv_{scoring}_mean"] > metrics[f"cv_baseline_{scoring}_mean"] + 0.2
+    assert set(metrics) == {f"cv_{scoring}_mean", f"cv_{scoring}_std", f"cv_{scoring}_mean_baseline"}
+    assert metrics[f"cv_{scoring}_mean"] > metrics[f"cv_{scoring}_mean_baseline"] + 0.2
     assert [record.message for record in caplog.records if record.levelno > logging.INFO] == []
 
 
@@ -122,12 +122,12 @@ def test_baseline_of_a_regression_is_the_best_constant(scoring: str, constant: A
         dummy = DummyRegressor(strategy="constant", constant=constant(y[train])).fit(y[:, None], y)
         expected.append(scorer(dummy, y[test][:, None], y[test]))
     metrics = fit_model(table, COLUMNS, config).cv_metrics
-    assert metrics[f"cv_baseline_{scoring}_mean"] == pytest.approx(np.mean(expected))
+    assert metrics[f"cv_{scoring}_mean_baseline"] == pytest.approx(np.mean(expected))
 
 
 def test_baseline_is_scored_on_the_same_folds() -> None:
     metrics = fit("dummy").cv_metrics
-    assert metrics["cv_accuracy_mean"] == metrics["cv_baseline_accuracy_mean"]
+    assert metrics["cv_accuracy_mean"] == metrics["cv_accuracy_mean_baseline"]
 
 
 def test_preprocessing_is_fitted_on_each_fold() -> None:
