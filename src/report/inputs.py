@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pandas.errors import EmptyDataError
 from pydantic import TypeAdapter
 
+from src.config.train import RESULT_COLUMNS
 from src.config.yaml_file import read_yaml
 from src.data.files import read_json
 from src.errors import ConfigError, MissingInputError
@@ -28,6 +30,17 @@ def read_candidates(path: Path) -> pd.DataFrame:
         return pd.DataFrame()
     except FileNotFoundError:
         raise MissingInputError(f"{path} is missing; stage train makes it: run `dvc repro train`.") from None
+
+
+def list_candidates(candidates: pd.DataFrame) -> list[tuple[str, dict[str, Any]]]:
+    """List the estimator and the parameters of each row of `read_candidates`."""
+    return [
+        (
+            str(row["estimator"]),
+            {str(name): value for name, value in row.items() if name not in RESULT_COLUMNS and not pd.isna(value)},
+        )
+        for row in candidates.to_dict("records")
+    ]
 
 
 def read_cv_metrics(path: Path) -> dict[str, float]:

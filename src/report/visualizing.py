@@ -21,8 +21,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from src.atomic import atomic_path
-from src.config.train import RESULT_COLUMNS
 from src.data.candidates import name_candidates
+from src.report.inputs import list_candidates
 from src.report.metrics import calibration_bins
 from src.report.predictions import ClassPredictions, Floats, NumberPredictions, Predictions
 
@@ -269,24 +269,11 @@ def plot_search(candidates: pd.DataFrame, scoring: str) -> Figure:
     for colour, (_, rows) in zip(COLOURS * len(shown), shown.groupby("estimator", sort=False), strict=False):
         spread = rows["std"].fillna(0)
         axes.errorbar(rows["mean"], rows.index, xerr=spread, marker="o", color=colour, capsize=2, linestyle="")
-    names = [fit_label(name, 60) for name in name_rows(scored)[: len(shown)]]
+    names = [fit_label(name, 60) for name in name_candidates(list_candidates(scored))[: len(shown)]]
     axes.set_yticks(range(len(shown)), names, parse_math=False, fontsize="small")
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.grid(axis="x", alpha=0.3)
     return figure
-
-
-def name_rows(candidates: pd.DataFrame) -> list[str]:
-    """Name the rows of `train.cv_results_path`."""
-    return name_candidates(
-        [
-            (
-                str(row["estimator"]),
-                {str(name): value for name, value in row.items() if name not in RESULT_COLUMNS and not pd.isna(value)},
-            )
-            for row in candidates.to_dict("records")
-        ]
-    )
 
 
 def _new_axes(

@@ -1,11 +1,14 @@
 """Stage `evaluate`: from the model and `test.parquet` to metrics, figures and the model card."""
 
+import logging
+
 from src.config.schema import Config
 from src.data.columns import features_by_kind, read_columns
 from src.data.files import read_table, write_metrics, write_text
 from src.data.findings import read_findings
 from src.data.models import read_model
 from src.data.target import split_target
+from src.report.headline import read_headline
 from src.report.importance import measure_importance
 from src.report.inputs import read_candidates, read_cv_metrics, read_md5s
 from src.report.metrics import compute_metrics
@@ -14,6 +17,8 @@ from src.report.predictions import predict_rows
 from src.report.visualizing import draw_figures, write_figures
 from src.utils.command import run_stage
 from src.utils.mlflow_run_decorator import StageResult, mlflow_run
+
+logger = logging.getLogger(__name__)
 
 
 @mlflow_run
@@ -36,6 +41,8 @@ def evaluate(config: Config) -> StageResult:
     importance = measure_importance(model, used, y_test, train.scoring, base.random_state)
 
     write_metrics(metrics, settings.metrics_path)
+    if (headline := read_headline(metrics, train.scoring)) and headline.problem:
+        logger.warning("%s", headline.problem)
     plots = write_figures(draw_figures(predictions, importance, candidates, train.scoring), settings.plots_dir)
     facts = Facts(
         model=model,

@@ -5,7 +5,7 @@ Importing DVC costs half a second, so the process of a stage does not use this m
 
 import logging
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -54,7 +54,7 @@ class DvcRepo:
         from dvc.exceptions import DvcException
         from dvc.repo import Repo
 
-        self._root, self._revision = root, revision
+        self.root, self._revision = root, revision
         self._open = ExitStack()
         try:
             self._repo = self._open.enter_context(Repo(str(root)))
@@ -158,20 +158,21 @@ class DvcRepo:
         }
         return set(self.stages) - consistent
 
-    def read_metrics(self, without: set[str]) -> dict[str, float]:
+    def read_metrics(self, without: Collection[str] = (), revision: str | None = None) -> dict[str, float]:
         """Read the metrics of stages and of the top level, by dotted key.
 
         Args:
             without: Paths of metrics files to leave out.
+            revision: A commit; by default the one that was opened, or the workspace.
         """
         from dvc.exceptions import DvcException
 
-        revisions = [self._revision] if self._revision else None
+        revision = revision or self._revision
         values: dict[str, float] = {}
         # DVC raises if there are no metrics.
         with suppress(DvcException):
-            shown = self._repo.metrics.show(revs=revisions)
-            for path, content in shown.get(self._revision or "", {}).get("data", {}).items():
+            shown = self._repo.metrics.show(revs=[revision] if revision else None)
+            for path, content in shown.get(revision or "", {}).get("data", {}).items():
                 data = content.get("data")
                 if path not in without and isinstance(data, Mapping):
                     values |= numbers(data)
@@ -205,7 +206,7 @@ class DvcRepo:
         files = {name: Path(cache.oid_to_path(value)) for name, value in found.items()}
         if self._revision is None and any(entry.outs.get(path) == md5 for entry in self.lock.values()):
             # Files that git tracks instead of DVC are not in the cache.
-            files = {name: file if file.is_file() else self._root / name for name, file in files.items()}
+            files = {name: file if file.is_file() else self.root / name for name, file in files.items()}
         return {name: file for name, file in files.items() if file.is_file()}
 
     def _address(self, stage: Any) -> str:

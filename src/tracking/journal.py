@@ -58,6 +58,16 @@ class Snapshot:
 
 
 @dataclass
+class Review:
+    """What the summary of the launcher says about the results, besides their values."""
+
+    best: str = ""  # what the search chose
+    committed: dict[str, float] = field(default_factory=dict)  # metrics of the last commit
+    is_committed: bool = True  # whether the last commit has the same dvc.lock
+    warnings: list[str] = field(default_factory=list)  # what the user should decide about
+
+
+@dataclass
 class Session:
     """One run of the pipeline, which becomes a parent run."""
 
@@ -77,6 +87,7 @@ class Session:
     run_id: Id | None = None  # None until the store has it
     complete: bool = False  # whether the parent run is complete
     snapshot: Snapshot | None = None  # has only the settings until the session has ended
+    review: Review | None = None  # of the launcher's sessions, once they have ended
 
 
 @dataclass
@@ -97,6 +108,7 @@ class Execution:
     artifacts: list[str] = field(default_factory=list)
     model: str | None = None  # path of the model file
     traceback: str | None = None
+    warnings: list[str] = field(default_factory=list)  # that the stage logged
     entry: LockEntry | None = None  # from dvc.lock, once DVC has ended
     run_id: Id | None = None  # None until the store has it
     model_id: Id | None = None  # id of the logged model

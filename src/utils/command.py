@@ -2,10 +2,8 @@
 
 import argparse
 import functools
-import logging
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec
@@ -19,8 +17,6 @@ from src.tracking.lock import refuse_replaced
 from src.utils.logs import setup_logging
 from src.utils.mlflow_run_decorator import StageFunction, Terminated
 from src.utils.outputs import check_outputs
-
-logger = logging.getLogger(__name__)
 
 # Names and values of a table may be of any length.
 MAX_LENGTH = 1000
@@ -102,9 +98,7 @@ def _run(stage: StageFunction, config_path: Path) -> int:
             check_outputs(config)
             if stage.__name__ == "evaluate":
                 refuse_replaced(Path(), config.train.model_path)
-        started = time.perf_counter()
         stage(config)
-        logger.info("%s: done in %.1f s", stage.__name__, time.perf_counter() - started)
     except Terminated:
         return EXIT_TERMINATED
     return 0

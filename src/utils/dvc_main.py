@@ -26,6 +26,7 @@ MESSAGES = {
     "Stage '%s' didn't change, skipping": "unchanged",
     "Stage '%s' is cached - skipping run, checking out outputs": "restored",
 }
+ADVICE = "Use `dvc push`"
 # Environment variable with the file for the outcomes.
 OUTCOMES_PATH = "PIPELINE_OUTCOMES"
 SHELLS = {"sh", "dash", "bash", "zsh", "ksh", "fish"}
@@ -171,6 +172,20 @@ def ask_for_variables(launcher: TextIO, stop: Stop) -> None:
     os.environ |= json.loads(answer)
 
 
+def hide_advice() -> None:
+    """Hide what DVC advises at the end of a run, since the summary of the launcher does."""
+    from dvc.ui import ui
+
+    logging.getLogger("dvc.repo.scm_context").setLevel(logging.WARNING)
+    write = ui.write
+
+    def write_all_but_advice(*texts: object, **options: object) -> None:
+        if not str(texts[0] if texts else "").startswith(ADVICE):
+            write(*texts, **options)
+
+    setattr(ui, "write", write_all_but_advice)  # noqa: B010 - mypy refuses an assignment to a method
+
+
 def _terminate_with_launcher() -> None:
     """Get SIGTERM when the launcher is killed."""
     if sys.platform == "linux":
@@ -210,6 +225,7 @@ def main(number: int, arguments: list[str]) -> int:
         signal.signal(signal.SIGINT, handler if handler == signal.SIG_IGN else stop.request)
         from dvc.cli import main as run_dvc
 
+        hide_advice()
         outcomes = Outcomes(launcher, stop)
         logging.getLogger("dvc").addHandler(outcomes)
         if {"-q", "--quiet"} & set(arguments):

@@ -25,6 +25,7 @@ from src.tracking.process import find_driver, own_key
 from src.tracking.runs import ensure_parent, open_execution, write_execution
 from src.tracking.session import Place, find_session, flatten, numbers
 from src.tracking.store import Store, explain, log_traceback, open_store, store_uri
+from src.utils.logs import collect_warnings
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +67,12 @@ def mlflow_run(stage: StageFunction) -> StageFunction:
     @functools.wraps(stage)
     def recorded(config: Config) -> StageResult | None:
         if not config.tracking.enabled:
-            return stage(config)
-        run = NestedRun(stage.__name__, config.tracking.experiment_name)
-        with _handle(_terminate, signal.SIGTERM):
+            started = now()
+            result = stage(config)
+            _log_duration(stage.__name__, now() - started)
+            return result
+        with _handle(_terminate, signal.SIGTERM), collect_warnings() as warnings:
+            run = NestedRun(stage.__name__, config.tracking.experiment_name, warnings)
             try:
                 run.start()
                 result = stage(config)
@@ -79,6 +83,7 @@ def mlflow_run(stage: StageFunction) -> StageFunction:
             # A second Ctrl-C must not interrupt the record.
             with _handle(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):
                 run.end("FINISHED", result or StageResult())
+            _log_duration(stage.__name__, run.milliseconds)
         return result
 
     return recorded
@@ -87,14 +92,19 @@ def mlflow_run(stage: StageFunction) -> StageFunction:
 class NestedRun:
     """A nested run, from start to end. Each step is written to the journal first, then to MLflow."""
 
-    def __init__(self, stage: str, experiment_name: str) -> None:
+    def __init__(self, stage: str, experiment_name: str, warnings: list[str]) -> None:
         self._experiment_name = experiment_name
         self._place = Place.of_this_process()
         self._journal = Journal(self._place.main_root)
-        self._execution = Execution(stage=stage, process=own_key())
+        self._execution = Execution(stage=stage, process=own_key(), warnings=warnings)
         self._session: Session | None = None
         self._store: Store | None = None
         self._parent_id = os.environ.get(names.MLFLOW_RUN_ID)
+
+    @property
+    def milliseconds(self) -> int:
+        """Time that the stage took, without the time to record it."""
+        return (self._execution.end_time or now()) - self._execution.start_time
 
     def start(self) -> None:
         """Find the parent run, and open a run under it."""
@@ -152,6 +162,10 @@ class NestedRun:
             uri = store_uri(self._place.main_root)
             logger.warning("%s", explain(error, uri))
             log_traceback(error, uri)
+
+
+def _log_duration(stage: str, milliseconds: int) -> None:
+    logger.info("%s: done in %.1f s", stage, milliseconds / 1000)
 
 
 def _set_run_id(run_id: str | None) -> None:

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from src.config.load import load_config
+from src.config.schema import Config
 from src.tracking import names
 from src.tracking.dvc_repo import open_repo
 from src.tracking.journal import Journal, Session
@@ -21,7 +22,8 @@ from src.tracking.runs import ensure_parent
 from src.tracking.store import explain, log_traceback, open_store, store_uri
 from src.tracking.sync import complete
 from src.utils.command import command
-from src.utils.logs import setup_logging
+from src.utils.logs import collect_warnings, setup_logging
+from src.utils.review import review_results
 
 logger = logging.getLogger(__name__)
 
@@ -52,24 +54,35 @@ def main(arguments: list[str]) -> None:
     action, session_id = arguments
     config = load_config(Path("params.yaml"))
     setup_logging(config.base.log_level)
-    journal, experiment_name = Journal(Path.cwd()), config.tracking.experiment_name
+    journal = Journal(Path.cwd())
+    with collect_warnings() as warnings:
+        try:
+            session = journal.read_session(session_id)
+            if session is None:
+                raise FileNotFoundError(journal.path / session_id)
+            if action == "open":
+                ensure_parent(open_store(journal.root, config.tracking.experiment_name), journal, session)
+            else:
+                _complete(config, journal, session, check=action == "check")
+        # An error of the store must not fail the pipeline. MLflow raises errors of SQLAlchemy, requests
+        # and alembic, which share no base class.
+        except Exception as error:
+            logger.warning("%s", explain(error, store_uri(journal.root)))
+            log_traceback(error, store_uri(journal.root))
     session = journal.read_session(session_id)
-    try:
-        if session is None:
-            raise FileNotFoundError(journal.path / session_id)
-        if action == "open":
-            ensure_parent(open_store(journal.root, experiment_name), journal, session)
-            return
-        # The summary needs the outcomes, even if the store fails.
-        end_session(journal, session, is_newest=True, status=session.status, check=action == "check")
-        store = open_store(journal.root, experiment_name)
-        with open_repo(journal.root) as repo:
-            complete(journal, store, repo, session)
-    # An error of the store must not fail the pipeline. MLflow raises errors of SQLAlchemy, requests
-    # and alembic, which share no base class.
-    except Exception as error:
-        logger.warning("%s", explain(error, store_uri(journal.root)))
-        log_traceback(error, store_uri(journal.root))
+    if session and session.review:
+        session.review.warnings = list(dict.fromkeys([*session.review.warnings, *warnings]))
+        journal.write_session(session)
+
+
+def _complete(config: Config, journal: Journal, session: Session, *, check: bool) -> None:
+    # The summary needs the outcomes and the review, even if the store fails.
+    end_session(journal, session, is_newest=True, status=session.status, check=check)
+    with open_repo(journal.root) as repo:
+        if repo:
+            session.review = review_results(config, session, journal.executions(session.id), repo)
+            journal.write_session(session)
+        complete(journal, open_store(journal.root, config.tracking.experiment_name), repo, session)
 
 
 if __name__ == "__main__":

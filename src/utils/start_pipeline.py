@@ -25,7 +25,7 @@ from src.tracking.store import QUIET, open_store
 from src.utils.command import command
 from src.utils.dvc_main import OUTCOMES_PATH
 from src.utils.exclusive import exclusive
-from src.utils.logs import setup_logging
+from src.utils.logs import collect_warnings, setup_logging
 from src.utils.outputs import check_outputs
 from src.utils.parent import record_parent
 from src.utils.run_dvc import Dvc, start_dvc
@@ -34,8 +34,10 @@ from src.utils.summary import summarize
 logger = logging.getLogger(__name__)
 
 PARAMS = Path("params.yaml")
+# With these arguments the summary shows everything.
+VERBOSE = {"-v", "--verbose"}
 # With only these arguments, `dvc repro` brings all stages up to date.
-WHOLE = {"-f", "--force", "-q", "--quiet", "-v", "--verbose"}
+WHOLE = {"-f", "--force", "-q", "--quiet", *VERBOSE}
 # Variables of an outer run, or of a stage of another repository.
 OUTER = (names.MLFLOW_RUN_ID, names.DVC_ROOT, names.DVC_STAGE, names.DVC_EXP_NAME, names.DVC_EXP_BASELINE_REV)
 # Modules that complete the parent run. The warm server imports them while the stages run.
@@ -64,10 +66,10 @@ def main(arguments: list[str] | None = None) -> int:
         # Both import modules meanwhile.
         config = load_config(PARAMS)
         setup_logging(config.base.log_level)
-        with exclusive(Path.cwd(), "pipeline"):
+        with exclusive(Path.cwd(), "pipeline"), collect_warnings() as warnings:
             repair(Path.cwd())
             check_outputs(config)
-            return run_pipeline(config, dvc, server, options.name, dvc_arguments)
+            return run_pipeline(config, dvc, server, options.name, dvc_arguments, warnings)
 
 
 def warm_server() -> AbstractContextManager[str]:
@@ -79,7 +81,9 @@ def warm_server() -> AbstractContextManager[str]:
     return launch.warm_server(PRELOAD)
 
 
-def run_pipeline(config: Config, dvc: Dvc, server: str, name: str | None, dvc_arguments: Sequence[str]) -> int:
+def run_pipeline(
+    config: Config, dvc: Dvc, server: str, name: str | None, dvc_arguments: Sequence[str], warnings: Sequence[str]
+) -> int:
     """Open the parent run, run `dvc repro`, complete the parent run, and print the summary.
 
     Args:
@@ -87,6 +91,7 @@ def run_pipeline(config: Config, dvc: Dvc, server: str, name: str | None, dvc_ar
         dvc: `dvc repro`, waiting to be run.
         server: Folder of the warm server, or `0`.
         name: Name of the parent run.
+        warnings: What was logged so far, and is repeated in the summary.
 
     Returns:
         The exit code of DVC, or 128 + signal after an interruption.
@@ -119,7 +124,8 @@ def run_pipeline(config: Config, dvc: Dvc, server: str, name: str | None, dvc_ar
     journal.write_session(session)
     is_whole = result.exit_code == 0 and set(dvc_arguments) <= WHOLE
     session = record_parent(server, "complete" if is_whole else "check", session)
-    sys.stdout.write(summarize(config, session, journal.executions(session.id)))
+    is_long = bool(VERBOSE & set(dvc_arguments))
+    sys.stdout.write(summarize(config, session, journal.executions(session.id), warnings, is_long=is_long))
     return result.exit_code
 
 

@@ -33,15 +33,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return run
 
 
-def test_stage_logs_how_long_it_took(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run() == 0
-    out, err = capsys.readouterr()
-    assert (out, err.startswith("train: done in 0."), len(err.splitlines())) == ("", True, 1)
-    Path("params.yaml").write_text(Path("params.yaml").read_text().replace("INFO", "WARNING"))
-    assert run() == 0
-    assert capsys.readouterr().err == ""
-
-
 @pytest.mark.parametrize(
     ("error", "line"),
     [

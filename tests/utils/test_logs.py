@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from src.utils.logs import setup_logging
+from src.utils.logs import collect_warnings, setup_logging
 
 
 def test_lines_go_to_stderr_once_and_only_what_needs_attention_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,3 +42,16 @@ def test_long_names_are_cut_and_codes_of_terminals_are_escaped(capsys: pytest.Ca
         ["ERROR: failed", "Traceback (most recent call last):"],
         "ValueError: bug",
     )
+
+
+def test_warnings_are_collected_once_each() -> None:
+    setup_logging("INFO")
+    logger = logging.getLogger("src.data.files")
+    with collect_warnings() as found:
+        for _ in range(2):
+            logger.warning("%d rows", 3)
+        logger.info("fine")
+        logging.getLogger("__main__").error("no")
+        logging.getLogger("another").warning("of another library")
+    logger.warning("too late")
+    assert found == ["3 rows", "no"]

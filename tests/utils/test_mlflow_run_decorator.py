@@ -86,6 +86,17 @@ def test_finished_stage_is_a_nested_run_with_its_settings_and_what_it_returned(
     assert session.snapshot.texts["params.yaml"] == PARAMS
 
 
+def test_stage_logs_the_duration_of_its_run(repository: Path, config: Config, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "src"):
+        stage_that(lambda: logging.getLogger("src.x").warning("careful"))(config)
+        stage_that(lambda: None)(without_tracking(config))
+    _, execution = only_execution(repository)
+    seconds = ((execution.end_time or 0) - execution.start_time) / 1000
+    logged = [record.getMessage() for record in caplog.records if "done" in record.getMessage()]
+    assert logged == [f"data_split: done in {seconds:.1f} s", "data_split: done in 0.0 s"]
+    assert execution.warnings == ["careful"]
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [

@@ -4,12 +4,22 @@ import pytest
 
 from src.config.load import load_config
 from src.config.schema import Config
-from src.tracking.journal import Snapshot
+from src.tracking.journal import Execution, Review, Session, Snapshot
 from src.tracking.names import Outcome
 from src.utils.summary import summarize
 from tests.tracking.support import ended_session, make_execution
 
 ROOT = Path("root")
+METRICS = {
+    "test_f1_macro": 0.96657,
+    "test_f1_macro_ci95_low": 0.9,
+    "test_f1_macro_ci95_high": 1.0,
+    "test_f1_macro_baseline": 0.25,
+    "test_accuracy": 0.75,
+    "cv_f1_macro_mean": 0.5,
+    "cv_f1_macro_mean_baseline": 0.2,
+    "test_f1_class.setosa": 0.5,
+}
 
 
 @pytest.fixture(scope="module")
@@ -17,34 +27,90 @@ def config() -> Config:
     return load_config(Path(__file__).parent / "params.yaml")
 
 
-def test_summary_shows_outcomes_seconds_metrics_model_and_run(config: Config) -> None:
+def summary(
+    config: Config, session: Session, executions: list[Execution] | None = None, *, is_long: bool = False
+) -> str:
+    text = summarize(config, session, executions or [], [], is_long=is_long)
+    if not is_long:
+        assert len(text.splitlines()) <= 30
+        assert all(len(line) <= 100 for line in text.splitlines())
+    return text
+
+
+def test_summary_shows_stages_headline_winner_warnings_and_places(config: Config) -> None:
     outcomes: dict[str, Outcome] = {"data_load": "unchanged", "train": "ran", "evaluate": "restored"}
-    metrics = {"test_f1_macro": 0.96657, "n_rows": 4.0, "test_f1_class.setosa": 0.5}
-    session = ended_session(ROOT, snapshot=Snapshot(outcomes=outcomes, metrics=metrics), run_id="0a1b")
+    review = Review(
+        "svm C=10, the best of 4 candidates", {"test_f1_macro": 0.95, "cv_f1_macro_mean": 0.5}, False, ["x"]
+    )
+    session = ended_session(
+        ROOT, snapshot=Snapshot(outcomes=outcomes, metrics=METRICS), review=review, run_id="0a1b" * 8
+    )
     # It ran twice: the last time counts.
     executions = [make_execution("train", end_time=3_000), make_execution("train", start_time=4_000, end_time=16_300)]
     executions += [make_execution("evaluate", end_time=None)]
-    assert summarize(config, session, executions) == (
+    assert summary(config, session, executions) == (
         "\n"
         "stage         outcome     seconds\n"
         "data_load     unchanged\n"
         "train         ran            12.3\n"
         "evaluate      restored\n"
         "\n"
-        "n_rows                    4.0000\n"
-        "test_f1_macro             0.9666\n"
+        "metric                value  95 % interval         baseline  last commit\n"
+        "test_f1_macro        0.9666  0.9000 to 1.0000        0.2500  0.9500 (+0.01657)\n"
+        "cv_f1_macro_mean     0.5000                          0.2000  0.5000, the same\n"
         "\n"
-        "Model: models/model.joblib\n"
-        "Card:  reports/model_card.md\n"
-        "Run:   by test (0a1b), FINISHED; compare runs with `make ui`\n"
+        "Best: svm C=10, the best of 4 candidates\n"
+        "\n"
+        "Warnings: 1\n"
+        "- x\n"
+        "\n"
+        "Model:  models/model.joblib\n"
+        "Report: reports/model_card.md\n"
+        f"Run:    by test, FINISHED ({'0a1b' * 8}); `make ui` shows it\n"
+        'Commit: `git commit -am "…"` keeps this result; `make publish TAG=…` shares it\n'
     )
 
 
-def test_long_names_of_metrics_widen_the_column(config: Config) -> None:
-    metrics = {"test_f1_macro": 0.25, "test_median_absolute_error_ci95_high": 1.5}
-    text = summarize(config, ended_session(ROOT, snapshot=Snapshot(metrics=metrics)), [])
-    assert "test_f1_macro                         0.2500\n" in text
-    assert "test_median_absolute_error_ci95_high  1.5000\n" in text
+def test_long_summary_has_all_stages_metrics_and_warnings(config: Config) -> None:
+    outcomes: dict[str, Outcome] = {f"train@{number}": "unchanged" for number in range(20)} | {"last": "ran"}
+    warnings = [f"number {number}: {'long ' * 60}" for number in range(9)]
+    session = ended_session(
+        ROOT, snapshot=Snapshot(outcomes=outcomes, metrics=METRICS), review=Review(warnings=warnings)
+    )
+    text = summary(config, session, is_long=True)
+    assert text.count("unchanged") == 20
+    assert [line.split()[0] for line in text.splitlines() if line.startswith(("test_", "cv_"))] == [
+        "test_f1_macro", "cv_f1_macro_mean", *sorted(set(METRICS) - {"test_f1_macro", "cv_f1_macro_mean"})
+    ]  # fmt: skip
+    assert text.count("long") == 9 * 60
+    short = summary(config, session)
+    assert "and 14 more\n" in short
+    assert "last          ran\n" in short
+    assert "Warnings: 9\n" in short
+    assert "  and 5 more: `make pipeline ARGS=-v` shows all\n" in short
+
+
+def test_longest_names_fit_the_width(config: Config) -> None:
+    stage = "a_stage_with_a_name" * 10
+    metrics = {f"test_f1_macro{end}": 123456.789 for end in ("", "_ci95_low", "_ci95_high", "_baseline")}
+    review = Review("x" * 300, dict.fromkeys(metrics, -123456.789), False, ["w" * 500, "a\nb\x1b[31m", "c " * 900] * 9)
+    session = ended_session(ROOT, snapshot=Snapshot({stage: "ran"}, metrics=metrics), review=review, name="n" * 300)
+    session.run_id = "0" * 32
+    text = summary(config, session)
+    assert r"a\nb\x1b[31m" in text
+
+
+def test_warnings_of_the_launcher_come_first_and_none_twice(config: Config) -> None:
+    session = ended_session(ROOT, snapshot=Snapshot(), review=Review(warnings=["of a stage", "restored dvc.lock"]))
+    text = summarize(config, session, [], ["restored dvc.lock"], is_long=False)
+    assert text == "\nWarnings: 2\n- restored dvc.lock\n- of a stage\n"
+
+
+def test_pipeline_with_other_metrics_shows_the_first_two(config: Config) -> None:
+    session = ended_session(ROOT, snapshot=Snapshot(metrics={"c": 4.0, "b": -1e12, "a": 0.5}))
+    assert summary(config, session) == (
+        "\nmetric      value  95 % interval         baseline\na          0.5000\nb          -1e+12\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,19 +129,19 @@ def test_model_is_shown_if_it_is_up_to_date_and_nothing_to_do_only_if_all_is_unc
     config: Config, outcome: Outcome, status: str, nothing_to_do: bool, model: bool
 ) -> None:
     snapshot = Snapshot(outcomes={"data_load": "unchanged", "train": outcome})
-    text = summarize(config, ended_session(ROOT, snapshot=snapshot, status=status), [])
+    text = summary(config, ended_session(ROOT, snapshot=snapshot, status=status))
     assert ("Nothing to do: all 2 stages are up to date.\n" in text) is nothing_to_do
-    assert ("Model: models/model.joblib" in text) is model
-    assert "Card:" not in text
+    assert ("Model:  models/model.joblib" in text) is model
+    assert "Report:" not in text
     assert "Run:" not in text
+    assert "Commit:" not in text
 
 
 def test_summary_names_what_is_not_in_the_clone(config: Config) -> None:
     missing = ["data/raw/dataset.parquet", "data/processed/train.parquet", "models/model.joblib"]
     outcomes: dict[str, Outcome] = {"train": "unchanged", "evaluate": "unchanged"}
-    text = summarize(config, ended_session(ROOT, snapshot=Snapshot(outcomes=outcomes, missing=missing)), [])
+    text = summary(config, ended_session(ROOT, snapshot=Snapshot(outcomes=outcomes, missing=missing)))
     assert (
-        "Not in this clone: data/raw/dataset.parquet, data/processed/train.parquet (3 in all); `dvc pull` fetches what "
-        "is missing\nCard:  reports/model_card.md\n"
+        "Missing: data/raw/dataset.parquet (3 in all); `dvc pull` fetches what is missing\n"
+        "Report: reports/model_card.md\n"
     ) in text
-    assert "Model:" not in text

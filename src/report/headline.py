@@ -1,0 +1,55 @@
+"""The headline: the test score of the metric that `train.scoring` names, its interval and its baseline."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from src.config.train import is_loss, metric_of
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The headline of a model.
+
+    Attributes:
+        name: Its name in `metrics.json`, such as `test_f1_macro`.
+        interval: Ends of the 95 % interval; None if it is not defined.
+        baseline: Score of the dummy model; None if it is not defined.
+        is_loss: Whether a lower score is better.
+    """
+
+    name: str
+    value: float
+    interval: tuple[float, float] | None
+    baseline: float | None
+    is_loss: bool
+
+    @property
+    def beats_baseline(self) -> bool | None:
+        """Whether the whole interval is better than the baseline; None if that is unknown."""
+        if self.interval is None or self.baseline is None:
+            return None
+        low, high = self.interval
+        return high < self.baseline if self.is_loss else low > self.baseline
+
+    @property
+    def problem(self) -> str | None:
+        """One sentence if the test does not show that the model is better than the baseline."""
+        if self.beats_baseline is not False or self.interval is None or self.baseline is None:
+            return None
+        low, high = self.interval
+        return (
+            f"the model is not shown to be better than the baseline: {self.name} is {self.value:.4g}, with a 95 % "
+            f"interval from {low:.4g} to {high:.4g}, and the baseline is {self.baseline:.4g}"
+        )
+
+
+def read_headline(metrics: Mapping[str, Any], scoring: str) -> Headline | None:
+    """Find the headline among the metrics of `metrics.json`; None if they do not have it."""
+    name = f"test_{metric_of(scoring)}"
+    values = [metrics.get(key) for key in (name, f"{name}_ci95_low", f"{name}_ci95_high", f"{name}_baseline")]
+    value, low, high, baseline = (float(each) if isinstance(each, int | float) else None for each in values)
+    if value is None:
+        return None
+    interval = None if low is None or high is None else (low, high)
+    return Headline(name, value, interval, baseline, is_loss(scoring))

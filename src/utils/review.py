@@ -1,0 +1,98 @@
+"""Review the results of a run for the summary: what won, what changed, and what the user should decide about."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+
+from src.config.schema import Config
+from src.data.candidates import name_candidates
+from src.data.columns import declared_columns, read_columns
+from src.data.findings import read_findings
+from src.errors import ConfigError, MissingInputError
+from src.report.headline import read_headline
+from src.report.inputs import list_candidates, read_candidates
+from src.text import show
+from src.tracking.dvc_repo import DvcRepo
+from src.tracking.git import read_file
+from src.tracking.journal import Execution, Review, Session, Snapshot
+from src.tracking.lock import LockEntry, parse_lock
+from src.tracking.names import UNKNOWN
+from src.tracking.outcomes import UP_TO_DATE
+
+
+def review_results(config: Config, session: Session, executions: Sequence[Execution], repo: DvcRepo) -> Review:
+    """Review the results in the workspace.
+
+    Args:
+        session: A session that has just ended.
+        executions: Its executions.
+        repo: The workspace.
+    """
+    snapshot = session.snapshot or Snapshot()
+    up_to_date = [stage for stage, outcome in snapshot.outcomes.items() if outcome in UP_TO_DATE]
+    logged = {execution.stage: execution.warnings for execution in executions}
+    found = [text for stage in logged for text in logged[stage]]
+    for stage in up_to_date:
+        # A stage that did not run logged nothing.
+        if stage not in logged:
+            found += _find_problems(stage, config, snapshot.metrics)
+    committed = read_file(repo.root, "HEAD", "dvc.lock")
+    entries = _parse(committed) if committed else {}
+    return Review(
+        best=_name_best(config) if "train" in up_to_date else "",
+        committed=repo.read_metrics(revision="HEAD") if entries else {},
+        is_committed=session.git.commit == UNKNOWN or committed == repo.read_text("dvc.lock"),
+        warnings=list(dict.fromkeys([*found, *_compare_outputs(entries, repo.lock)])),
+    )
+
+
+def _name_best(config: Config) -> str:
+    """Return what the search chose, such as `svm C=10, the best of 12 candidates`."""
+    with suppress(MissingInputError):
+        candidates = read_candidates(config.train.cv_results_path)
+        # There is none if nothing was searched.
+        if not {"estimator", "rank"} <= set(candidates):
+            return ""
+        named = list_candidates(candidates)
+        if candidates["rank"].notna().any():
+            best = name_candidates(named)[int(candidates["rank"].argmin())]
+            return f"{best}, the best of {len(named)} candidates" if len(named) > 1 else best
+    return ""
+
+
+def _find_problems(stage: str, config: Config, metrics: Mapping[str, float]) -> Iterator[str]:
+    """Find what a stage would warn about if it ran again."""
+    with suppress(MissingInputError):
+        if stage == "data_load":
+            declared = declared_columns(config)
+            columns = read_columns(config.data_load.schema_path)
+            unused = [name for name, column in columns.items() if column["kind"] == "ignore" and name not in declared]
+            if unused:
+                yield f"{len(unused)} columns are not used, such as {show(unused[0])}: no kind fits their values"
+        elif stage == "data_split":
+            for finding in read_findings(config.data_split.checks_path):
+                yield f"data check {finding.kind}: {finding.message}"
+        elif stage == "evaluate":
+            headline = read_headline(metrics, config.train.scoring)
+            if headline and headline.problem:
+                yield headline.problem
+
+
+def _compare_outputs(committed: Mapping[str, LockEntry], now: Mapping[str, LockEntry]) -> Iterator[str]:
+    """Find outputs that differ from the last commit although a stage had the same inputs."""
+    for name, entry in now.items():
+        before = committed.get(name)
+        if before is None or (before.cmd, before.deps, before.params) != (entry.cmd, entry.deps, entry.params):
+            continue
+        paths = [path for path, md5 in entry.outs.items() if before.outs.get(path, md5) != md5]
+        if paths:
+            yield (
+                f"{paths[0]} differs from the last commit, although stage {name} had the same inputs: another kind of "
+                "CPU or other packages change the last digits (docs/how-to/versions.md)"
+            )
+
+
+def _parse(lock: str) -> dict[str, LockEntry]:
+    try:
+        return parse_lock(lock)
+    except ConfigError:
+        return {}
