@@ -31,9 +31,12 @@ export PIP_USER := 0
 UV := $(BIN)/uv
 # uv is four times as fast as pip, but does not read pip's configuration, so pip is the fallback.
 define install_locked
-	@rm -f $(VENV)/.made-for
-	$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps $(1) \
-	  || $(BIN)/python -m pip install --quiet --no-deps $(1)
+	@rm -f $(VENV)/.made-for $(VENV)/.uv-failed
+	@echo "installing the packages of $(1) into $(VENV), which takes about a minute" >&2
+	@{ $(UV) pip install --python $(BIN)/python --compile-bytecode --no-deps -r $(1) 2>&1 \
+	  || touch $(VENV)/.uv-failed; } | { grep -v -e '^ [-+~] ' -e '^Using Python' || :; } >&2
+	@test ! -e $(VENV)/.uv-failed || { echo "installing with pip, which takes a few minutes" >&2; \
+	  $(BIN)/python -m pip install --quiet --no-deps -r $(1); }
 	@$(BIN)/python -c 'import os, sys; print(os.path.realpath("."), os.path.realpath(sys.executable))' >$(VENV)/.made-for
 endef
 
@@ -90,15 +93,13 @@ $(UV): requirements-dev.txt | $(BIN)/python
 # DVC's plugin for the remote in .dvc/config.
 PLUGINS = $(shell sed -nE 's#^ *url *= *(s3|gs|azure|ssh)://.*#dvc-\1#p' .dvc/config .dvc/config.local 2>/dev/null | sort -u)
 $(VENV)/.installed: requirements.txt $(wildcard .dvc/config .dvc/config.local) $(UV)
-	@echo "installing the locked requirements into $(VENV)" >&2
-	$(call install_locked,-r requirements.txt)
+	$(call install_locked,requirements.txt)
 	$(if $(PLUGINS),$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode \
 	  --constraints requirements.txt --constraints requirements-dev.txt $(PLUGINS))
 	@touch $@
 
 $(VENV)/.dev-installed: requirements-dev.txt $(VENV)/.installed
-	@echo "installing the development requirements into $(VENV)" >&2
-	$(call install_locked,-r requirements-dev.txt)
+	$(call install_locked,requirements-dev.txt)
 	@touch $@
 
 init: install ## Turn a copy without git history into git and DVC repositories
