@@ -123,7 +123,7 @@ cache: install ## Share DVC's cache with other clones: make cache DIR=/data/dvc-
 
 # --- the pipeline ---------------------------------------------------------------
 
-.PHONY: new-data pipeline repro experiments sync ui
+.PHONY: new-data pipeline repro experiments sync ui notebook
 new-data: install ## Set up params.yaml for your table: make new-data FILE=table.csv|URL=https://… [TARGET=column] [YES=1]
 	@test -n "$$FILE$$URL" || { echo "set FILE or URL: make new-data FILE=table.csv, or URL=https://…" >&2; exit 2; }
 	@$(BIN)/python -m src.new_data $(if $(FILE),--file="$$FILE",--url="$$URL") $(if $(TARGET),--target="$$TARGET") $(if $(YES),--yes)
@@ -149,6 +149,11 @@ sync: install ## Bring MLflow up to date with git and DVC
 
 ui: install ## Compare runs in the browser
 	@exec $(BIN)/python -m src.utils.start_ui
+
+notebook: install ## Explore a run in JupyterLab, which is installed on first use
+	@$(BIN)/python -c 'import jupyterlab' 2>/dev/null || $(UV) pip install --python $(BIN)/python \
+	  --compile-bytecode --constraints requirements.txt --constraints requirements-dev.txt -r pyproject.toml --extra notebook
+	@exec $(BIN)/python -m jupyterlab notebooks/explore.ipynb
 
 # --- versions -----------------------------------------------------------------
 

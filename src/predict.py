@@ -35,7 +35,7 @@ from src.data_load.read_file import (
 )
 from src.errors import DataError, MissingInputError
 from src.utils.command import command
-from src.versions.models import load_model, load_table_file
+from src.versions.load import load_model, load_table_file
 
 logger = logging.getLogger(__name__)
 

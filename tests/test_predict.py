@@ -25,7 +25,7 @@ from src.config.data_load import TableFile
 from src.errors import ConfigError, DataError, FeatureError
 from src.featurize.features import prepare_rows
 from src.predict import main, predict_file
-from src.versions.models import load_table_file
+from src.versions.load import load_table_file
 
 COLUMNS: dict[str, dict[str, Any]] = {
     "n": {"kind": "number"},

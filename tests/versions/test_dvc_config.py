@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from src.versions.models import load_model
+from src.versions.load import load_model
 from src.versions.publish import publish
 from src.versions.reproduce import find_record, reproduce
 from src.versions.restore import restore

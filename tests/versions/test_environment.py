@@ -8,7 +8,7 @@ import pytest
 
 from src.versions.compare import compare
 from src.versions.lineage import trace
-from src.versions.models import load_model
+from src.versions.load import load_model
 from src.versions.publish import publish
 from src.versions.reproduce import find_record, reproduce
 from src.versions.restore import restore

@@ -7,7 +7,7 @@ import src.data.kinds
 import src.featurize.features
 from src.config.data_load import TableFile
 from src.errors import ConfigError, FeatureError, VersionError
-from src.versions.models import load_model, load_table_file
+from src.versions.load import load_model, load_run, load_table, load_table_file
 from tests.versions.project import Project, damage
 
 
@@ -78,3 +78,37 @@ def test_settings_in_another_encoding_are_refused(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_bytes("data_load: {}\n".encode("utf-16"))
     with pytest.raises(ConfigError, match=r"params\.yaml cannot be read as UTF-8 text: .*; save it as UTF-8"):
         load_table_file(tmp_path)
+
+
+# --- the record and the tables ---
+
+
+def test_record_of_a_tag_has_settings_metrics_and_hashes(project: Project) -> None:
+    run = load_run(project.root, "v1.1.0")
+    assert (run.label, run.commit) == ("v1.1.0", project.git("rev-parse", "v1.1.0^{commit}"))
+    assert (run.params["train"]["scale"], run.metrics) == (2, {"f1": 0.7, "classes.a": 2.0})
+    assert run.md5s == project.recorded("v1.1.0")
+
+
+def test_record_of_the_workspace_is_that_of_its_files(project: Project) -> None:
+    project.set_scale(9)
+    run = load_run(project.root)
+    assert (run.label, run.commit, run.params["train"]["scale"]) == ("workspace", None, 9)
+    assert run.metrics["f1"] == 0.8
+
+
+def test_table_of_a_tag_or_of_the_workspace_is_loaded(project: Project, fresh: Project) -> None:
+    assert load_table(project.root, "v1.0.0", "table.parquet")["size"].tolist() == [1.0, 2.5]
+    assert load_table(project.root, None, "table.parquet")["size"].tolist() == [3.0, 2.5]
+    # From DVC's remote.
+    assert load_table(fresh.root, "v1.1.0", "table.parquet")["size"].tolist() == [2.0, 2.5]
+    assert not (fresh.root / "table.parquet").exists()
+
+
+@pytest.mark.parametrize(("reference", "label"), [("v1.0.0", "v1.0.0"), (None, "workspace")])
+@pytest.mark.parametrize("table", ["test", "no.parquet"])
+def test_table_that_a_version_does_not_have_is_refused(
+    project: Project, reference: str | None, label: str, table: str
+) -> None:
+    with pytest.raises(VersionError, match=rf"^{label} has no table .*; it has models/model.joblib, table.parquet, "):
+        load_table(project.root, reference, table)
