@@ -51,6 +51,8 @@ def ensure_parent(store: Store, journal: Journal, session: Session) -> Session:
             )  # fmt: skip
             session.run_id = None
         if session.run_id is None:
+            session.run_id = _find_open_run(store, session, names.KIND, "parent", session.start_time)
+        if session.run_id is None:
             session.run_id = _create_run(store, session, session.name, session.start_time, {names.KIND: "parent"})
         elif session.status == "RUNNING" and not session.launched:
             # A run that was opened by hand may have ended.
@@ -179,6 +181,8 @@ def write_execution(
         repo: The repository, once DVC has ended, which adds what DVC recorded of the stage. None in
             the process of the stage, which takes files from the workspace.
     """
+    if execution.run_id is None:
+        execution.run_id = _find_open_run(store, session, names.STAGE, execution.stage, execution.start_time)
     if execution.run_id is None:
         open_execution(store, session, execution)
     run_id = execution.run_id
@@ -411,6 +415,16 @@ def _create_run(store: Store, session: Session, name: str, start_time: int, tags
     all_tags = resolve_tags({key: value for key, value in shared.items() if value})
     run = store.client.create_run(store.experiment_id, start_time=start_time, tags=all_tags, run_name=name)
     return str(run.info.run_id)
+
+
+def _find_open_run(store: Store, session: Session, tag: str, value: str, start_time: int) -> str | None:
+    """Find the run that a process created, but was killed before it could write its id to the journal."""
+    query = f"tags.`{names.SESSION}` = '{session.id}' and tags.`{tag}` = '{value}'"
+    query += f" and attributes.status = 'RUNNING' and attributes.start_time = {start_time}"
+    with store.optional("the search for lost runs", quiet=True):
+        runs = store.client.search_runs([store.experiment_id], query, max_results=1)
+        return str(runs[0].info.run_id) if runs else None
+    return None
 
 
 def _is_active(store: Store, run_id: str) -> bool:

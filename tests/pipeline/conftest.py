@@ -10,6 +10,9 @@ from filelock import FileLock
 from tests.pipeline.clone import Clone, copy_clone, fresh_clone
 from tests.pipeline.versions import add_origin, make, md5s
 
+# A folder for PYTHONPATH. Some systems have a module of the same name, so pytest could not import it.
+collect_ignore = ["pause"]
+
 
 def build_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
     """Build a folder once for all workers of a test run, because a first run of the pipeline takes long."""

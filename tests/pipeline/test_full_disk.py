@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from tests.pipeline.versions import recorded
 
 # The mount disappears with the process.
 IN_NAMESPACE = ("unshare", "--map-root-user", "--mount", "sh", "-euc")
-RESTORE = "code=0; make -o install restore TAG=v1.0.0 || code=$?"
+BIN = Path(sys.executable).parent
+RESTORE = f"code=0; make -o install BIN='{BIN}' restore TAG=v1.0.0 || code=$?"
 # Without optional locks, `git status` does not write the index.
 SHOW_STATE = """
     echo "code $code, branch $(git branch --show-current)"

@@ -109,6 +109,19 @@ def test_key_is_made_of_what_mlflow_allows(store: Store, run_id: str, key: str, 
 # --- the parent run ---
 
 
+def test_run_whose_id_was_lost_with_its_process_is_found_and_ended(
+    store: Store, journal: Journal, place: Place
+) -> None:
+    session, execution = make_session(journal.root), make_execution("train")
+    parent_id = ensure_parent(store, journal, replace(session)).run_id
+    # The journal still has what was written before.
+    journal.write_session(session)
+    open_execution(store, ensure_parent(store, journal, session), execution)
+    nested_id, execution.run_id = execution.run_id, None
+    write_execution(store, place, session, execution)
+    assert {run.info.run_id: run.info.status for run in search(store)} == {parent_id: "RUNNING", nested_id: "FINISHED"}
+
+
 @pytest.fixture
 def session(store: Store, journal: Journal) -> Session:
     return ensure_parent(store, journal, make_session(journal.root))
