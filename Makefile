@@ -40,6 +40,10 @@ define install_locked
 	@$(BIN)/python -c 'import os, sys; print(os.path.realpath("."), os.path.realpath(sys.executable))' >$(VENV)/.made-for
 endef
 
+# Packages of an extra of pyproject.toml, for those who use it.
+install_extra = $(UV) pip install --quiet --python $(BIN)/python --compile-bytecode \
+  --constraints requirements.txt --constraints requirements-dev.txt --requirements pyproject.toml --extra $(1)
+
 # DVC 3.67 writes its config as ASCII. Any other character makes it fail and empty the file.
 define refuse_beyond_ascii
 	@! printf %s "$$$(1)" | LC_ALL=C grep -q '[^ -~]' || \
@@ -151,8 +155,7 @@ ui: install ## Compare runs in the browser
 	@exec $(BIN)/python -m src.utils.start_ui
 
 notebook: install ## Explore a run in JupyterLab, which is installed on first use
-	@$(BIN)/python -c 'import jupyterlab' 2>/dev/null || $(UV) pip install --python $(BIN)/python \
-	  --compile-bytecode --constraints requirements.txt --constraints requirements-dev.txt -r pyproject.toml --extra notebook
+	@$(BIN)/python -c 'import jupyterlab' 2>/dev/null || $(call install_extra,notebook)
 	@exec $(BIN)/python -m jupyterlab notebooks/explore.ipynb
 
 # --- versions -----------------------------------------------------------------
@@ -180,12 +183,16 @@ lineage: install ## Show where a run, model, tag or file came from: make lineage
 
 # --- the code -------------------------------------------------------------------
 
-.PHONY: clean test test-quick coverage soak bench lint format typecheck docs docs-serve lock
+.PHONY: clean test test-quick test-browser coverage soak bench lint format typecheck docs docs-serve lock
 test: dev-install ## Run all tests
 	$(BIN)/python -m pytest -n 2 $(TESTS)
 
 test-quick: dev-install ## Run the tests that are not slow
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(TESTS)
+
+test-browser: dev-install ## Look at every page in Chromium: make test-browser [DIR=docs/images]
+	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(call install_extra,browser)
+	$(BIN)/python -m pytest -m browser $(if $(DIR),--pictures="$$DIR") tests/browser
 
 coverage: dev-install ## Run all tests and report branch coverage; takes twice as long
 	$(BIN)/python -m pytest --cov -n 2 $(TESTS)

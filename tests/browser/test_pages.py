@@ -1,0 +1,82 @@
+"""Each page that a user looks at answers its question at a glance."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser.conftest import ESTIMATORS
+from tests.pipeline.clone import Clone
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+WIDTH, HEIGHT = 1400, 900
+
+
+def look(
+    browser: "Browser", url: str, picture: Path, texts: Sequence[str], *, width: int = WIDTH, height: int = HEIGHT,
+    whole: bool = False,
+) -> None:  # fmt: skip
+    """Open a page, check it, and take a picture of it.
+
+    Args:
+        url: Address of the page.
+        picture: PNG file for the picture.
+        texts: What must be visible without scrolling sideways.
+        whole: Whether the picture shows the whole page, or what is visible without scrolling.
+    """
+    page = browser.new_page(viewport={"width": width, "height": height})
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(url)
+    if "/#/" in url:
+        # MLflow's assistant takes a third of the width until it is closed once.
+        page.get_by_role("button", name="Close").first.click()
+    for text in texts:
+        found = page.get_by_text(text).filter(visible=True).first
+        found.wait_for(timeout=30_000)
+        box = found.bounding_box()
+        assert box, f"{text} is not visible"
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        if not whole:
+            assert box["y"] + box["height"] <= height
+    before, now = b"", page.screenshot(full_page=whole)
+    while before != now:
+        # Something still moves or loads.
+        page.wait_for_timeout(500)
+        before, now = now, page.screenshot(full_page=whole)
+    picture.write_bytes(now)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    foreign = [
+        address for address in requests if not address.startswith(("file:", "data:", "blob:", "http://127.0.0.1"))
+    ]
+    assert foreign == []
+    page.close()
+
+
+def test_documentation_begins_with_what_to_do(browser: "Browser", site: Path, pictures: Path) -> None:
+    texts = ["Getting started", "make pipeline", "First run"]
+    look(browser, (site / "index.html").as_uri(), pictures / "docs.png", texts)
+
+
+def test_runs_table_shows_which_is_best(browser: "Browser", ui: str, pictures: Path) -> None:
+    look(browser, ui, pictures / "mlflow_runs.png", ESTIMATORS)
+
+
+def test_parent_run_tells_what_happened(browser: "Browser", ui: str, clone: Clone, pictures: Path) -> None:
+    base, run = ui.partition("/#/")[0], clone.parent()
+    url = f"{base}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
+    look(browser, url, pictures / "mlflow_parent.png", ["random_forest", "data_split", "unchanged"])
+
+
+def test_compare_view_opens_on_the_headline(browser: "Browser", ui: str, clone: Clone, pictures: Path) -> None:
+    base, runs = ui.partition("/#/")[0], clone.parents()[:3]
+    ids, experiments = json.dumps([run.info.run_id for run in runs]), json.dumps([runs[0].info.experiment_id])
+    url = f"{base}/#/compare-runs?runs={ids}&experiments={experiments}&workflowType=machine_learning"
+    look(browser, url, pictures / "mlflow_compare.png", ["cv_f1_macro_mean"])
