@@ -1,6 +1,6 @@
 """Review the results of a run for the summary: what won, what changed, and what the user should decide about."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from src.config.schema import Config
@@ -29,11 +29,12 @@ def review_results(config: Config, session: Session, executions: Sequence[Execut
     """
     snapshot = session.snapshot or Snapshot()
     up_to_date = [stage for stage, outcome in snapshot.outcomes.items() if outcome in UP_TO_DATE]
-    logged = {execution.stage: execution.warnings for execution in executions}
-    found = [text for stage in logged for text in logged[stage]]
+    last = {execution.stage: execution for execution in executions}
+    found = list(_find_failures(last.values()))
+    found += [text for execution in last.values() for text in execution.warnings]
     for stage in up_to_date:
-        # A stage that did not run logged nothing.
-        if stage not in logged:
+        # A stage that was skipped, or whose log level is ERROR, logged nothing.
+        if stage != "data_load" or not (stage in last and last[stage].warnings):
             found += _find_problems(stage, config, snapshot.metrics)
     committed = read_file(repo.root, "HEAD", "dvc.lock")
     entries = _parse(committed) if committed else {}
@@ -59,8 +60,15 @@ def _name_best(config: Config) -> str:
     return ""
 
 
+def _find_failures(executions: Iterable[Execution]) -> Iterator[str]:
+    for execution in executions:
+        if execution.status == "FAILED" and execution.traceback:
+            error = execution.traceback.strip().splitlines()[-1].removeprefix("src.errors.")
+            yield f"stage {execution.stage} failed: {error}"
+
+
 def _find_problems(stage: str, config: Config, metrics: Mapping[str, float]) -> Iterator[str]:
-    """Find what a stage would warn about if it ran again."""
+    """Find what a stage warns about, from what it wrote."""
     with suppress(MissingInputError):
         if stage == "data_load":
             declared = declared_columns(config)

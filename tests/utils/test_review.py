@@ -60,10 +60,23 @@ def test_warnings_are_those_that_stages_logged_and_those_that_skipped_stages_wou
     found = review(config, outcomes, LOSES)
     assert found.warnings[:2] == all_three
     assert found.warnings[2].startswith("the model is not shown to be better than the baseline: test_f1_macro is 0.5")
-    logged = review(config, outcomes | {"data_split": "ran"}, data_split=["slow", "slow"])
-    assert logged.warnings == ["slow", all_three[0]]
+    # Not twice if the stage itself logs it.
+    logged = review(config, outcomes, data_load=["column 'empty' has no values: ignored"], data_split=all_three[1:])
+    assert logged.warnings == ["column 'empty' has no values: ignored", all_three[1]]
     failed = review(config, {"data_load": "failed", "data_split": "stale"}, data_load=["old file"])
     assert failed.warnings == ["old file"]
+
+
+def test_failed_stage_gives_its_error_first(config: Config) -> None:
+    traceback = "Traceback (most recent call last):\n  …\nsrc.errors.DataError: no rows\n"
+    executions = [
+        make_execution("data_load", warnings=["old file"]),
+        make_execution("train", status="FAILED", traceback=traceback),
+        make_execution("evaluate", status="KILLED", traceback="KeyboardInterrupt\n"),
+    ]
+    with DvcRepo(Path.cwd()) as repo:
+        found = review_results(config, ended_session(Path.cwd(), snapshot=Snapshot()), executions, repo)
+    assert found.warnings == ["stage train failed: DataError: no rows", "old file"]
 
 
 def test_winner_is_named_by_what_distinguishes_it(config: Config) -> None:
