@@ -27,13 +27,21 @@ MODEL_PACKAGES = ("cloudpickle", "mlflow", "numpy", "pandas", "pyarrow", "scikit
 # Folders with the code that computes features.
 CODE = ("config", "data", "featurize")
 N_EXAMPLE_ROWS = 5
+MAX_NAME = 100
 # Servers before MLflow 3 have none.
 LOGGED_MODELS = "logged models"
 # Rows from which the type of a column is inferred.
 N_TYPED_ROWS = 10_000
 
 
-def log_model(place: Place, content: Path, path: str, table: Path | None, estimators: Collection[str] = ()) -> str:
+def log_model(
+    place: Place,
+    content: Path,
+    path: str,
+    table: Path | None,
+    estimators: Collection[str] = (),
+    name: str = "model",
+) -> str:
     """Log a model to the active run, and return the id of the logged model.
 
     Args:
@@ -42,6 +50,7 @@ def log_model(place: Place, content: Path, path: str, table: Path | None, estima
         path: Its path in the repository, which becomes a tag.
         table: The training rows. The first ones become the input example; None for no example.
         estimators: Names and dotted paths of the estimators in the settings. Their packages are trusted.
+        name: Name of the logged model, see `name_model`.
 
     Raises:
         TrackingError: The model contains types that are not trusted.
@@ -56,15 +65,15 @@ def log_model(place: Place, content: Path, path: str, table: Path | None, estima
     example = _read_rows(table, list(model.feature_names_in_)) if table else None
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         code = Path(folder, "src")
-        for name in CODE:
-            shutil.copytree(root / "src" / name, code / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for part in CODE:
+            shutil.copytree(root / "src" / part, code / part, ignore=shutil.ignore_patterns("__pycache__"))
         for file in ("__init__.py", "errors.py", "atomic.py", "text.py"):
             shutil.copyfile(root / "src" / file, code / file)
         # scikit-learn warns because LightGBM gets arrays; the steps before it have checked the names.
         warnings.filterwarnings("ignore", message="X does not have valid feature names", category=UserWarning)
         logged = mlflow.sklearn.log_model(
             model,
-            name="model",
+            name=name,
             signature=None if example is None else describe_columns(model, example),
             input_example=None if example is None else example.head(N_EXAMPLE_ROWS),
             pip_requirements=[*pinned_requirements(root / "requirements.txt"), *_requirements_of(types, packages)],
@@ -74,6 +83,16 @@ def log_model(place: Place, content: Path, path: str, table: Path | None, estima
             tags={"dvc.path": path},
         )
     return str(logged.model_id)
+
+
+def name_model(table: str, estimator: str) -> str:
+    """Name a logged model, in letters that MLflow allows there.
+
+    >>> name_model("iris", "logreg"), name_model("sales: 2026/27", "xgboost.XGBClassifier")
+    ('iris-logreg', 'sales_ 2026_27-XGBClassifier')
+    """
+    words = [name[:MAX_NAME] for name in (table, estimator.rpartition(".")[2]) if name]
+    return "".join(letter if letter.isalnum() or letter in "_- " else "_" for letter in "-".join(words)) or "model"
 
 
 def find_logged_model(store: Store, md5: str) -> "LoggedModel | None":

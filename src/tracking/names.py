@@ -26,7 +26,7 @@ CPU = "pipeline.cpu"
 PYTHON = "pipeline.python"
 STAGE = "dvc.stage"
 ENTRY = "dvc.entry"  # digest of the stage's entry in dvc.lock
-MD5 = "dvc.md5."  # + path of a file that DVC tracks
+MD5 = "dvc.md5."  # + path of the table or of a model
 MISSING = "dvc.missing"  # data that was not in the clone
 EXP_NAME = "dvc.exp.name"
 EXP_BASELINE = "dvc.exp.baseline"
@@ -34,6 +34,7 @@ GIT_COMMIT = "git.commit"
 GIT_BRANCH = "git.branch"
 GIT_DIRTY = "git.dirty"
 GIT_TAG = "git.tag"  # version that was published from this state
+OUTCOME = "pipeline.outcome"  # of all stages, in few words
 STAGE_OUTCOME = "stage."  # + name of the stage; with ".run_id", the run that produced its outputs
 
 UNKNOWN = "unknown"

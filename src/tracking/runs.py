@@ -8,17 +8,22 @@ import logging
 import os
 import platform
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import quote, urlencode
 
+from src.config.data_load import name_table
+from src.data.candidates import name_candidates
+from src.text import one_line
 from src.tracking import names
 from src.tracking.dvc_repo import DvcRepo
 from src.tracking.journal import Execution, Journal, Session, Snapshot, now
 from src.tracking.lock import LockEntry, hash_file
-from src.tracking.logged_model import LOGGED_MODELS, find_logged_model, log_model
+from src.tracking.logged_model import LOGGED_MODELS, find_logged_model, log_model, name_model
+from src.tracking.names import Outcome, Status
 from src.tracking.outcomes import UP_TO_DATE
 from src.tracking.process import cpu_model
 from src.tracking.session import Place
@@ -30,11 +35,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # MLflow cuts longer values silently.
-MAX_PARAM, MAX_TAG, MAX_BATCH = 6000, 5000, 100
+MAX_PARAM, MAX_TAG, MAX_NAME, MAX_BATCH = 6000, 5000, 250, 100
 # More would hide the runs of stages, and each costs five writes to the store.
 MAX_CANDIDATE_RUNS = 20
 ARTIFACTS = "artifacts"
 CANDIDATES_TABLE = "cv_results.json"
+MD5S = "md5s.json"  # MD5 of each file that DVC versions, by path
 
 
 # --- the parent run ---
@@ -77,11 +83,13 @@ def write_parent(store: Store, repo: DvcRepo | None, session: Session) -> None:
 
 def _write_results(store: Store, repo: DvcRepo | None, session: Session, run_id: str, snapshot: Snapshot) -> None:
     producers = {stage: _find_producer(store, session, snapshot, stage) for stage in snapshot.outcomes}
+    searched = filter(None, [_find_table(snapshot), *snapshot.models])
     tags = {
         names.KIND: "parent",
         "mlflow.note.content": _describe(store, snapshot, producers),
         names.MISSING: ", ".join(snapshot.missing),
-        **{names.MD5 + path: md5 for path, md5 in snapshot.md5s.items()},
+        names.OUTCOME: describe_outcomes(snapshot.outcomes, session.status),
+        **{names.MD5 + path: snapshot.md5s[path] for path in searched if path in snapshot.md5s},
     }
     for stage, outcome in snapshot.outcomes.items():
         producer = producers[stage]
@@ -97,7 +105,23 @@ def _write_results(store: Store, repo: DvcRepo | None, session: Session, run_id:
     if repo:
         _link_data_and_model(store, repo, run_id, snapshot)
     reports = [repo.find_files(path, snapshot.md5s.get(path)) for path in snapshot.reports] if repo else []
-    _log_files(store, run_id, reports, snapshot.texts)
+    texts = {MD5S: json.dumps(snapshot.md5s, indent=1, sort_keys=True)} if snapshot.md5s else {}
+    _log_files(store, run_id, reports, snapshot.texts | texts)
+
+
+def describe_outcomes(outcomes: Mapping[str, Outcome], status: Status) -> str:
+    """Describe the outcomes of all stages in few words; empty if there are none.
+
+    >>> describe_outcomes({"split": "unchanged", "train": "ran", "evaluate": "ran"}, "FINISHED")
+    '2 ran, 1 unchanged'
+    >>> describe_outcomes({"split": "unchanged", "train": "failed", "evaluate": "stale"}, "KILLED")
+    'train killed'
+    """
+    if failed := [stage for stage, outcome in outcomes.items() if outcome == "failed"]:
+        stages = failed[0] if len(failed) == 1 else f"{len(failed)} stages"
+        return f"{stages} {'killed' if status == 'KILLED' else 'failed'}"
+    counts = Counter(outcomes.values())
+    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in get_args(Outcome) if counts[outcome])
 
 
 def _find_producer(store: Store, session: Session, snapshot: Snapshot, stage: str) -> "Run | None":
@@ -134,18 +158,34 @@ def _describe(store: Store, snapshot: Snapshot, producers: Mapping[str, "Run | N
 
 def _link_data_and_model(store: Store, repo: DvcRepo, run_id: str, snapshot: Snapshot) -> None:
     """Log the table and the model of a parent run to MLflow's columns Dataset and Models."""
-    from mlflow.entities import LoggedModelInput
+    from mlflow.entities import LoggedModelOutput
 
-    tables = [path for path in snapshot.md5s if path.endswith(".parquet")][:1]
-    datasets = _describe_tables(repo, {path: snapshot.md5s[path] for path in tables}, context="pipeline")
+    path = _find_table(snapshot)
+    tables = {path: snapshot.md5s[path]} if path else {}
+    datasets = _describe_tables(repo, tables, context="pipeline", name=_name_table(snapshot.params))
     found = [find_logged_model(store, snapshot.md5s[path]) for path in snapshot.models if path in snapshot.md5s]
-    models = [LoggedModelInput(model.model_id) for model in found if model]
+    # Of a run's inputs, the search behind the runs table returns only the tables.
+    models = [LoggedModelOutput(model.model_id, step=0) for model in found if model]
     if datasets:
         with store.optional("tables"):
             store.client.log_inputs(run_id, datasets=datasets)
     if models:
         with store.optional(LOGGED_MODELS):
-            store.client.log_inputs(run_id, models=models)
+            store.client.log_outputs(run_id, models=models)
+
+
+def _find_table(snapshot: Snapshot) -> str | None:
+    """Return the path of the table that the pipeline loaded; None if there is none."""
+    path = snapshot.params.get("data_load.dataset_path")
+    tables = [path for path in snapshot.md5s if path.endswith(".parquet")]
+    return path if path in tables else next(iter(tables), None)
+
+
+def _name_table(params: Mapping[str, str]) -> str:
+    """Return the name of the table, such as `iris`, from flat settings."""
+    prefix = "data_load.source."
+    source = {key.removeprefix(prefix): value for key, value in params.items() if key.startswith(prefix)}
+    return name_table(source, params.get("data_load.external_path", ""))
 
 
 def ui_page(path: str, **query: str) -> str:
@@ -223,13 +263,16 @@ def _write_returned(
     content = find(execution.model).get(execution.model) if execution.model else None
     if content and execution.model and _is_recorded(execution, execution.model, content):
         tables = [file for path in execution.reads if path.endswith(".parquet") for file in find(path).values()]
+        settings = session.snapshot.params if session.snapshot else {}
         # As JSON, if it is a list.
         estimator = execution.params.get("train.estimator", "")
         estimators = json.loads(estimator) if estimator.startswith("[") else [estimator]
         mlflow.start_run(run_id=run_id, nested=True)
         try:
             with store.optional(LOGGED_MODELS):
-                execution.model_id = log_model(place, content, execution.model, next(iter(tables), None), estimators)
+                name = name_model(_name_table(settings), execution.tags.get("best.estimator", ""))
+                table = next(iter(tables), None)
+                execution.model_id = log_model(place, content, execution.model, table, estimators, name=name)
         finally:
             # After an error, `with mlflow.start_run()` would end the run as FAILED.
             mlflow.end_run(execution.status)
@@ -262,7 +305,9 @@ def _add_lock_entry(store: Store, repo: DvcRepo, run_id: str, execution: Executi
         log_values(store, run_id, tags=tags)
         return
     files = {path: md5 for path, md5 in {**entry.deps, **entry.outs}.items() if md5 and path in repo.data_paths}
-    tags |= {names.ENTRY: entry.digest, **{names.MD5 + path: md5 for path, md5 in files.items()}}
+    tags |= {names.ENTRY: entry.digest}
+    # By which a model and the runs that scored it find each other. The hashes of tables are in MLflow's datasets.
+    tags |= {names.MD5 + path: files[path] for path in repo.model_paths if path in files}
     log_values(store, run_id, tags=tags)
     with store.optional("names of runs"):
         store.client.update_run(run_id, name=execution.stage)
@@ -305,8 +350,15 @@ def _attach_metrics(store: Store, run_id: str, model_md5: str, metrics: Mapping[
     store.client.log_batch(run_id, metrics=values)
 
 
-def _describe_tables(repo: DvcRepo, tables: Mapping[str, str], context: str) -> "list[DatasetInput]":
-    """Describe tables as MLflow datasets, without reading their rows."""
+def _describe_tables(
+    repo: DvcRepo, tables: Mapping[str, str], context: str, name: str | None = None
+) -> "list[DatasetInput]":
+    """Describe tables as MLflow datasets, without reading their rows.
+
+    Args:
+        tables: MD5 of each table, by path.
+        name: Name of the only table; by default its path.
+    """
     import pyarrow.parquet as pq
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
@@ -322,15 +374,14 @@ def _describe_tables(repo: DvcRepo, tables: Mapping[str, str], context: str) -> 
         ]
         profile = {"num_rows": metadata.num_rows, "num_elements": metadata.num_rows * len(columns)}
         dataset = Dataset(
-            name=path,
+            name=name or path,
             digest=md5,
             source_type="local",
             source=json.dumps({"uri": path}),
             schema=json.dumps({"mlflow_colspec": columns}),
             profile=json.dumps(profile),
         )
-        tags = [InputTag("mlflow.data.context", context), InputTag(names.MD5 + path, md5)]
-        described.append(DatasetInput(dataset, tags))
+        described.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
     return described
 
 
@@ -360,7 +411,9 @@ def _write_candidates(store: Store, session: Session, run_id: str, execution: Ex
     # Deleted runs are found too, and not created again.
     found = store.client.search_runs([store.experiment_id], query, ViewType.ALL, max_results=MAX_CANDIDATE_RUNS)
     known = {run.data.tags.get(names.CANDIDATE): run.info for run in found}
-    for number, candidate in enumerate(execution.candidates[:MAX_CANDIDATE_RUNS], start=1):
+    labels = name_candidates([(candidate["estimator"], candidate["params"]) for candidate in execution.candidates])
+    best = zip(labels, execution.candidates[:MAX_CANDIDATE_RUNS], strict=False)
+    for number, (label, candidate) in enumerate(best, start=1):
         info = known.get(str(number))
         if info and (info.lifecycle_stage != "active" or info.status != "RUNNING"):
             continue
@@ -371,9 +424,8 @@ def _write_candidates(store: Store, session: Session, run_id: str, execution: Ex
                 names.PARENT_ID: run_id,
                 names.KIND: "candidate",
                 names.CANDIDATE: str(number),
-                "mlflow.note.content": ", ".join(f"{name} = {value}" for name, value in candidate["params"].items()),
             }
-            name = f"{number} {candidate['estimator'].rpartition('.')[2]}"
+            name = one_line(f"{number} {label}", MAX_NAME)
             candidate_id = _create_run(store, session, name, execution.start_time, tags)
         log_values(store, candidate_id, params=params, metrics=candidate["metrics"])
         store.client.set_terminated(candidate_id, "FINISHED", execution.end_time)

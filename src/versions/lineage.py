@@ -11,12 +11,14 @@ import re
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.config.load import load_config
 from src.errors import TrackingError, VersionError
 from src.tracking import names
+from src.tracking.runs import MD5S, fit_key
 from src.tracking.session import flatten
 from src.tracking.store import Store, open_store
 from src.utils.command import command
@@ -105,26 +107,45 @@ def find_run(store: Store, run_id: str) -> "Run":
 
 
 def find_parents(store: Store, root: Path, commit: str) -> "list[Run]":
-    """Find the parent runs with the outputs that a commit's `dvc.lock` records.
+    """Find the parent runs with the results of a commit: its table, its models and its metrics.
 
     Returns:
         Runs published as a tag of this commit come first, then runs that trained the model instead of
         reusing it, then runs made at this commit; newest first.
     """
-    md5s = read_revision(root, commit).md5s
-    if not md5s:
+    revision = read_revision(root, commit)
+    if not revision.md5s:
         return []
-    same = " and ".join(f"tags.`{names.MD5}{path}` = '{md5}'" for path, md5 in md5s.items())
-    query = f"tags.`{names.KIND}` = 'parent' and attributes.status = 'FINISHED' and {same}"
+    paths = {flatten(revision.params).get("data_load.dataset_path"), *revision.models.values()} & revision.md5s.keys()
+    same = [f"tags.`{names.MD5}{path}` = '{revision.md5s[path]}'" for path in sorted(filter(None, paths))]
+    query = " and ".join([f"tags.`{names.KIND}` = 'parent'", "attributes.status = 'FINISHED'", *same])
     runs = store.client.search_runs([store.experiment_id], query, order_by=["start_time DESC"])
     published = list_tags(root, commit)
+
+    def has_results(run: "Run") -> bool:
+        # Older code tagged each file.
+        tagged = {path: run.data.tags.get(names.MD5 + path) for path in revision.md5s}
+        if any(md5 not in (None, revision.md5s[path]) for path, md5 in tagged.items()):
+            return False
+        scores = {fit_key(name): value for name, value in revision.metrics.items()}
+        return None not in tagged.values() or (bool(same or scores) and scores.items() <= run.data.metrics.items())
 
     def rank(run: "Run") -> tuple[bool, bool, bool]:
         tags = run.data.tags
         has_trained = tags.get(f"{names.STAGE_OUTCOME}train") == "ran"
         return tags.get(names.GIT_TAG) in published, has_trained, tags.get(names.GIT_COMMIT) == commit
 
-    return sorted(runs, key=rank, reverse=True)
+    return sorted(filter(has_results, runs), key=rank, reverse=True)
+
+
+def read_md5s(run: "Run") -> dict[str, str]:
+    """Return the MD5 of each file of a parent run, from its artifact, or from its tags, as older code wrote them."""
+    import mlflow
+
+    # The artifact may be missing or out of reach. The errors of artifact stores share no base class.
+    with suppress(Exception):
+        return dict(mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/{MD5S}"))
+    return {key.removeprefix(names.MD5): md5 for key, md5 in run.data.tags.items() if key.startswith(names.MD5)}
 
 
 def _search_run(store: Store, reference: str) -> "Run | None":
@@ -138,9 +159,12 @@ def _search_run(store: Store, reference: str) -> "Run | None":
     # An MD5 looks like a run id.
     with suppress(VersionError):
         return find_run(store, reference)
-    query = f"tags.`{names.KIND}` = 'parent'"
-    runs = store.client.search_runs([store.experiment_id], query, order_by=["start_time ASC"], max_results=50_000)
-    return next((run for run in runs if reference in run.data.tags.values()), None)
+    search = partial(store.client.search_runs, [store.experiment_id], order_by=["start_time ASC"])
+    parents = search(f"tags.`{names.KIND}` = 'parent'", max_results=50_000)
+    found = [run for run in parents if reference in run.data.tags.values()]
+    with store.optional("the search for tables", quiet=True):
+        found = found or search(f"dataset.digest = '{reference}'", max_results=1)
+    return find_run(store, found[0].info.run_id) if found else None
 
 
 def _trace_run(root: Path, store: Store, run: "Run") -> Lineage:
@@ -155,7 +179,7 @@ def _trace_run(root: Path, store: Store, run: "Run") -> Lineage:
         "run": {"id": run.info.run_id, "name": run.info.run_name, "status": run.info.status},
         "git": {"commit": commit, "branch": branch, "dirty": dirty, "tags": git_tags},
         "source": _find_source(store, run, run.data.params),
-        "files": {key.removeprefix(names.MD5): value for key, value in tags.items() if key.startswith(names.MD5)},
+        "files": read_md5s(run),
         "made on": _find_machine(store, run),
         "params": dict(run.data.params),
         "metrics": dict(run.data.metrics),

@@ -26,7 +26,7 @@ from src.tracking.process import cpu_model
 from src.tracking.store import open_store
 from src.utils.command import command
 from src.versions.commands import find_commit, show_and_run
-from src.versions.lineage import RUN_ID_OR_MD5, find_run
+from src.versions.lineage import RUN_ID_OR_MD5, find_run, read_md5s
 from src.versions.revision import (
     WORKSPACE,
     fetch,
@@ -104,9 +104,10 @@ def _record_of_run(root: Path, run: "Run") -> Record:
         )
     commit = commits[0] if commits else find_commit(root, tags.get(names.GIT_COMMIT, names.UNKNOWN))
     outputs = sorted(read_revision(root, commit).outputs)
-    if missing := [path for path in outputs if names.MD5 + path not in tags]:
+    md5s = read_md5s(run)
+    if missing := [path for path in outputs if path not in md5s]:
         raise VersionError(f"{name} did not write {', '.join(missing)}: it did not complete ({run.info.status}).")
-    return Record(commit, {path: tags[names.MD5 + path] for path in outputs}, run.data.metrics, tags.get(names.CPU))
+    return Record(commit, {path: md5s[path] for path in outputs}, run.data.metrics, tags.get(names.CPU))
 
 
 def reproduce(root: Path, record: Record) -> list[Difference]:

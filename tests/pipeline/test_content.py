@@ -44,13 +44,13 @@ def test_nested_run_describes_the_tables_that_it_read(clone: Clone, stage: str) 
         columns = json.loads(item.dataset.schema)["mlflow_colspec"]
         assert [column["name"] for column in columns] == list(table.columns)
         tags = {tag.key: tag.value for tag in item.tags}
-        assert tags == {"mlflow.data.context": stage, f"dvc.md5.{path}": md5}
-        assert run.data.tags[f"dvc.md5.{path}"] == md5
+        assert tags == {"mlflow.data.context": stage}
 
 
 def test_runs_are_found_by_the_hash_of_their_data(clone: Clone) -> None:
     md5 = clone.parent().data.tags["dvc.md5.data/raw/dataset.parquet"]
-    found = clone.runs(f"tags.`dvc.md5.data/raw/dataset.parquet` = '{md5}' and tags.`pipeline.kind` = 'stage'")
+    assert len(clone.runs(f"tags.`dvc.md5.data/raw/dataset.parquet` = '{md5}'")) == 1
+    found = clone.runs(f"dataset.digest = '{md5}' and tags.`pipeline.kind` = 'stage'")
     assert {run.info.run_name for run in found} == {"data_load", "featurize"}
     commit = clone.git("rev-parse", "HEAD~1")
     of_commit = clone.runs(f"tags.`git.commit` = '{commit}'")

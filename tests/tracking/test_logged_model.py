@@ -20,6 +20,7 @@ from src.tracking.logged_model import (
     MODEL_PACKAGES,
     describe_columns,
     log_model,
+    name_model,
     packages_of,
     pinned_requirements,
     trusted_types,
@@ -146,6 +147,23 @@ def test_model_of_each_estimator_is_trusted(task: Task, name: str) -> None:
     if name == "lightgbm":
         with pytest.raises(TrackingError, match=r"lightgbm\.sklearn\.LGBM"):
             trusted_types(model, packages_of(["knn"]))
+
+
+@pytest.mark.parametrize(
+    ("table", "estimator", "name"),
+    [
+        ("iris", "logreg", "iris-logreg"),
+        ("iris", "xgboost.XGBClassifier", "iris-XGBClassifier"),
+        ("penguins", "", "penguins"),
+        ("", "", "model"),
+        ("a/b:c.d%e\"f'g\nh", "knn", "a_b_c_d_e_f_g_h-knn"),
+        ("Größe 💥", "svm", "Größe _-svm"),
+        ("x" * 500, "svm", f"{'x' * 100}-svm"),
+    ],
+)
+def test_any_table_gives_a_name_that_mlflow_accepts(store: Store, table: str, estimator: str, name: str) -> None:
+    assert name_model(table, estimator) == name
+    assert store.client.create_logged_model(store.experiment_id, name).name == name
 
 
 def test_types_of_other_packages_are_refused_by_name_unless_the_user_named_the_package() -> None:

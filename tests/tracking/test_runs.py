@@ -11,7 +11,16 @@ from src.tracking.dvc_repo import DvcRepo
 from src.tracking.journal import Execution, Journal, Session, Snapshot
 from src.tracking.lock import LockEntry, read_lock
 from src.tracking.names import Outcome, Status
-from src.tracking.runs import ensure_parent, fit_key, log_values, open_execution, ui_page, write_execution, write_parent
+from src.tracking.runs import (
+    describe_outcomes,
+    ensure_parent,
+    fit_key,
+    log_values,
+    open_execution,
+    ui_page,
+    write_execution,
+    write_parent,
+)
 from src.tracking.session import Place
 from src.tracking.store import Store
 from tests.tracking.support import (
@@ -182,12 +191,13 @@ def test_parent_opened_by_hand_runs_again_with_the_next_stage(
 
 
 def test_parent_shows_everything_that_its_session_left(store: Store, session: Session, repository: Path) -> None:
-    lock = read_lock(repository)
+    md5s = {path: str(md5) for stage in read_lock(repository).values() for path, md5 in stage.outs.items()}
     session.snapshot = Snapshot(
         outcomes={"train": "ran", "evaluate": "stale"},
-        params={"train.cv": "5"},
+        params={"train.cv": "5", "data_load.source.kind": "sklearn", "data_load.source.name": "iris"},
         metrics={"f1": 0.5},
-        md5s={path: str(md5) for stage in lock.values() for path, md5 in stage.outs.items()},
+        md5s=md5s,
+        models=["models/model.joblib"],
         reports=["reports/plots", "gone.svg"],
         texts={"params.yaml": "train: {cv: é}\n"},
     )
@@ -199,15 +209,46 @@ def test_parent_shows_everything_that_its_session_left(store: Store, session: Se
     assert dump(store) == before
     (run,) = search(store)
     assert (run.info.status, run.info.end_time) == ("KILLED", 9_000)
-    assert (run.data.params, run.data.metrics) == ({"train.cv": "5"}, {"f1": 0.5})
-    assert run.data.tags["dvc.md5.models/model.joblib"] == lock["train"].outs["models/model.joblib"]
+    assert (run.data.params, run.data.metrics) == (session.snapshot.params, {"f1": 0.5})
+    searched = {f"dvc.md5.{path}": md5s[path] for path in ("data/train.parquet", "models/model.joblib")}
+    assert {key: value for key, value in run.data.tags.items() if key.startswith("dvc.md5")} == searched
+    assert json.loads(read_artifact(store, run.info.run_id, "md5s.json")) == md5s
     assert (run.data.tags["stage.train"], run.data.tags["stage.evaluate"]) == ("ran", "stale")
+    assert run.data.tags["pipeline.outcome"] == "1 ran, 1 stale"
     (table,) = run.inputs.dataset_inputs
-    assert table.dataset.name == "data/train.parquet"
+    assert (table.dataset.name, table.dataset.digest) == ("iris", md5s["data/train.parquet"])
+    assert json.loads(table.dataset.source) == {"uri": "data/train.parquet"}
     assert "pipeline" in {tag.value for tag in table.tags}
     plots = {"reports/plots/a c.svg", "reports/plots/deep/é.svg"}
-    assert list_artifacts(store, run.info.run_id) == {"params.yaml", *plots}
+    assert list_artifacts(store, run.info.run_id) == {"md5s.json", "params.yaml", *plots}
     assert read_artifact(store, run.info.run_id, "reports/plots/a c.svg") == "<svg>é</svg>"
+
+
+def test_table_of_the_parent_is_the_one_that_the_settings_name(store: Store, session: Session, place: Place) -> None:
+    md5 = str(read_lock(place.work_root)["data_split"].outs["data/train.parquet"])
+    md5s = {"external/other.parquet": "0" * 32, "data/train.parquet": md5}
+    session.snapshot = Snapshot(md5s=md5s, params={"data_load.dataset_path": "data/train.parquet"})
+    with DvcRepo(place.work_root) as repo:
+        write_parent(store, repo, session)
+    (run,) = search(store)
+    assert {key for key in run.data.tags if key.startswith("dvc.md5")} == {"dvc.md5.data/train.parquet"}
+    assert [table.dataset.digest for table in run.inputs.dataset_inputs] == [md5]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "status", "text"),
+    [
+        (["ran", "ran", "unchanged", "unchanged", "unchanged"], "FINISHED", "2 ran, 3 unchanged"),
+        (["stale", "unchanged", "restored", "unknown"], "FINISHED", "1 restored, 1 unchanged, 1 stale, 1 unknown"),
+        (["unchanged"] * 5, "FINISHED", "5 unchanged"),
+        (["unchanged", "failed", "stale"], "FAILED", "b failed"),
+        (["ran", "failed", "stale"], "KILLED", "b killed"),
+        (["failed", "ran", "failed"], "FAILED", "2 stages failed"),
+        ([], "FAILED", ""),
+    ],
+)
+def test_outcome_of_all_stages_is_told_in_few_words(outcomes: list[Outcome], status: Status, text: str) -> None:
+    assert describe_outcomes(dict(zip("abcde", outcomes, strict=False)), status) == text
 
 
 def test_param_that_changed_since_the_run_was_opened_keeps_its_first_value(store: Store, session: Session) -> None:
@@ -327,7 +368,10 @@ def write_with_dvc(store: Store, place: Place, session: Session, execution: Exec
 
 
 def test_dvcs_record_completes_a_run_that_was_written_live(store: Store, place: Place, session: Session) -> None:
-    execution = run_by_dvc(place.work_root, metrics={"f1": 0.5}, model="models/model.joblib")
+    tags = {"best.estimator": "knn"}
+    execution = run_by_dvc(place.work_root, metrics={"f1": 0.5}, model="models/model.joblib", tags=tags)
+    params = {"data_load.source.kind": "file", "data_load.external_path": "external/rows.csv.gz"}
+    session.snapshot = Snapshot(params=params)
     entry, execution.entry = execution.entry, None
     write_execution(store, place, session, execution)
     (run,) = search(store, "stage")
@@ -339,12 +383,14 @@ def test_dvcs_record_completes_a_run_that_was_written_live(store: Store, place: 
     assert execution.complete
     (run,) = search(store, "stage")
     files = {**entry.outs, "data/train.parquet": entry.deps["data/train.parquet"]}
-    assert {key[8:]: value for key, value in run.data.tags.items() if key.startswith("dvc.md5.")} == files
+    model = {"dvc.md5.models/model.joblib": files["models/model.joblib"]}
+    assert {key: value for key, value in run.data.tags.items() if key.startswith("dvc.md5")} == model
     assert run.data.tags["dvc.entry"] == entry.digest
     (table,) = run.inputs.dataset_inputs
     assert (table.dataset.name, table.dataset.digest) == ("data/train.parquet", files["data/train.parquet"])
-    (model,) = run.outputs.model_outputs
-    assert store.client.get_logged_model(model.model_id).tags["dvc.md5"] == entry.outs["models/model.joblib"]
+    (output,) = run.outputs.model_outputs
+    logged = store.client.get_logged_model(output.model_id)
+    assert (logged.name, logged.tags["dvc.md5"]) == ("rows-knn", entry.outs["models/model.joblib"])
     for execution.complete in (True, False):
         write_with_dvc(store, place, session, execution)
         assert dump(store) == before
@@ -409,7 +455,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, *calls: str, code: str = "ENDPOINT_N
     ("calls", "left_out"),
     [
         (["create_logged_model", "search_logged_models", "set_logged_model_tags"], ["logged models"]),
-        (["log_inputs"], ["tables", "logged models"]),
+        (["log_inputs"], ["tables"]),
         (["log_outputs"], ["logged models"]),
         (["search_runs"], ["candidates of a search", "logged models", "the search for the runs of stages"]),
         (["log_batch"], ["some metrics", "some params", "some tags"]),
@@ -527,11 +573,8 @@ def test_table_is_described_by_its_name_hash_rows_and_columns(store: Store, plac
     described = json.loads(logged.dataset.schema)["mlflow_colspec"]
     assert {column["name"]: column["type"] for column in described} == {name: name for name in columns}
     assert Schema.from_json(json.dumps(described)).input_names() == list(columns)
-    md5 = read_lock(place.work_root)["data_split"].outs["data/train.parquet"]
-    assert {tag.key: tag.value for tag in logged.tags} == {
-        "mlflow.data.context": "data_split",
-        "dvc.md5.data/train.parquet": md5,
-    }
+    assert logged.dataset.digest == read_lock(place.work_root)["data_split"].outs["data/train.parquet"]
+    assert {tag.key: tag.value for tag in logged.tags} == {"mlflow.data.context": "data_split"}
 
 
 # --- the candidates of a search ---
@@ -545,15 +588,14 @@ def test_candidates_are_runs_under_their_stage_and_rows_of_a_table(
     execution = make_execution(candidates=TRIED)
     write_execution(store, place, session, execution)
     runs = sorted(search(store, "candidate"), key=lambda run: str(run.info.run_name))
-    assert [run.info.run_name for run in runs] == ["1 knn", "2 Tree", "3 knn"]
+    assert [run.info.run_name for run in runs] == ["1 knn n_neighbors=3", "2 Tree", "3 knn n_neighbors=999"]
     assert {run.data.tags["mlflow.parentRunId"] for run in runs} == {execution.run_id}
     assert {(run.info.status, run.info.start_time, run.info.end_time) for run in runs} == {("FINISHED", 2_000, 5_500)}
     assert (runs[0].data.params, runs[0].data.metrics) == (
         {"estimator": "knn", "n_neighbors": "3"}, {"cv_f1_mean": 0.9, "cv_rank": 1.0},
     )  # fmt: skip
-    tags = runs[0].data.tags
-    assert (tags["candidate.number"], tags["mlflow.note.content"]) == ("1", "n_neighbors = 3")
-    assert not {"dvc.stage", "dvc.entry"} & set(tags)
+    assert runs[0].data.tags["candidate.number"] == "1"
+    assert not {"dvc.stage", "dvc.entry"} & set(runs[0].data.tags)
     table = mlflow.load_table("cv_results.json", run_ids=[execution.run_id])
     assert table["cv_f1_mean"].fillna(-1).tolist() == [0.9, -1, -1]
     assert json.loads(read_artifact(store, execution.run_id, "cv_results.json")) == {
@@ -566,6 +608,14 @@ def test_candidates_are_runs_under_their_stage_and_rows_of_a_table(
     }
     stage = store.client.get_run(execution.run_id)
     assert json.loads(stage.data.tags["mlflow.loggedArtifacts"]) == [{"path": "cv_results.json", "type": "table"}]
+
+
+def test_candidate_of_any_parameters_has_a_short_name_on_one_line(store: Store, place: Place, session: Session) -> None:
+    tried = [{"estimator": "knn", "params": {"kernel": f"a\n{letter * 999}"}, "metrics": {}} for letter in "xy"]
+    write_execution(store, place, session, make_execution(candidates=tried))
+    found = {str(run.info.run_name) for run in search(store, "candidate")}
+    assert {name[:21] for name in found} == {"1 knn kernel=a\\nxxxxx", "2 knn kernel=a\\nyyyyy"}
+    assert {len(name) for name in found} <= {250, 251}
 
 
 def test_only_the_best_candidates_get_runs_and_none_gets_two(store: Store, place: Place, session: Session) -> None:

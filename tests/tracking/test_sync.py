@@ -76,7 +76,7 @@ def test_empty_store_is_filled_from_the_journal_and_the_cache_and_again_changes_
     assert candidate.data.tags["mlflow.parentRunId"] == stages[1].info.run_id
     assert parent.data.tags["best.estimator"] == "knn"
     parent = store.client.get_run(parent.info.run_id)
-    assert len(parent.inputs.dataset_inputs) == len(parent.inputs.model_inputs) == 1
+    assert len(parent.inputs.dataset_inputs) == len(parent.outputs.model_outputs) == 1
     session = journal.read_session("some")
     assert session is not None
     assert (session.run_id, session.complete) == (parent.info.run_id, True)
@@ -90,7 +90,7 @@ def test_empty_store_is_filled_from_the_journal_and_the_cache_and_again_changes_
     shutil.rmtree(journal.root / "models")
     assert sync(journal.root, f"{experiment}-b") == (1, 1)
     runs = search(open_store(journal.root, f"{experiment}-b"))
-    assert {run.info.run_name for run in runs} == {"by test", "data_split", "train", "1 knn"}
+    assert {run.info.run_name for run in runs} == {"by test", "data_split", "train", "1 knn k=1"}
     trained = journal.executions("some")[1]
     assert trained.model_id is not None
     assert list_artifacts(store, trained.run_id) >= {"reports/plots/a c.svg", "cv_results.json"}

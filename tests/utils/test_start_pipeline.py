@@ -12,7 +12,7 @@ from src.tracking.store import Store
 from src.utils import parent
 from src.utils.exclusive import exclusive
 from src.utils.start_pipeline import main
-from tests.tracking.support import UNKNOWN_STORE, commit, list_artifacts, search
+from tests.tracking.support import UNKNOWN_STORE, commit, list_artifacts, read_artifact, search
 from tests.utils.conftest import ROOT, FakeDvc
 
 # It notes how it was asked.
@@ -148,7 +148,7 @@ def test_python_stage_is_nested_under_the_parent_with_dvcs_record(workspace: Pat
     assert (nested.info.status, nested.data.params["train.cv"]) == ("FINISHED", "2")
     entry = read_lock(workspace)["train"]
     assert nested.data.tags["dvc.entry"] == entry.digest
-    assert nested.data.tags["dvc.md5.model.txt"] == entry.outs["model.txt"]
+    assert json.loads(read_artifact(store, run.info.run_id, "md5s.json"))["model.txt"] == entry.outs["model.txt"]
     assert list_artifacts(store, nested.info.run_id) == {"metrics.json"}
     tags = run.data.tags
     assert (tags["stage.train"], tags["stage.train.run_id"]) == ("ran", nested.info.run_id)

@@ -2,7 +2,9 @@ import pytest
 
 from src.errors import VersionError
 from src.tracking import names
+from src.tracking.runs import MD5S
 from src.versions.lineage import find_parents, format_text, trace
+from src.versions.reproduce import find_record
 from tests.versions.project import Project
 from tests.versions.runs import EXPERIMENT, SOURCE, add_run, open_runs, parent_of, parent_tags
 
@@ -168,6 +170,42 @@ def test_parents_are_ranked_by_tag_then_training_then_commit_then_time(project: 
     found = [run.info.run_id for run in find_parents(store, project.root, here[names.GIT_COMMIT])]
     ranked = [newest_last[number] for number in (3, 2, 1, 4, 0)]
     assert found == [parent_of(project, "v1.1.0").info.run_id, *ranked]
+
+
+def add_parent(project: Project, revision: str, metrics: dict[str, float] | None = None) -> str:
+    """Record a parent as it is recorded today: only the hash of the model is a tag, and the others are an artifact."""
+    store, md5s = open_runs(project), project.recorded(revision)
+    tags = parent_tags(project, revision)
+    tags = {key: value for key, value in tags.items() if not key.startswith(names.MD5) or key == names.MD5 + MODEL}
+    run_id = add_run(store, tags, metrics={"f1": 0.6, "classes.a": 1.0} if metrics is None else metrics)
+    store.client.log_dict(run_id, md5s, MD5S)
+    return run_id
+
+
+def test_parents_have_the_model_and_the_metrics_of_a_commit(project: Project) -> None:
+    store, commit = open_runs(project), project.git("rev-parse", "v1.0.0^{commit}")
+    older = parent_of(project, "v1.0.0").info.run_id
+    same = add_parent(project, "v1.0.0")
+    add_parent(project, "v1.0.0", {"f1": 0.6, "classes.a": 2.0})
+    add_parent(project, "v1.0.0", {})
+    add_parent(project, "v1.1.0")
+    assert {run.info.run_id for run in find_parents(store, project.root, commit)} == {older, same}
+
+
+def test_run_names_its_files_from_its_artifact(project: Project) -> None:
+    run_id = add_parent(project, "v1.0.0")
+    assert trace(project.root, run_id, EXPERIMENT)["files"] == project.recorded("v1.0.0")
+    assert find_record(project.root, run_id, EXPERIMENT).md5s == project.recorded("v1.0.0")
+
+
+def test_table_that_a_stage_read_leads_to_the_parent(project: Project) -> None:
+    from mlflow.entities import Dataset, DatasetInput
+
+    store, parent = open_runs(project), parent_of(project, "v1.0.0")
+    nested = parent.data.tags["stage.train.run_id"]
+    dataset = Dataset("data/features.parquet", "6" * 32, "local", "{}")
+    store.client.log_inputs(nested, [DatasetInput(dataset)])
+    assert trace(project.root, "6" * 32, EXPERIMENT)["run"]["id"] == parent.info.run_id
 
 
 def test_text_has_a_heading_for_each_section() -> None:
