@@ -8,15 +8,16 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from src.config.load import load_config
 from src.errors import TrackingError
-from src.tracking.runs import ui_page
 from src.tracking.store import Store, open_store
 from src.tracking.sync import sync
+from src.tracking.views import share_runs
 from src.utils.command import command
 
 LOG = Path(".dvc/tmp/pipeline/ui.log")
@@ -32,16 +33,17 @@ def main(arguments: list[str] | None = None) -> int:
     A tracking server has its own UI, so then only the link is printed.
     """
     parser = argparse.ArgumentParser(prog="start_ui", description=__doc__)
-    parser.add_argument("--port", type=int, help="local port; by default a free one")
+    parser.add_argument("--port", type=int, help="local port; by default the same for a clone each time")
     options = parser.parse_args(arguments)
-    name = load_config(Path("params.yaml")).tracking.experiment_name
-    sync(Path.cwd(), name)
-    store = open_store(Path.cwd(), name)
-    page = ui_page(f"experiments/{store.experiment_id}")
+    config = load_config(Path("params.yaml"))
+    sync(Path.cwd(), config.tracking.experiment_name)
+    store = open_store(Path.cwd(), config.tracking.experiment_name)
+    page = share_runs(store, config.train)
     if address := store.ui_address:
         sys.stdout.write(f"{address}/{page}\n")
         return 0
-    address = f"http://127.0.0.1:{_find_port(options.port or 0)}"
+    port = _find_port(options.port) if options.port else _usual_port(Path.cwd())
+    address = f"http://127.0.0.1:{port}"
     with _ended_by_signals(), _serving(_command(store, address)) as server:
         _wait_until_it_answers(server, address)
         sys.stdout.write(f"{address}/{page}  (press Ctrl-C to stop)\n")
@@ -102,6 +104,13 @@ def _wait_until_it_answers(server: "subprocess.Popen[bytes]", address: str) -> N
                 return
         time.sleep(0.1)
     raise TrackingError(f"MLflow's UI does not answer at {address}; {LOG} says why.")
+
+
+def _usual_port(root: Path) -> int:
+    """Return the same port for a clone each time, if it is free: a browser keeps settings of the UI by address."""
+    with suppress(TrackingError):
+        return _find_port(20_000 + zlib.crc32(bytes(root)) % 10_000)
+    return _find_port(0)
 
 
 def _find_port(wanted: int) -> int:

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 
 from src.tracking.journal import Journal
 from src.tracking.store import Store
-from src.utils.start_ui import main
+from src.utils.start_ui import _usual_port, main
 from tests.tracking.support import UNKNOWN_STORE, ended_session, search
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +70,7 @@ def test_ui_answers_under_its_link_until_a_signal_ends_all_of_it(folder: Path, s
     with started_ui(folder) as process:
         assert process.stdout is not None
         link = process.stdout.readline()
-        view = rf"#/experiments/{store.experiment_id}\?workflowType=machine_learning"
+        view = rf"#/experiments/{store.experiment_id}/runs\?viewStateShareKey=pipeline&workflowType=machine_learning"
         found = re.fullmatch(rf"http://127\.0\.0\.1:(\d+)/{view}  \(press Ctrl-C to stop\)\n", link)
         assert found, link
         with urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/health", timeout=10) as answer:
@@ -147,4 +147,12 @@ def test_only_the_link_is_printed_for_a_tracking_server_which_has_a_ui(
         finally:
             server.shutdown()
             thread.join()
-    assert capsys.readouterr().out == f"http://***@{address}/#/experiments/7?workflowType=machine_learning\n"
+    page = "#/experiments/7/runs?viewStateShareKey=pipeline&workflowType=machine_learning"
+    assert capsys.readouterr().out == f"http://***@{address}/{page}\n"
+
+
+def test_clone_has_its_usual_port_while_that_is_free(tmp_path: Path) -> None:
+    port = _usual_port(tmp_path)
+    assert port == _usual_port(tmp_path) != _usual_port(tmp_path / "other")
+    with socket.create_server(("127.0.0.1", port)):
+        assert _usual_port(tmp_path) != port
