@@ -38,10 +38,11 @@ class Evaluate(Section):
 
 
 class Tracking(Section):
-    """Whether MLflow records the pipeline, and in which experiment."""
+    """Whether MLflow records the pipeline, in which experiment, and whether with the load of the machine."""
 
     enabled: bool
     experiment_name: Annotated[str, Field(min_length=1, max_length=500)]
+    system_metrics: bool
 
 
 class Config(Section):

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from src.config.schema import Config
+from src.config.schema import Config, Tracking
 from src.config.yaml_file import read_yaml
 from src.tracking import names
 from src.tracking.journal import Execution, Journal, Session, now
@@ -26,6 +26,9 @@ from src.tracking.runs import ensure_parent, open_execution, write_execution
 from src.tracking.session import Place, find_session, flatten, numbers
 from src.tracking.store import Store, explain, log_traceback, open_store, store_uri
 from src.utils.logs import collect_warnings
+
+if TYPE_CHECKING:
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +75,7 @@ def mlflow_run(stage: StageFunction) -> StageFunction:
             _log_duration(stage.__name__, now() - started)
             return result
         with _handle(_terminate, signal.SIGTERM), collect_warnings() as warnings:
-            run = NestedRun(stage.__name__, config.tracking.experiment_name, warnings)
+            run = NestedRun(stage.__name__, config.tracking, warnings)
             try:
                 run.start()
                 result = stage(config)
@@ -92,13 +95,14 @@ def mlflow_run(stage: StageFunction) -> StageFunction:
 class NestedRun:
     """A nested run, from start to end. Each step is written to the journal first, then to MLflow."""
 
-    def __init__(self, stage: str, experiment_name: str, warnings: list[str]) -> None:
-        self._experiment_name = experiment_name
+    def __init__(self, stage: str, settings: Tracking, warnings: list[str]) -> None:
+        self._settings = settings
         self._place = Place.of_this_process()
         self._journal = Journal(self._place.main_root)
         self._execution = Execution(stage=stage, process=own_key(), warnings=warnings)
         self._session: Session | None = None
         self._store: Store | None = None
+        self._monitor: SystemMetricsMonitor | None = None
         self._parent_id = os.environ.get(names.MLFLOW_RUN_ID)
 
     @property
@@ -135,12 +139,17 @@ class NestedRun:
         if driver:
             self._execution.reads, self._execution.sizes = driver.reads, dict.fromkeys(driver.writes, 0)
         self._journal.write_execution(self._session.id, self._execution)
-        self._store = open_store(self._place.main_root, self._experiment_name)
+        self._store = open_store(self._place.main_root, self._settings.experiment_name)
         self._session = ensure_parent(self._store, self._journal, self._session)
         open_execution(self._store, self._session, self._execution)
         self._journal.write_execution(self._session.id, self._execution)
         # So that mlflow.log_metric() and autologging in the stage write to its run.
         _set_run_id(self._execution.run_id)
+        if self._settings.system_metrics:
+            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+            self._monitor = SystemMetricsMonitor(self._execution.run_id)  # type: ignore[no-untyped-call]
+            self._monitor.start()  # type: ignore[no-untyped-call]  # MLflow ships no types
 
     def _end(self) -> None:
         assert self._session is not None, "the session was found"  # noqa: S101 - end() checks it
@@ -148,6 +157,9 @@ class NestedRun:
         execution.sizes = {path: _size(self._place.work_root / path) for path in execution.sizes}
         self._journal.write_execution(self._session.id, execution)
         if self._store and execution.run_id:
+            if self._monitor:
+                with self._store.optional("system metrics"):
+                    _end_monitor(self._monitor)
             write_execution(self._store, self._place, self._session, execution)
             self._journal.write_execution(self._session.id, execution)
 
@@ -166,6 +178,16 @@ class NestedRun:
 
 def _log_duration(stage: str, milliseconds: int) -> None:
     logger.info("%s: done in %.1f s", stage, milliseconds / 1000)
+
+
+def _end_monitor(monitor: "SystemMetricsMonitor") -> None:
+    """Stop a monitor, and log a last sample: MLflow takes one in ten seconds, so a short stage would have none."""
+    monitor.finish()  # type: ignore[no-untyped-call]  # MLflow ships no types
+    for each in monitor.monitors:
+        each.clear_metrics()  # type: ignore[no-untyped-call]
+    monitor.collect_metrics()  # type: ignore[no-untyped-call]
+    monitor.publish_metrics(monitor.aggregate_metrics())  # type: ignore[no-untyped-call]
+    monitor.mlflow_logger.flush()  # type: ignore[no-untyped-call]
 
 
 def _set_run_id(run_id: str | None) -> None:

@@ -49,7 +49,7 @@ VALID: dict[str, Any] = {
         "plots_dir": "reports/plots",
         "model_card_path": "reports/model_card.md",
     },
-    "tracking": {"enabled": True, "experiment_name": "pipeline"},
+    "tracking": {"enabled": True, "experiment_name": "pipeline", "system_metrics": False},
 }
 ABSENT = object()
 

@@ -303,6 +303,61 @@ def test_file_that_cannot_be_read_stops_no_stage(
     assert name in caplog.text
 
 
+# --- system metrics ---
+
+
+@pytest.fixture
+def monitored(config: Config) -> Config:
+    return config.model_copy(update={"tracking": config.tracking.model_copy(update={"system_metrics": True})})
+
+
+def is_monitored() -> bool:
+    return any(thread.name == "SystemMetricsMonitor" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(None, "FINISHED"), (ValueError("no"), "FAILED"), (KeyboardInterrupt(), "KILLED")]
+)
+def test_load_of_the_machine_is_recorded_however_a_stage_ends(
+    store: Store, monitored: Config, error: BaseException | None, status: str
+) -> None:
+    seen = []
+
+    def action() -> None:
+        seen.append(is_monitored())
+        if error:
+            raise error
+
+    try:
+        stage_that(action)(monitored)
+    except (ValueError, KeyboardInterrupt):
+        assert error
+    assert (seen, is_monitored()) == ([True], False)
+    (nested,) = search(store, "stage")
+    assert nested.info.status == status
+    expected = {"cpu_utilization_percentage", "system_memory_usage_percentage", "disk_usage_percentage"}
+    assert {f"system/{name}" for name in expected} <= nested.data.metrics.keys()
+    assert nested.data.metrics.get("n.rows") == (None if error else 4.0)
+
+
+def test_load_of_the_machine_is_not_recorded_by_default(store: Store, config: Config) -> None:
+    seen = []
+    stage_that(lambda: seen.append(is_monitored()))(config)
+    assert seen == [False]
+    assert {name for run in search(store) for name in run.data.metrics} == {"n.rows"}
+
+
+def test_store_that_is_lost_while_a_monitored_stage_runs_costs_one_warning(
+    store: Store, repository: Path, monitored: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="src"):
+        stage_that(lambda: store.client.delete_run(search(store, "stage")[0].info.run_id))(monitored)
+    assert len(caplog.records) == 1
+    assert not is_monitored()
+    _, execution = only_execution(repository)
+    assert (execution.status, execution.logged) == ("FINISHED", False)
+
+
 # --- without tracking ---
 
 
