@@ -58,3 +58,4 @@ class DataSplit(Section):
     train_path: OutputPath
     test_path: OutputPath
     checks_path: OutputPath
+    data_report_path: OutputPath

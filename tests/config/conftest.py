@@ -29,6 +29,7 @@ VALID: dict[str, Any] = {
         "train_path": "data/train.parquet",
         "test_path": "data/test.parquet",
         "checks_path": "reports/data_checks.json",
+        "data_report_path": "reports/data.html",
     },
     "train": {
         "estimator": "logreg",

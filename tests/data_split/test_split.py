@@ -24,7 +24,7 @@ def split(
             "split": kind or {"kind": "stratified"},
             "test_size": test_size,
             "checks": findings,
-            **{f"{name}_path": f"data/{name}.parquet" for name in ("train", "test", "checks")},
+            **{f"{name}_path": f"data/{name}.parquet" for name in ("train", "test", "checks", "data_report")},
         }
     )
     return split_table(table, base, settings)

@@ -24,7 +24,7 @@ Stage = Callable[[Config], StageResult | None]
 OUTPUTS = {
     data_load: ["data/raw/dataset.parquet", "data/schema.json"],
     featurize: ["data/features.parquet"],
-    data_split: ["data/train.parquet", "data/test.parquet", "reports/data_checks.json"],
+    data_split: ["data/train.parquet", "data/test.parquet", "reports/data_checks.json", "reports/data.html"],
     train: ["models/model.joblib", "reports/cv_metrics.json", "reports/cv_results.csv"],
     evaluate: [
         "reports/metrics.json",
