@@ -10,9 +10,11 @@ from src.config.featurize import Featurize
 from src.config.section import ColumnName, OutputPath, Section
 from src.config.train import Task, Train
 
-# The names of all figures that `evaluate` may write: DVC may delete these.
+# The names of all figures that `evaluate` may write, and of the data of DVC's plots: DVC may delete these.
 FIGURES = ("confusion_matrix", "roc", "precision_recall", "calibration", "predicted_against_true", "residuals",
            "permutation_importance", "search")  # fmt: skip
+CURVES = ("confusion_matrix", "roc", "precision_recall", "calibration", "predicted_against_true",
+          "permutation_importance")  # fmt: skip
 
 
 class Base(Section):
@@ -34,6 +36,8 @@ class Evaluate(Section):
     n_bootstrap: Annotated[int, Field(ge=100)]
     metrics_path: OutputPath
     plots_dir: OutputPath
+    curves_dir: OutputPath
+    report_path: OutputPath
     model_card_path: OutputPath
 
 

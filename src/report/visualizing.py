@@ -61,10 +61,7 @@ def draw_figures(
 
 
 def write_figures(figures: Iterable[tuple[str, Figure]], plots_dir: Path) -> list[Path]:
-    """Write figures as PNG files and return their paths.
-
-    DVC shows images offline; to draw data with its templates, it loads a library from the internet.
-    """
+    """Write figures as PNG files and return their paths."""
     plots_dir.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, figure in figures:
@@ -97,7 +94,7 @@ def plot_confusion_matrix(predictions: ClassPredictions) -> Figure:
     """Draw true labels down, predicted labels across, and in each cell its count and share of the true class."""
     n_labels = len(predictions.labels)
     counts = np.bincount(predictions.y_true * n_labels + predictions.y_pred, minlength=n_labels**2)
-    counts, names = _merge_rarest(counts.reshape(n_labels, n_labels), predictions.labels)
+    counts, names = merge_rarest(counts.reshape(n_labels, n_labels), predictions.labels)
     n_classes = len(names)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     with_shares = n_classes <= MAX_WITH_SHARES
@@ -125,7 +122,7 @@ def plot_confusion_matrix(predictions: ClassPredictions) -> Figure:
     return figure
 
 
-def _merge_rarest(counts: NDArray[np.intp], labels: Sequence[Any]) -> tuple[NDArray[np.intp], list[Any]]:
+def merge_rarest(counts: NDArray[np.intp], labels: Sequence[Any]) -> tuple[NDArray[np.intp], list[Any]]:
     """Merge the classes with the fewest rows into the last row and column."""
     if len(labels) <= MAX_CLASSES:
         return counts, list(labels)
@@ -160,8 +157,10 @@ def plot_precision_recall(predictions: ClassPredictions) -> Figure:
 
 def _new_curve_axes(title: str, x_label: str, y_label: str, predictions: ClassPredictions) -> tuple[Figure, Axes]:
     title = f"{title}, {len(predictions.y_true)} test rows"
-    figure, axes = _new_axes(4.6, 4.2, title, x_label, y_label, right=4.5)
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    # Below the axes there is room for the legend.
+    figure, axes = _new_axes(4.6, 4.2, title, x_label, y_label, bottom=4.2)
+    # No curve lies on the frame.
+    axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
     return figure, axes
 
 
@@ -175,13 +174,14 @@ def _draw_curves(
         title = f"the {len(named)} worst of {n_classes} classes,\neach against the rest"
         for _, _, x, y in curves:
             axes.plot(x, y, color=GREY, linewidth=0.8, alpha=0.7, **style)
+    # Where curves coincide, each is seen beneath the next one.
+    step = min(2, 6 / len(named))
     for place, (colour, (label, area, x, y)) in enumerate(zip(COLOURS, named, strict=False)):
-        # Where curves coincide, the first stays visible beneath the last.
-        width = 1.5 + 0.4 * (len(named) - 1 - place)
+        width = 1.5 + step * (len(named) - 1 - place)
         text = f"{fit_label(label, 24)} ({area_name} {area:.3f})"
         axes.plot(x, y, color=colour, linewidth=width, label=text, **style)
     small: dict[str, Any] = {"fontsize": "small", "title_fontsize": "small", "frameon": False}
-    legend = axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), title=title, alignment="left", **small)
+    legend = axes.legend(loc="upper left", bbox_to_anchor=(0, -0.14), title=title, alignment="left", **small)
     for entry in legend.get_texts():
         # A `$` in a class name does not start a formula.
         entry.set_parse_math(False)

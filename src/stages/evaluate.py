@@ -1,4 +1,4 @@
-"""Stage `evaluate`: from the model and `test.parquet` to metrics, figures and the model card."""
+"""Stage `evaluate`: from the model and `test.parquet` to metrics, figures, the report and the model card."""
 
 import logging
 
@@ -8,11 +8,14 @@ from src.data.files import read_table, write_metrics, write_text
 from src.data.findings import read_findings
 from src.data.models import read_model
 from src.data.target import split_target
+from src.report.content import Facts, build_report
+from src.report.curves import compute_curves, write_curves
 from src.report.headline import read_headline
+from src.report.html_report import write_page
 from src.report.importance import measure_importance
 from src.report.inputs import read_candidates, read_cv_metrics, read_md5s
 from src.report.metrics import compute_metrics
-from src.report.model_card import Facts, write_card
+from src.report.model_card import write_card
 from src.report.predictions import predict_rows
 from src.report.visualizing import draw_figures, write_figures
 from src.utils.command import run_stage
@@ -23,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @mlflow_run
 def evaluate(config: Config) -> StageResult:
-    """Score the model on the test rows, draw its figures and write its card."""
+    """Score the model on the test rows, draw its figures and report on it."""
     settings, data, base, train = config.evaluate, config.data_split, config.base, config.train
     test = read_table(data.test_path, made_by="data_split")
     X_test, y_test = split_target(test, base.target_column, base.task, to_learn=False)
@@ -44,6 +47,7 @@ def evaluate(config: Config) -> StageResult:
     if (headline := read_headline(metrics, train.scoring)) and headline.problem:
         logger.warning("%s", headline.problem)
     plots = write_figures(draw_figures(predictions, importance, candidates, train.scoring), settings.plots_dir)
+    write_curves(compute_curves(predictions, importance, base.random_state), settings.curves_dir)
     facts = Facts(
         model=model,
         candidates=candidates,
@@ -57,8 +61,11 @@ def evaluate(config: Config) -> StageResult:
         md5s=read_md5s([data.train_path, data.test_path, train.model_path]),
         plots=plots,
     )
-    write_text(write_card(facts, config), settings.model_card_path)
-    return StageResult(metrics=metrics, artifacts=[settings.plots_dir, settings.model_card_path])
+    report = build_report(facts, config)
+    write_text(write_page(report, settings.report_path), settings.report_path)
+    write_text(write_card(report, settings.model_card_path), settings.model_card_path)
+    artifacts = [settings.plots_dir, settings.report_path, settings.model_card_path]
+    return StageResult(metrics=metrics, artifacts=artifacts)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class Stage:
         name: DVC's address, such as `train` or `train@iris`.
         deps: Paths of the inputs, relative to the root.
         outs: Paths of the outputs, including metrics and plots.
-        reports: The plots, Markdown files and web pages among the outputs.
+        reports: The plots, Markdown files, web pages and outputs of the type `report`.
     """
 
     name: str
@@ -81,7 +81,7 @@ class DvcRepo:
                 name=name,
                 deps=[_path(dep) for dep in stage.deps if _is_file(dep)],
                 outs=[_path(out) for out in stage.outs],
-                reports=[_path(out) for out in stage.outs if out.plot or out.def_path.endswith(REPORT_SUFFIXES)],
+                reports=[_path(out) for out in stage.outs if _is_report(out)],
             )
             for name, stage in self._pipeline.items()
         }
@@ -248,6 +248,10 @@ def open_repo(root: Path, revision: str | None = None) -> Iterator[DvcRepo | Non
 def _is_file(dep: Any) -> bool:
     # Parameters and URLs are dependencies too.
     return dep.protocol in ("local", "file") and not dep.__class__.__name__.startswith("Params")
+
+
+def _is_report(out: Any) -> bool:
+    return bool(out.plot or out.annot.type == "report" or out.def_path.endswith(REPORT_SUFFIXES))
 
 
 def _path(item: Any) -> str:

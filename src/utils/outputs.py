@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from src.config.schema import FIGURES, Config
+from src.config.schema import CURVES, FIGURES, Config
 from src.config.section import output_paths
 from src.errors import ConfigError
 from src.tracking.dvc_repo import open_repo
@@ -86,7 +86,8 @@ def _is_known(path: Path) -> bool:
 
 
 def _written(folder: Path, md5: str | None) -> set[Path]:
-    """Return the files that a stage may have written to a folder: those of its last run, and all figures."""
+    """Return the files that a stage may have written to a folder: those of its last run, all figures and curves."""
     with open_repo(Path.cwd()) as repo:
         last = repo.find_files(folder.as_posix(), md5) if repo else {}
-    return {*map(Path, last), *(folder / f"{name}.png" for name in FIGURES)}
+    names = [*(f"{name}.png" for name in FIGURES), *(f"{name}.json" for name in CURVES)]
+    return {*map(Path, last), *(folder / name for name in names)}

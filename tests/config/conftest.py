@@ -48,6 +48,8 @@ VALID: dict[str, Any] = {
         "n_bootstrap": 100,
         "metrics_path": "reports/metrics.json",
         "plots_dir": "reports/plots",
+        "curves_dir": "reports/curves",
+        "report_path": "reports/report.html",
         "model_card_path": "reports/model_card.md",
     },
     "tracking": {"enabled": True, "experiment_name": "pipeline", "system_metrics": False},

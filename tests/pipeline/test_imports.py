@@ -36,7 +36,7 @@ NEEDED = {
     "featurize": ALWAYS,
     "data_split": ALWAYS | LEARNING | FIGURES | PAGES | SKRUB,
     "train": ALWAYS | LEARNING | {"tqdm"},
-    "evaluate": ALWAYS | LEARNING | FIGURES,
+    "evaluate": ALWAYS | LEARNING | FIGURES | PAGES,
 }
 # Only `train` logs a model.
 HEAVY = {"dvc", "matplotlib", "skops", "sklearn"}

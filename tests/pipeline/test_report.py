@@ -1,28 +1,51 @@
 import json
 import re
+import sys
+from typing import Any
 
 import pytest
 import yaml
 
 from tests.pipeline.clone import Clone
 
-OF_CLASSES = {"calibration", "confusion_matrix", "permutation_importance", "precision_recall", "roc", "search"}
-OF_NUMBERS = {"permutation_importance", "predicted_against_true", "residuals", "search"}
+OF_CLASSES = {"calibration", "confusion_matrix", "permutation_importance", "precision_recall", "roc"}
+OF_NUMBERS = {"permutation_importance", "predicted_against_true"}
+FIGURES_OF_NUMBERS = {"permutation_importance", "predicted_against_true", "residuals", "search"}
 
 
-def images(clone: Clone, *command: str) -> list[str]:
-    """Create a page of plots, and return its images without `reports_plots_` and `.png`."""
+def plots(clone: Clone, *command: str) -> dict[str, Any]:
+    """Create a page of plots, and return the specification of each plot that is drawn, by the name of its file."""
     result = clone.run("dvc", "plots", *command, "--out", "page")
-    assert "failed" not in result.stderr
+    assert result.stderr == ""
     page = clone.read("page/index.html")
-    found = re.findall(r'<img src="static/([^"]+)\.png"', page)
-    assert all((clone.path / "page/static" / f"{name}.png").stat().st_size for name in found)
-    return [name.replace("reports_plots_", "") for name in found]
+    assert "<img" not in page
+    names = re.findall(r'<div id ?= ?"reports_curves_(\w+)_json">', page)
+    decoder = json.JSONDecoder()
+    specs = [decoder.raw_decode(page, match.end())[0] for match in re.finditer(r"var spec = ", page)]
+    return {name: spec for name, spec in zip(names, specs, strict=True) if spec}
+
+
+def revisions(spec: dict[str, Any]) -> set[str]:
+    return {row["rev"] for row in spec["data"]["values"]}
 
 
 @pytest.mark.slow
-def test_one_page_shows_all_plots_of_either_task_and_of_two_revisions(clone: Clone) -> None:
-    assert sorted(images(clone, "show")) == sorted(f"workspace_{name}" for name in OF_CLASSES)
+def test_plots_lay_two_versions_over_one_another_for_either_task(clone: Clone) -> None:
+    shown = plots(clone, "show")
+    assert set(shown) == OF_CLASSES
+    assert shown["roc"]["title"]["text"] == "ROC curve"
+
+    # Another version of the same table.
+    clone.set_param("train.param_grid", {"logreg": {"C": [0.001], "max_iter": [1000]}})
+    clone.launch()
+    clone.commit()
+    both = plots(clone, "diff", "HEAD~1")
+    assert set(both) == OF_CLASSES
+    assert {name: revisions(spec) for name, spec in both.items()} == {
+        key: {"HEAD~1", "workspace"} for key in OF_CLASSES
+    }
+
+    # A regression on another table: a change of settings is enough, once the schema of the old table is deleted.
     params = yaml.safe_load(clone.read("params.yaml"))
     params["base"]["task"] = "regression"
     params["data_load"]["source"]["name"] = "diabetes"
@@ -30,17 +53,45 @@ def test_one_page_shows_all_plots_of_either_task_and_of_two_revisions(clone: Clo
     params["data_split"]["split"] = {"kind": "random"}
     params["train"] |= {"estimator": "ridge", "scoring": "r2", "param_grid": {"ridge": {"alpha": [0.1, 1.0, 10.0]}}}
     (clone.path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    # A change of settings is enough, once the schema of the old table is deleted.
     (clone.path / "data/processed/schema.json").unlink()
     clone.launch()
-    assert sorted(images(clone, "show")) == sorted(f"workspace_{name}" for name in OF_NUMBERS)
-    both = {f"workspace_{name}" for name in OF_NUMBERS} | {f"HEAD_{name}" for name in OF_CLASSES}
-    assert set(images(clone, "diff", "HEAD")) == both
+    assert set(plots(clone, "show")) == OF_NUMBERS
+    assert {name: revisions(spec) for name, spec in plots(clone, "diff", "HEAD").items()} == {
+        **{key: {"HEAD"} for key in OF_CLASSES},
+        **{key: {"workspace"} for key in OF_NUMBERS},
+        "permutation_importance": {"HEAD", "workspace"},
+    }
     assert set(json.loads(clone.read("reports/metrics.json"))) >= {"test_r2", "test_r2_ci95_low", "test_r2_baseline"}
-    # They are also artifacts of the run of the stage and of the parent run.
+
+    # Figures and pages are also artifacts of the run of the stage and of the parent run.
     parent = clone.parent()
-    for run in (parent, clone.nested(parent)["evaluate"]):
+    nested = clone.nested(parent)
+    for run, names in (
+        (parent, {"data.html", "model_card.md", "report.html"}),
+        (nested["evaluate"], {"model_card.md", "report.html"}),
+        (nested["data_split"], {"data.html"}),
+    ):
         folder = clone.path / "mlruns" / run.info.run_id / "artifacts" / "reports"
-        assert {path.stem for path in (folder / "plots").iterdir()} == OF_NUMBERS
-        card = (folder / "model_card.md").read_text(encoding="utf-8")
-        assert card == clone.read("reports/model_card.md")
+        assert {path.name for path in folder.iterdir() if path.is_file()} == names
+        assert all((folder / name).read_text(encoding="utf-8") == clone.read(f"reports/{name}") for name in names)
+        if run is not nested["data_split"]:
+            assert {path.stem for path in (folder / "plots").iterdir()} == FIGURES_OF_NUMBERS
+
+
+def test_report_is_opened_where_there_is_one(clone: Clone) -> None:
+    # A browser that writes down what it is asked to open.
+    browser = clone.path / "browser"
+    browser.write_text('#!/bin/sh\necho "$1" >opened\n')
+    browser.chmod(0o755)
+    command = ("python", "-m", "src.utils.open_report")
+    result = clone.run(*command, BROWSER=f"{browser} %s")
+    assert (result.stdout, result.stderr) == ("reports/report.html\n", "")
+    assert clone.read("opened") == f"file://{clone.path}/reports/report.html\n"
+    # The interpreter by its path, since no program is in PATH.
+    without = clone.run(sys.executable, *command[1:], BROWSER="", DISPLAY="", WAYLAND_DISPLAY="", PATH="/nonexistent")
+    assert without.stdout == "reports/report.html\n"
+    (clone.path / "reports/report.html").unlink()
+    result = clone.run(*command, code=2)
+    missing, _, advice = result.stderr.partition("; ")
+    assert missing == "MissingInputError: reports/report.html is missing"
+    assert advice == "run `make pipeline`, or `dvc pull` if it has run elsewhere.\n"

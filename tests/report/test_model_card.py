@@ -1,4 +1,3 @@
-import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,72 +8,21 @@ import pytest
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler
 
-from src.config.schema import Config
-from src.config.train import SCORINGS, metric_of
 from src.data.findings import Finding
-from src.report.model_card import Facts, code, describe_preprocessing, list_limits, table, text, write_card
+from src.report.content import Facts, build_report, describe_preprocessing
+from src.report.model_card import code, table, text, write_card
 from src.report.predictions import NumberPredictions, Predictions
 from src.train.fit import fit_model
-from tests.config.conftest import VALID
 from tests.report.conftest import make_classes, make_numbers
+from tests.report.facts import MD5, METRICS, REGRESSION, make_config, make_facts, make_model
 from tests.train.tables import COLUMNS, make_table
 from tests.train.tables import make_config as make_train_config
 
-REGRESSION: dict[str, Any] = {
-    "base__task": "regression",
-    "train__scoring": "r2",
-    "train__estimator": "ridge",
-    "data_split__split": {"kind": "random"},
-}
-MD5 = "0123456789abcdef0123456789abcdef"
-METRICS: dict[str, Any] = {
-    "test_accuracy": 0.9,
-    "test_f1_macro_baseline": 0.25,
-    "test_f1_class": {"yes": 0.8, "no": 1.0},
-    "test_f1_macro": 0.9,
-    "test_f1_macro_ci95_high": 0.95,
-    "test_f1_macro_ci95_low": 0.81234,
-    "test_precision_class": {"yes": 0.7, "no": 0.6},
-    "test_recall_class": {"yes": 0.5, "no": 0.4},
-    "test_support_class": {"yes": 12.0, "no": 28.0},
-}
-
-
-def make_config(**changes: Any) -> Config:
-    settings = copy.deepcopy(VALID)
-    for dotted, value in changes.items():
-        section, key = dotted.split("__")
-        settings[section][key] = value
-    return Config.model_validate(settings)
-
-
-def make_model(estimator: Any) -> Pipeline:
-    """Return a model that is not fitted: the card needs its parameters only."""
-    return Pipeline([("preprocess", FunctionTransformer()), ("estimator", estimator)])
-
-
-def make_facts(**changes: Any) -> Facts:
-    values: dict[str, Any] = {
-        "model": make_model(LogisticRegression(C=0.1, random_state=42)),
-        "candidates": pd.DataFrame({"estimator": ["logreg"] * 4, "C": [0.1, 1, 10, 100], "mean": 0.9}),
-        "features": {"number": ["a", "b"], "category": ["c"], "boolean": []},
-        "n_train": 160,
-        "X_test": pd.DataFrame({"a": np.arange(40.0), "b": 1.0, "c": ["x", "y"] * 20}),
-        "predictions": make_classes(40, 2),
-        "metrics": METRICS,
-        "cv_metrics": {"cv_f1_macro_mean": 0.88},
-        "findings": [],
-        "md5s": {"data/test.parquet": "aa", "models/model.joblib": MD5},
-        "plots": [Path("reports/plots/roc.png")],
-    }
-    return Facts(**values | changes)
-
 
 def card(facts: Facts | None = None, **changes: Any) -> str:
-    return write_card(facts or make_facts(), make_config(**changes))
+    return write_card(build_report(facts or make_facts(), make_config(**changes)), Path("reports/model_card.md"))
 
 
 def row(page: str, start: str) -> list[str]:
@@ -203,7 +151,7 @@ def test_headline_has_its_interval_and_its_baseline() -> None:
     assert "`test_f1_macro_ci95_low`" not in page
     rules = [[cell[-1] for cell in row_of.strip("| ").split(" | ")] for row_of in page.splitlines() if "--:" in row_of]
     # Numbers are aligned to the right.
-    assert rules == [["-", ":", ":", ":"], ["-", ":", ":", ":", ":"]]
+    assert rules == [["-", ":", ":", ":", ":"], ["-", ":", ":", ":"], [":", "-", ":", ":"]]
 
 
 def test_each_class_has_its_row() -> None:
@@ -268,8 +216,15 @@ def test_data_checks_are_listed() -> None:
     assert "## Data checks\n\nNo problem was found.\n" in card()
 
 
-def test_plots_are_linked_relative_to_the_card() -> None:
-    assert "\n![roc.png](plots/roc.png)\n" in card()
+def test_plots_and_the_page_of_the_data_are_linked_relative_to_the_card() -> None:
+    assert "\n![ROC curve](plots/roc.png)\n" in card()
+    assert "\n[The training rows, column by column](data.html)\n" in card()
+
+
+def test_card_begins_with_the_verdict_and_what_won() -> None:
+    _, verdict, winner, *_ = card().split("\n\n")
+    assert verdict == "Better than the baseline: the whole 95 % interval is above it."
+    assert winner == "Chosen: `LogisticRegression` with `C=0.1`, the best of 4 candidates by `f1_macro`."
 
 
 def test_odd_names_break_no_table() -> None:
@@ -283,66 +238,8 @@ def test_odd_names_break_no_table() -> None:
     )
     blocks = card(facts, base__target_column=odd).split("\n\n")
     tables = [block.splitlines() for block in blocks if block.startswith("|")]
-    assert len(tables) == 5
+    assert len(tables) == 6
     assert all(len({line.replace(r"\|", "").count("|") for line in lines}) == 1 for lines in tables)
-
-
-# --- limits ---
-
-
-def limits(metrics: dict[str, Any] | None = None, n_rows: int = 1000, **changes: Any) -> str:
-    return "\n".join(list_limits(METRICS if metrics is None else metrics, n_rows, make_config(**changes)))
-
-
-def test_few_test_rows_are_a_limit() -> None:
-    assert "The test set is small: 40 rows, so that one row is 2.5% of every score." in limits(n_rows=40)
-    assert "small: 199 rows" in limits(n_rows=199)
-    assert "small" not in limits(n_rows=200)
-
-
-@pytest.mark.parametrize("scoring", [scoring for scorings in SCORINGS.values() for scoring in scorings])
-def test_model_that_does_not_beat_the_baseline_is_reported(scoring: str) -> None:
-    name = metric_of(scoring)
-    ends = {f"test_{name}_ci95_low": 0.5, f"test_{name}_ci95_high": 0.9}
-    # Errors should be lower than those of the baseline, other scores higher.
-    beaten, others = (1.1, [0.4, 0.6, 0.9]) if scoring.startswith("neg_") else (0.4, [0.5, 0.6, 1.1])
-    changes = REGRESSION if scoring in SCORINGS["regression"] else {}
-    for baseline in (beaten, *others):
-        found = limits(ends | {f"test_{name}_baseline": baseline}, **{**changes, "train__scoring": scoring})
-        expected = f"does not show that the model beats the baseline: the interval of `test_{name}` reaches it"
-        assert (expected in found) is (baseline != beaten)
-    assert "baseline" not in limits(ends)
-
-
-@pytest.mark.parametrize(
-    ("accuracy", "low", "expected"),
-    [
-        (
-            1.0,
-            1.0,
-            "All resamples have the same `test_f1_macro`. Its interval has no width, but the score is not certain.\n"
-            "A model that is wrong on 9.5% of all rows makes no error on 30 rows 1 time in 20.\n",
-        ),
-        (0.0, 1.0, "All resamples have the same `test_f1_macro`."),
-        (1.0, 0.99, ""),
-    ],
-)
-def test_interval_without_width_is_explained(accuracy: float, low: float, expected: str) -> None:
-    ends = {"test_f1_macro_ci95_high": 1.0, "test_f1_macro_ci95_low": low, "test_accuracy": accuracy}
-    found = limits(METRICS | ends, n_rows=30)
-    assert expected in found
-    assert ("All resamples" in found) is bool(expected)
-    assert ("is wrong on" in found) is (accuracy == low == 1)
-
-
-def test_split_and_search_have_their_limits() -> None:
-    assert "same time and the same groups" in limits()
-    by_time = limits(data_split__split={"kind": "time", "column": "day"})
-    assert "the newest" in by_time
-    assert "same time" not in by_time
-    assert "No parameters were searched" not in limits()
-    assert "No parameters were searched" in limits(train__search={"kind": "none"})
-    assert limits().endswith("what occurs together, not what causes what.")
 
 
 # --- Markdown ---

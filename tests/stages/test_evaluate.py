@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from sklearn.svm import SVC
 
-from src.config.schema import Config
+from src.config.schema import CURVES, Config
 from src.errors import MissingInputError
 from src.stages.evaluate import evaluate
 from tests.config.conftest import VALID
@@ -113,7 +113,9 @@ def metrics() -> dict[str, Any]:
 def test_stage_writes_its_outputs_and_nothing_else(prepare: Prepare, task: str) -> None:
     evaluate(prepare(task))
     plots = [f"reports/plots/{name}.png" for name in OUTPUTS[task]]
-    assert sorted(outputs()) == sorted(["reports/metrics.json", "reports/model_card.md", *plots])
+    curves = [f"reports/curves/{name}.json" for name in CURVES]
+    pages = ["reports/model_card.md", "reports/report.html"]
+    assert sorted(outputs()) == sorted(["reports/metrics.json", *pages, *plots, *curves])
     assert all(outputs()[path].startswith(b"\x89PNG") for path in plots)
 
 
@@ -150,7 +152,7 @@ def test_card_describes_these_files(prepare: Prepare) -> None:
     assert "the best of 2 candidates" in card
     assert "- 'a' is a copy" in card
     assert "`cv_f1_macro_mean`" in card
-    assert "![roc.png](plots/roc.png)" in card
+    assert "![ROC curve](plots/roc.png)" in card
 
 
 def test_only_the_target_of_the_training_rows_is_read(prepare: Prepare) -> None:

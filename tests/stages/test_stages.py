@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.config.schema import Config
+from src.config.schema import CURVES, Config
 from src.data.columns import write_columns
 from src.errors import DataError, MissingInputError
 from src.stages.data_load import data_load
@@ -29,6 +29,8 @@ OUTPUTS = {
     evaluate: [
         "reports/metrics.json",
         "reports/model_card.md",
+        "reports/report.html",
+        *(f"reports/curves/{name}.json" for name in CURVES),
         *(
             f"reports/plots/{name}.png"
             for name in (

@@ -61,6 +61,7 @@ def check() -> str:
         # What was written before an interruption, and by other settings.
         {"reports/plots/residuals.png": "123456789"},
         {"docs/notes.md": "mine", "data/external/t.csv": "mine"},
+        PLOTS | {"reports/plots/residuals.png": "1", "reports/plots/roc.json": "2"},
     ],
 )
 def test_outputs_of_stages_are_accepted(files: dict[str, str]) -> None:
