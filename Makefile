@@ -127,7 +127,7 @@ cache: install ## Share DVC's cache with other clones: make cache DIR=/data/dvc-
 
 # --- the pipeline ---------------------------------------------------------------
 
-.PHONY: new-data pipeline repro experiments sync ui notebook
+.PHONY: new-data pipeline repro experiments sync ui notebook report
 new-data: install ## Set up params.yaml for your table: make new-data FILE=table.csv|URL=https://… [TARGET=column] [YES=1]
 	@test -n "$$FILE$$URL" || { echo "set FILE or URL: make new-data FILE=table.csv, or URL=https://…" >&2; exit 2; }
 	@$(BIN)/python -m src.new_data $(if $(FILE),--file="$$FILE",--url="$$URL") $(if $(TARGET),--target="$$TARGET") $(if $(YES),--yes)
@@ -153,6 +153,9 @@ sync: install ## Bring MLflow up to date with git and DVC
 
 ui: install ## Compare runs in the browser
 	@exec $(BIN)/python -m src.utils.start_ui
+
+report: install ## Open the report of the last run in the browser
+	@$(BIN)/python -m src.utils.open_report
 
 notebook: install ## Explore a run in JupyterLab, which is installed on first use
 	@$(BIN)/python -c 'import jupyterlab' 2>/dev/null || $(call install_extra,notebook)
