@@ -139,14 +139,8 @@ repro: install ## Run bare `dvc repro`, then bring MLflow up to date: make repro
 	@$(BIN)/python -m src.utils.prepare
 	@code=0; $(BIN)/python -m dvc repro $(ARGS) || code=$$?; $(BIN)/python -m src.utils.sync_runs || :; exit $$code
 
-experiments: install ## Try settings as DVC experiments, two at a time: make experiments [GRID=train.cv=3,5]
-	@! printf %s "$$PWD" | LC_ALL=C grep -q '[^ -~]' || \
-	  { echo "DVC runs experiments only under an ASCII path; move this clone, or change params.yaml by hand" >&2; exit 2; }
-	@$(BIN)/python -m src.utils.prepare
-	$(BIN)/python -m dvc exp run --queue --set-param "$$GRID"
-	$(BIN)/python -m dvc exp run --run-all --jobs 2
-	@$(BIN)/python -m src.utils.sync_runs
-	$(BIN)/python -m dvc exp show --only-changed --no-pager --md --drop 'State|Executor|data/|models/|reports/|src/'
+experiments: install ## Try settings as DVC experiments, two at a time: make experiments [GRID="train.estimator=knn,svm train.cv=3,5"]
+	@exec $(BIN)/python -m src.utils.experiments -- "$$GRID"
 
 sync: install ## Bring MLflow up to date with git and DVC
 	@$(BIN)/python -m src.utils.sync_runs

@@ -8,6 +8,7 @@ import pytest
 
 from src.tracking.session import numbers
 from tests.pipeline.clone import COMPLETE_SECONDS, STAGES, SYNC, Clone, wait_for
+from tests.pipeline.versions import make
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -86,3 +87,63 @@ def test_experiments_of_every_kind_have_one_complete_parent_each(clone: Clone) -
         assert parent.data.metrics == before[name].data.metrics
         assert clone.outcomes(parent)[:3] == unchanged
     assert clone.run(*SYNC).stderr.startswith("MLflow is up to date: completed 0 of ")
+
+
+@pytest.mark.slow
+def test_make_experiments_tries_a_grid_and_runs_again_only_what_changed(clone: Clone) -> None:
+    """All cases share a repository, because each experiment takes seconds."""
+    grid = "train.estimator=knn,no.such.Class train.cv=3"
+    result = make(clone, "experiments", code=1, GRID=grid)
+    lines = result.stdout.splitlines()
+    assert lines[1].split() == [
+        "name",
+        "estimator",
+        "test_f1_macro",
+        "95",
+        "%",
+        "interval",
+        "seconds",
+        "cv_f1_macro_mean",
+    ]
+    shown = shown_by_dvc(clone)["knn-cv3"]
+    low, high = (shown[f"test_f1_macro_ci95_{end}"] for end in ("low", "high"))
+    start = f"* knn-cv3            knn            {shown['test_f1_macro']:.4f}         {low:.4f} to {high:.4f}  "
+    assert lines[2].startswith(start)
+    assert lines[2].endswith(f"{shown['cv_f1_macro_mean']:.4f}")
+    assert lines[3].split() == ["no.such.Class-cv3", "no.such.Class", "failed", "-", "-", "-"]
+    assert max(map(len, lines)) <= 100
+    assert "Bring it into the workspace: dvc exp apply knn-cv3\n1 failed; see why: dvc queue logs no" in result.stdout
+    assert "cannot be imported" in clone.run("dvc", "queue", "logs", "no.such.Class-cv3").stdout
+    assert_complete(clone, "knn-cv3", ["unchanged"] * 3 + ["ran", "ran"])
+    stages = clone.nested(experiments(clone)["knn-cv3"]).values()
+    seconds = sum(run.info.end_time - run.info.start_time for run in stages) / 1000
+    assert float(lines[2].split()[-2]) == pytest.approx(seconds, abs=0.2)
+    assert experiments(clone)["no.such.Class-cv3"].info.status == "FAILED"
+    wait_for(lambda: "0 active, 0 idle" in clone.run("dvc", "queue", "status").stdout)
+
+    # The same again changes nothing.
+    n_runs, commit = len(clone.runs()), clone.git("for-each-ref", "refs/exps/*/*/knn-cv3")
+    again = make(clone, "experiments", GRID="train.estimator=knn train.cv=3")
+    assert "knn-cv3 exists, with the same code, data and settings\n" in again.stderr
+    assert again.stdout.splitlines()[2].split()[-6:] == lines[2].split()[-6:]
+    assert (len(clone.runs()), clone.git("for-each-ref", "refs/exps/*/*/knn-cv3")) == (n_runs, commit)
+
+    # Another setting that is not part of the name, and not committed, replaces it.
+    clone.edit("params.yaml", "n_bootstrap: 1000", "n_bootstrap: 200")
+    clone.launch()
+    replaced = make(clone, "experiments", GRID="train.estimator=knn train.cv=3")
+    assert "1 of 1: knn-cv3 done\n" in replaced.stderr
+    assert clone.git("for-each-ref", "refs/exps/*/*/knn-cv3") != commit
+    assert "n_bootstrap: 200" in clone.read("params.yaml")
+    assert "estimator: logreg" in clone.read("params.yaml")
+    clone.run("dvc", "exp", "apply", "knn-cv3")
+    assert clone.params()["train"]["estimator"] == "knn"
+    assert clone.params()["evaluate"]["n_bootstrap"] == 200
+    assert clone.status() == []
+
+
+def test_wrong_grid_is_refused_before_anything_is_queued(clone: Clone) -> None:
+    result = make(clone, "experiments", code=2, GRID="train.cvv=3")
+    assert "ConfigError: GRID: params.yaml has no setting 'train.cvv'; did you mean train.cv?\n" in result.stderr
+    assert make(clone, "experiments", code=2, GRID="").stderr.startswith("ConfigError: GRID is empty; ")
+    assert not (clone.path / ".dvc/tmp/exps").exists()
