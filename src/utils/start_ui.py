@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,8 +12,10 @@ import urllib.request
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 
+from src.atomic import atomic_path
 from src.config.load import load_config
 from src.errors import TrackingError
 from src.tracking.store import Store, open_store
@@ -21,6 +24,8 @@ from src.tracking.views import share_runs
 from src.utils.command import command
 
 LOG = Path(".dvc/tmp/pipeline/ui.log")
+# The address of the UI that is running, for other commands.
+ADDRESS = Path(".dvc/tmp/pipeline/ui.address")
 # Importing MLflow takes longer on a busy machine.
 START_SECONDS = 120.0
 END_SECONDS = 10.0
@@ -46,9 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
     address = f"http://127.0.0.1:{port}"
     with _ended_by_signals(), _serving(_command(store, address)) as server:
         _wait_until_it_answers(server, address)
-        sys.stdout.write(f"{address}/{page}  (press Ctrl-C to stop)\n")
-        sys.stdout.flush()
-        raise TrackingError(f"MLflow's UI ended with exit code {server.wait()}; {LOG} says why.")
+        with _published(address):
+            sys.stdout.write(f"{address}/{page}  (press Ctrl-C to stop)\n")
+            sys.stdout.flush()
+            raise TrackingError(f"MLflow's UI ended with exit code {server.wait()}; {LOG} says why.")
 
 
 def _command(store: Store, address: str) -> list[str]:
@@ -96,12 +102,9 @@ def _serving(command: Sequence[str]) -> Iterator["subprocess.Popen[bytes]"]:
 
 def _wait_until_it_answers(server: "subprocess.Popen[bytes]", address: str) -> None:
     end = time.monotonic() + START_SECONDS
-    # No proxy of the user leads to this machine.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while server.poll() is None and time.monotonic() < end:
-        with suppress(OSError), opener.open(f"{address}/health", timeout=5) as answer:
-            if answer.read() == b"OK":
-                return
+        if _answers(address):
+            return
         time.sleep(0.1)
     raise TrackingError(f"MLflow's UI does not answer at {address}; {LOG} says why.")
 
@@ -111,6 +114,40 @@ def _usual_port(root: Path) -> int:
     with suppress(TrackingError):
         return _find_port(20_000 + zlib.crc32(bytes(root)) % 10_000)
     return _find_port(0)
+
+
+def _answers(address: str) -> bool:
+    # No proxy of the user leads to this machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with suppress(OSError, HTTPException), opener.open(f"{address}/health", timeout=5) as answer:
+        return bool(answer.read(3) == b"OK")
+    return False
+
+
+@contextmanager
+def _published(address: str) -> Iterator[None]:
+    with atomic_path(ADDRESS) as partial:
+        partial.write_text(address, encoding="ascii")
+    try:
+        yield
+    finally:
+        # Another UI of this clone may have replaced it.
+        if _read_address(Path()) == address:
+            ADDRESS.unlink(missing_ok=True)
+
+
+def _read_address(root: Path) -> str | None:
+    try:
+        text = (root / ADDRESS).read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return None
+    return text if re.fullmatch(r"http://127\.0\.0\.1:\d{1,5}", text) else None
+
+
+def find_ui(root: Path) -> str | None:
+    """Return the address of the UI that `make ui` started in a clone; None if none answers."""
+    address = _read_address(root)
+    return address if address and _answers(address) else None
 
 
 def _find_port(wanted: int) -> int:

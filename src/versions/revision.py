@@ -1,9 +1,10 @@
 """Read DVC's record of a commit, and its files in DVC's cache and remote."""
 
+import json
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -210,6 +211,35 @@ def fetch(root: Path, commit: str, targets: Sequence[str] = ()) -> None:
     except Exception as error:
         logger.debug("fetching failed", exc_info=True)
         raise VersionError(f"fetching from DVC's remote failed, see above: {message_of(error).rstrip('.')}.") from error
+
+
+def read_pictures(root: Path, commit: str) -> dict[str, bytes | None] | None:
+    """Read the PNG files among the plots of a commit, from DVC's cache or else from its remotes.
+
+    Returns:
+        Content by path, None if neither has it; None if neither even knows which pictures there are.
+    """
+    from dvc_data.hashfile.tree import Tree
+
+    with open_revision(root, commit) as repo:
+        plots = {_path(out): str(out.hash_info.value) for out in _cached_outs(repo) if out.plot}
+    found = {}
+    for path, md5 in plots.items():
+        if not md5.endswith(".dir"):
+            found[path] = md5
+            continue
+        try:
+            files = Tree.from_list(json.loads(_read_content(root, md5) or b""))
+        except ValueError:
+            return None
+        found |= {"/".join((path, *key)): info.value for key, _, info in files}
+    return {path: _read_content(root, md5) for path, md5 in found.items() if path.endswith(".png")}
+
+
+def _read_content(root: Path, md5: str) -> bytes | None:
+    with suppress(VersionError), open_content(root, md5) as file:
+        return bytes(file.read())
+    return None
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 
 from src.tracking.journal import Journal
 from src.tracking.store import Store
-from src.utils.start_ui import _usual_port, main
+from src.utils.start_ui import ADDRESS, _usual_port, find_ui, main
 from tests.tracking.support import UNKNOWN_STORE, ended_session, search
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +79,7 @@ def test_ui_answers_under_its_link_until_a_signal_ends_all_of_it(folder: Path, s
         client = MlflowClient(f"http://127.0.0.1:{found[1]}")
         created = client.get_experiment(client.create_experiment(f"from the UI {store.experiment_id}"))
         assert created.artifact_location.startswith((folder / "mlruns").as_uri())
+        assert find_ui(folder) == f"http://127.0.0.1:{found[1]}"
         family = psutil.Process(process.pid).children(recursive=True)
         listening = [
             connection.laddr
@@ -92,6 +93,17 @@ def test_ui_answers_under_its_link_until_a_signal_ends_all_of_it(folder: Path, s
         # Requests are not printed.
         assert process.stdout.read() == ""
         assert psutil.wait_procs(family, timeout=5)[1] == []
+        assert not (folder / ADDRESS).exists()
+
+
+@pytest.mark.parametrize("text", ["http://127.0.0.1:{closed}", "http://example.org", "nonsense", "", "\xff"])
+def test_address_of_a_ui_that_has_ended_is_not_found(tmp_path: Path, text: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        closed = other.getsockname()[1]
+    assert find_ui(tmp_path) is None
+    (tmp_path / ADDRESS).parent.mkdir(parents=True)
+    (tmp_path / ADDRESS).write_text(text.format(closed=closed), encoding="latin-1")
+    assert find_ui(tmp_path) is None
 
 
 @pytest.mark.usefixtures("folder")
