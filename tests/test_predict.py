@@ -1,10 +1,13 @@
 import gzip
 import hashlib
+import io
 import json
 import logging
 import os
 import resource
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from sklearn.compose import ColumnTransformer
@@ -140,9 +144,231 @@ def test_input_in_another_format_names_the_setting(
 @pytest.mark.parametrize("name", ["rows.xlsx", "rows.parquet.gz", "rows"])
 def test_unknown_suffix_lists_the_known_ones(model: Pipeline, tmp_path: Path, name: str) -> None:
     with pytest.raises(
-        DataError, match=r"must end in \.csv, \.tsv, \.txt, \.parquet, \.pq; text can also be compressed: \.gz"
+        DataError,
+        match=r"must end in \.csv, \.tsv, \.txt, \.parquet, \.pq, or be a folder of Parquet parts; "
+        r"text can also be compressed: \.gz",
     ):
         predict_file(model, tmp_path / name, tmp_path / "predictions.csv")
+
+
+# --- columns to keep ---
+
+
+def test_kept_columns_come_first_as_they_were_written(model: Pipeline, tmp_path: Path) -> None:
+    text = 'id,n,code,flag,day,size,note\n007,1.50,007,yes,,S,NA\n,"2",7,,,,"a ""b"", c"\n1e3,,,no,,M,\n'
+    (tmp_path / "rows.csv").write_text(text)
+    predict_file(model, tmp_path / "rows.csv", tmp_path / "out.csv", keep=["note", "id", "n", "id"])
+    found = pd.read_csv(tmp_path / "out.csv", dtype=str, keep_default_na=False)
+    assert list(found)[:4] == ["note", "id", "n", "prediction"]
+    assert found[["note", "id", "n"]].to_numpy().tolist() == [
+        ["NA", "007", "1.50"],
+        ['a "b", c', "", "2"],
+        ["", "1e3", ""],
+    ]
+    without = predictions(model, tmp_path / "rows.csv")
+    assert found["prediction"].tolist() == without["prediction"].tolist()
+
+
+def test_kept_columns_do_not_change_with_the_format_of_numbers(model: Pipeline, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes(TEXT_LIKE_TRAINING.encode("cp1252"))
+    predict_file(model, tmp_path / "rows.csv", tmp_path / "out.csv", how=LIKE_TRAINING, keep=["n", "flag"])
+    assert pd.read_csv(tmp_path / "out.csv", dtype=str)["n"].tolist() == ["1,0", "2,5", "?", "4,0"]
+
+
+def test_kept_columns_of_parquet_keep_their_types(model: Pipeline, tmp_path: Path) -> None:
+    more = {
+        "id": pd.array([2**60 + 1, None] * 10, dtype="Int64"),
+        "time": pd.Timestamp("2024-01-31 12:30", tz="UTC"),
+        "kind": pd.Categorical(["x", "y"] * 10),
+        "list": [[1, 2]] * 20,
+    }
+    path = write(tmp_path / "rows.parquet", RAW.assign(**more))
+    predict_file(model, path, tmp_path / "out.parquet", keep=list(more), chunk_rows=7)
+    found, source = pq.read_table(tmp_path / "out.parquet"), pq.read_table(path)
+    for name in more:
+        assert found[name].to_pylist() == source[name].to_pylist()
+        assert found.schema.field(name).type == source.schema.field(name).type
+    predict_file(model, path, tmp_path / "out.csv", keep=["id", "time"])
+    first, second = (tmp_path / "out.csv").read_text().splitlines()[1:3]
+    assert first.startswith(f"{2**60 + 1},2024-01-31 12:30:00+00:00,a")
+    assert second.startswith(",2024-01-31 12:30:00+00:00,b")
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [
+        ("nmae", r"--keep 'nmae': .*rows\.csv has no such column; it has prediction, probability_a, twice, twice, n,"),
+        ("twice", r"rows\.csv: duplicate column twice; each name must occur once\."),
+        ("prediction", r"--keep 'prediction': the output has a prediction of this name; rename the column\."),
+        ("probability_a", r"--keep 'probability_a': the output has a prediction of this name"),
+        ("\n" + "x" * 500, r"--keep '\\nxxx"),
+    ],
+)
+def test_column_that_cannot_be_kept_is_named(model: Pipeline, tmp_path: Path, keep: str, message: str) -> None:
+    (tmp_path / "rows.csv").write_text("prediction,probability_a,twice,twice,n,code,flag,day,size\nx,x,x,x,1,,,,\n")
+    with pytest.raises(DataError, match=message) as caught:
+        predict_file(model, tmp_path / "rows.csv", tmp_path / "out.csv", keep=[keep])
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out.csv").exists()
+
+
+# --- a folder of Parquet parts ---
+
+
+def test_parts_of_a_folder_are_one_table_in_the_order_of_their_names(
+    model: Pipeline, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "parts"
+    (folder / "later").mkdir(parents=True)
+    caplog.set_level(logging.INFO, logger="src")
+    rows = RAW.assign(id=range(20), more=1)
+    write(folder / "b.parquet", rows[5:12])
+    write(folder / "a.parquet", rows[:5].astype({"id": "int32"})[[*reversed(rows.columns)]])
+    write(folder / "later" / "c.parquet", rows[12:])
+    # Of a run of another program, and of DVC.
+    write(folder / "_SUCCESS.parquet", rows)
+    (folder / ".gitignore").write_text("/a.parquet\n")
+    (folder / ".part.parquet").write_text("not complete")
+    predict_file(model, folder, tmp_path / "out.parquet", keep=["id"], chunk_rows=3)
+    assert caplog.messages[:-1] == [f"{folder}: ignoring column more, which the model does not use"]
+    found = pd.read_parquet(tmp_path / "out.parquet")
+    assert found["id"].tolist() == list(range(20))
+    whole = predictions(model, write(tmp_path / "whole.parquet", RAW))
+    pd.testing.assert_frame_equal(found.drop(columns="id"), whole)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({}, r"parts has no Parquet files; name a file, or a folder of Parquet parts\."),
+        ({"a": RAW, "b": RAW.drop(columns="n")}, r"only one of .*b\.parquet and .*a\.parquet has column n; give all"),
+        ({"a": RAW, "b": b"text"}, r"b\.parquet cannot be read as Parquet: "),
+        ({"a": RAW, "b": RAW.assign(n="1")}, r"the types of its parts do not match: .*b\.parquet: .* Field n "),
+        ({"a": RAW, "b": RAW.assign(n=[*[1.0] * 18, np.inf, 2.0])},
+         r"b\.parquet: column 'n': 1 of 20 values are not finite numbers, for example .* in row 19; correct it"),
+        ({"a": RAW.drop(columns="n")}, r"parts: missing column n; the model needs n, code, flag, day, size\."),
+        ({"a": RAW.head(0)}, r"parts has no rows\."),
+    ],
+)  # fmt: skip
+def test_part_that_does_not_suit_the_others_is_named(
+    model: Pipeline, tmp_path: Path, parts: dict[str, Any], message: str
+) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for name, content in parts.items():
+        path = folder / f"{name}.parquet"
+        path.write_bytes(content) if isinstance(content, bytes) else write(path, content)
+    (tmp_path / "out.csv").write_text("older predictions")
+    with pytest.raises(DataError, match=message):
+        predict_file(model, folder, tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text() == "older predictions"
+
+
+def test_rows_in_memory_do_not_grow_with_the_number_of_parts(tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for part in range(10):
+        write(folder / f"{part}.parquet", RAW)
+    n_rows = []
+
+    class Recorder(DummyClassifier):
+        def predict(self, X: pd.DataFrame) -> Any:
+            n_rows.append(len(X))
+            return super().predict(X)
+
+    row_wise = FunctionTransformer(prepare_rows, kw_args={"columns": COLUMNS, "features": FEATURES})
+    recorder = Pipeline([("features", row_wise), ("estimator", Recorder())]).fit(RAW, Y)
+    predict_file(recorder, folder, tmp_path / "out.csv", chunk_rows=7)
+    assert sum(n_rows) == 200
+    assert max(n_rows) == 7
+
+
+# --- stdin and stdout ---
+
+CSV_ROWS = RAW.to_csv(index=False).encode()
+
+
+@pytest.fixture
+def pipe(model: Pipeline, tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[bytes]"]:
+    """Run a shell pipeline with `predict` in it, in a folder with a model."""
+    (tmp_path / "models").mkdir()
+    joblib.dump(model, tmp_path / "models/model.joblib")
+    shutil.copy(Path(__file__).parents[1] / "params.yaml", tmp_path)
+    write(tmp_path / "rows.parquet", RAW)
+    (tmp_path / "rows.csv").write_bytes(CSV_ROWS)
+    # `predict` gives its own exit code, which a pipeline would hide.
+    program = f'"{sys.executable}" -m src.predict --trust "$@"; echo $? >code'
+    (tmp_path / "predict").write_text(f"#!/bin/sh\n{program}\n")
+    (tmp_path / "predict").chmod(0o755)
+
+    def run(line: str) -> "subprocess.CompletedProcess[bytes]":
+        environ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        return subprocess.run(["sh", "-c", line], cwd=tmp_path, env=environ, capture_output=True, check=True)
+
+    return run
+
+
+def test_rows_flow_through_a_pipe(
+    model: Pipeline, tmp_path: Path, pipe: Callable[..., "subprocess.CompletedProcess[bytes]"]
+) -> None:
+    result = pipe("./predict --input - --output - --keep code,n <rows.csv")
+    found = pd.read_csv(io.BytesIO(result.stdout), dtype=str, keep_default_na=False)
+    assert list(found) == ["code", "n", "prediction", "probability_a", "probability_b"]
+    assert found["prediction"].tolist() == model.predict(RAW).tolist()
+    assert found["code"].tolist() == ["007", "7", "", "None"] * 5
+    lines = result.stderr.decode().splitlines()
+    assert lines[-1] == "wrote 20 predictions to standard output"
+    predict_file(model, tmp_path / "rows.csv", tmp_path / "out.csv", keep=["code", "n"])
+    assert result.stdout == (tmp_path / "out.csv").read_bytes()
+
+
+def test_parquet_flows_through_a_pipe(
+    model: Pipeline, pipe: Callable[..., "subprocess.CompletedProcess[bytes]"]
+) -> None:
+    result = pipe("./predict --input - --output - --format parquet <rows.parquet")
+    assert pd.read_parquet(io.BytesIO(result.stdout))["prediction"].tolist() == model.predict(RAW).tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", ["", "--format parquet"])
+def test_reader_that_has_read_enough_ends_quietly(
+    tmp_path: Path, pipe: Callable[..., "subprocess.CompletedProcess[bytes]"], options: str
+) -> None:
+    pd.concat([RAW] * 10_000).to_parquet(tmp_path / "rows.parquet")
+    result = pipe(f"./predict --input rows.parquet --output - {options} | head -c 10")
+    assert len(result.stdout) == 10
+    assert (tmp_path / "code").read_text() == "0\n"
+    assert b"Error" not in result.stderr
+    assert b"Exception" not in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("./predict --input - --output out.csv </dev/null", "DataError: standard input cannot be read as csv: Empty"),
+        ("echo n,code | ./predict --input - --output out.csv", "DataError: standard input: missing column flag"),
+        ("./predict --input - --output out.csv <&-", "DataError: standard input is closed."),
+        ("./predict --input - --output - <rows.parquet", "DataError: standard input is Parquet: "),
+        ("./predict --input rows.csv --output out.txt", "DataError: out.txt must end in .csv or .parquet, or be - for"),
+    ],
+)  # fmt: skip
+def test_broken_input_is_named_and_leaves_no_file(
+    tmp_path: Path, pipe: Callable[..., "subprocess.CompletedProcess[bytes]"], line: str, message: str
+) -> None:
+    result = pipe(line)
+    assert result.stderr.decode().splitlines()[-1].startswith(message)
+    assert (tmp_path / "code").read_text() == "2\n"
+    assert result.stdout == b""
+    assert list(tmp_path.glob("out*")) == []
+
+
+def test_names_with_a_comma_are_kept_in_quotes(
+    tmp_path: Path, pipe: Callable[..., "subprocess.CompletedProcess[bytes]"]
+) -> None:
+    RAW.assign(**{"a,b": 1, "ä": 2, "$x": 3}).to_parquet(tmp_path / "rows.parquet")
+    result = pipe("""./predict --input rows.parquet --output - --keep '"a,b",ä' --keep '$x'""")
+    assert result.stdout.decode().startswith('"a,b",ä,$x,prediction,')
 
 
 def git(root: Path, *arguments: str) -> None:

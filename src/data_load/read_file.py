@@ -238,19 +238,39 @@ def _read(path: Path, how: TableFile, as_text: set[str], name: str) -> pa.Table:
     )
 
 
-def _read_parts(folder: Path, name: str) -> pa.Table:
+def check_parts(folder: Path, name: str) -> tuple[list[Path], pa.Schema]:
+    """Return the Parquet parts of a folder by name, and columns with types that suit all of them.
+
+    Raises:
+        DataError: There are none, one cannot be read, or they do not match; names the part.
+    """
     parts = find_parts(folder)
     if not parts:
         raise DataError(f"{name} has no Parquet files; name a file, or a folder of Parquet parts.")
-    schemas = [pq.read_schema(part) for part in parts]
-    for part, schema in zip(parts, schemas, strict=True):
-        if different := sorted(set(schema.names) ^ set(schemas[0].names)):
+    common = _read_schema(parts[0])
+    for part in parts[1:]:
+        schema = _read_schema(part)
+        if different := sorted(set(schema.names) ^ set(common.names)):
             columns = ", ".join(different[:10])
             raise DataError(f"only one of {part} and {parts[0]} has column {columns}; give all parts the same columns.")
+        try:
+            common = pa.unify_schemas([common, schema], promote_options="permissive")
+        # The latter if a name occurs twice.
+        except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
+            reason = reason_of(error)
+            raise DataError(f"{name}: the types of its parts do not match: {part}: {reason}.") from None
+    return parts, common
+
+
+def _read_schema(part: Path) -> pa.Schema:
     try:
-        schema = pa.unify_schemas(schemas, promote_options="permissive")
-    except pa.ArrowTypeError as error:
-        raise DataError(f"{name}: the types of its parts do not match: {reason_of(error)}.") from None
+        return pq.read_schema(part)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{part} cannot be read as Parquet: {reason_of(error)}.") from None
+
+
+def _read_parts(folder: Path, name: str) -> pa.Table:
+    parts, schema = check_parts(folder, name)
     options = pa_dataset.ParquetFragmentScanOptions(use_buffered_stream=True, buffer_size=READ_BYTES, pre_buffer=False)
     parquet = pa_dataset.ParquetFileFormat(default_fragment_scan_options=options)
     return pa_dataset.dataset([str(part) for part in parts], schema=schema, format=parquet).to_table()
