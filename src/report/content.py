@@ -24,6 +24,7 @@ from src.report.metrics import Metrics
 from src.report.predictions import ClassPredictions, Predictions
 from src.report.slices import find_weak_slices
 from src.report.visualizing import MAX_NAMED
+from src.text import short_number
 
 # A smaller test set is listed under the limits.
 FEW_ROWS = 200
@@ -310,23 +311,20 @@ def _describe_data(facts: Facts, config: Config) -> list[Block]:
 
 
 def _describe_metrics(facts: Facts, config: Config) -> list[Block]:
-    metrics, metric = facts.metrics, metric_of(config.train.scoring)
+    metric, headline = metric_of(config.train.scoring), read_headline(facts.metrics, config.train.scoring)
     rows: list[list[Text]] = []
-    for name, value in metrics.items():
-        if isinstance(value, dict) or "_ci95_" in name or name.endswith("_baseline"):
-            continue
-        is_headline = name == f"test_{metric}"
-        low, high = metrics.get(f"{name}_ci95_low"), metrics.get(f"{name}_ci95_high")
-        interval = "" if low is None else f"{number(low)} to {number(high)}"
-        baseline = metrics.get(f"test_{metric}_baseline") if is_headline else None
-        mark = " (headline)" if is_headline else ""
-        rows.append([(Code(name), mark), number(value), interval, "" if baseline is None else number(baseline)])
-    headline = next((index for index, row in enumerate(rows) if row[0][1]), None)
-    rows += [[(Code(name),), number(value), "", ""] for name, value in facts.cv_metrics.items()]
+    if headline:
+        interval = " to ".join(map(short_number, headline.interval or ()))
+        baseline = "" if headline.baseline is None else short_number(headline.baseline)
+        rows.append([(Code(headline.name), " (headline)"), short_number(headline.value), interval, baseline])
+    for name, value in [*facts.metrics.items(), *facts.cv_metrics.items()]:
+        # Those that begin with the name of the headline are in its row.
+        if not isinstance(value, dict) and not name.startswith(f"test_{metric}"):
+            rows.append([(Code(name),), short_number(value), "", ""])
     n_rows, n_resampled = count_rows(metric, facts.predictions)
     scaled = "the test rows" if n_resampled == n_rows else f"{n_resampled} random test rows, scaled to all of them"
     return [
-        Table(["Metric", "Value", "95 % interval", "Baseline"], rows, numbers=(1, 2, 3), marked=headline),
+        Table(["Metric", "Value", "95 % interval", "Baseline"], rows, numbers=(1, 2, 3), marked=0 if headline else None),
         f"The interval comes from {config.evaluate.n_bootstrap} bootstrap resamples of {scaled}. The baseline is a "
         f"dummy model that always predicts the {_constant(config)} in the training rows.",
     ]
@@ -338,7 +336,7 @@ def _classes(facts: Facts) -> list[Block]:
     if len(by_class) < len(names):
         return []
     rows: list[list[Text]] = [
-        [(Code(label),), *(number(scores[label]) for scores in by_class)] for label in by_class[0]
+        [(Code(label),), *(short_number(scores[label]) for scores in by_class)] for label in by_class[0]
     ]
     return [Table(["Class", "Precision", "Recall", "F1", "Test rows"], rows, numbers=(1, 2, 3, 4))]
 
@@ -350,7 +348,12 @@ def _areas(facts: Facts) -> list[Block]:
         return []
     worst = sorted(predictions.one_vs_rest, key=lambda each: each.roc_auc)[:MAX_CURVES]
     rows: list[list[Text]] = [
-        [(Code(each.label),), number(each.roc_auc), number(each.average_precision), number(each.y_true.sum())]
+        [
+            (Code(each.label),),
+            short_number(each.roc_auc),
+            short_number(each.average_precision),
+            short_number(each.y_true.sum()),
+        ]
         for each in worst
     ]
     n_classes = len(predictions.one_vs_rest)
@@ -374,7 +377,7 @@ def _describe_slices(facts: Facts, config: Config) -> list[Block]:
     ]
     is_accuracy = config.base.task == "classification"
     rows: list[list[Text]] = [
-        [name, str(n_rows), number(1 - loss if is_accuracy else loss)]
+        [name, str(n_rows), short_number(1 - loss if is_accuracy else loss)]
         for name, n_rows, loss in [*shown, ("all test rows", len(facts.X_test), search.loss)]
     ]
     header = ["Slice", "Rows", "Accuracy" if is_accuracy else "Mean absolute error"]
@@ -390,7 +393,7 @@ def _describe_search(facts: Facts, config: Config) -> list[Block]:
         return []
     shown = ranked.head(MAX_CANDIDATES)
     ranks = ["" if pd.isna(rank) else f"{rank:.0f}" for rank in shown["rank"]]
-    scores = (["" if pd.isna(value) else number(value) for value in shown[name]] for name in ("mean", "std"))
+    scores = (["" if pd.isna(value) else short_number(value) for value in shown[name]] for name in ("mean", "std"))
     rows: list[list[Text]] = [
         [rank, (Code(name),), mean or "failed", std]
         for name, rank, mean, std in zip(name_candidates(list_candidates(ranked)), ranks, *scores, strict=False)
@@ -404,11 +407,10 @@ def list_limits(metrics: Metrics, n_test: int, config: Config) -> Iterator[Text]
     """List what the scores do not show, the limits of this model first."""
     if n_test < FEW_ROWS:
         yield f"The test set is small: {n_test} rows, so that one row is {1 / n_test:.1%} of every score."
-    headline = f"test_{metric_of(config.train.scoring)}"
-    low, high = metrics.get(f"{headline}_ci95_low"), metrics.get(f"{headline}_ci95_high")
-    if isinstance(low, float) and isinstance(high, float) and math.isclose(low, high):
+    headline = read_headline(metrics, config.train.scoring)
+    if headline and headline.interval and math.isclose(*headline.interval):
         no_width = ". Its interval has no width, but the score is not certain."
-        yield "All resamples have the same ", Code(headline), no_width
+        yield "All resamples have the same ", Code(headline.name), no_width
         if metrics.get("test_accuracy") == 1:
             # The exact form of the rule of three (Hanley & Lippman-Hand 1983).
             share = 1 - 0.05 ** (1 / n_test)
@@ -422,13 +424,6 @@ def list_limits(metrics: Metrics, n_test: int, config: Config) -> Iterator[Text]
     if kind == "time":
         yield "The test rows are the newest rows. How fast the model ages after them is unknown."
     yield "Importance and slices show what occurs together, not what causes what."
-
-
-def number(value: Any) -> str:
-    """Round a number to four digits; a count keeps all."""
-    if float(value).is_integer() and abs(value) >= 2:
-        return f"{value:.0f}"
-    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.6g}"
 
 
 def pieces(text: Text) -> tuple[str, ...]:

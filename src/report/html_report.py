@@ -9,9 +9,10 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from src.report.content import Code, Report, number, pieces
+from src.report.content import Code, Report, pieces
 from src.report.headline import Headline
 from src.report.visualizing import DPI
+from src.text import short_number
 
 TEMPLATE = "report.html.j2"
 # Pixels of a browser per inch.
@@ -33,7 +34,7 @@ def write_page(report: Report, path: Path) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "number": number,
+        "number": short_number,
         "pieces": pieces,
         "groupby_kind": lambda blocks: itertools.groupby(blocks, lambda block: type(block).__name__),
         "data_uri": data_uri,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from src.config.schema import Config
 from src.report.headline import read_headline
-from src.text import one_line
+from src.text import one_line, short_number
 from src.tracking.journal import Execution, Review, Session, Snapshot
 from src.tracking.outcomes import UP_TO_DATE
 
@@ -76,14 +76,14 @@ def _list_scores(config: Config, snapshot: Snapshot, review: Review, *, is_long:
     yield header + ("  last commit" if review.committed else "")
     for name in shown:
         low, high = metrics.get(f"{name}_ci95_low"), metrics.get(f"{name}_ci95_high")
-        interval = "" if low is None or high is None else f"{_number(low)} to {_number(high)}"
+        interval = "" if low is None or high is None else f"{short_number(low)} to {short_number(high)}"
         baseline = metrics.get(f"{name}_baseline")
-        cells = f"{_fit(name, 36):<{width}}  {_number(metrics[name]):>9}  {interval:<19}"
-        cells += f"  {'' if baseline is None else _number(baseline):>9}"
+        cells = f"{_fit(name, 36):<{width}}  {short_number(metrics[name]):>9}  {interval:<19}"
+        cells += f"  {'' if baseline is None else short_number(baseline):>9}"
         before = review.committed.get(name)
         if before is not None:
             change = metrics[name] - before
-            cells += f"  {_number(before)}" + (f" ({change:+.4g})" if change else ", the same")
+            cells += f"  {short_number(before)}" + (f" ({change:+.4g})" if change else ", the same")
         yield cells.rstrip()
 
 
@@ -112,8 +112,8 @@ def _list_places(config: Config, session: Session, snapshot: Snapshot, review: R
         yield f"Missing: {_fit(first, 50)} ({len(snapshot.missing)} in all); `dvc pull` fetches what is missing"
     if snapshot.outcomes.get("train") in UP_TO_DATE and str(config.train.model_path) not in snapshot.missing:
         yield f"Model:  {config.train.model_path}"
-    if snapshot.outcomes.get("evaluate") in UP_TO_DATE and str(config.evaluate.model_card_path) not in snapshot.missing:
-        yield f"Report: {config.evaluate.model_card_path}"
+    if snapshot.outcomes.get("evaluate") in UP_TO_DATE and str(config.evaluate.report_path) not in snapshot.missing:
+        yield f"Report: {config.evaluate.report_path}; `make report` opens it"
     if session.run_id:
         yield f"Run:    {_fit(session.name, 27)}, {session.status} ({session.run_id}); `make ui` shows it"
     if session.status == "FINISHED" and not review.is_committed:
@@ -122,9 +122,3 @@ def _list_places(config: Config, session: Session, snapshot: Snapshot, review: R
 
 def _fit(text: str, width: int) -> str:
     return one_line(text, width)
-
-
-def _number(value: float) -> str:
-    if value.is_integer() and abs(value) >= 2:
-        return f"{value:.0f}" if abs(value) < 1e9 else f"{value:.3g}"
-    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.6g}"

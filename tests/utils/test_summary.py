@@ -65,7 +65,7 @@ def test_summary_shows_stages_headline_winner_warnings_and_places(config: Config
         "- x\n"
         "\n"
         "Model:  models/model.joblib\n"
-        "Report: reports/model_card.md\n"
+        "Report: reports/report.html; `make report` opens it\n"
         f"Run:    by test, FINISHED ({'0a1b' * 8}); `make ui` shows it\n"
         'Commit: `git commit -am "…"` keeps this result; `make publish TAG=…` shares it\n'
     )
@@ -143,5 +143,5 @@ def test_summary_names_what_is_not_in_the_clone(config: Config) -> None:
     text = summary(config, ended_session(ROOT, snapshot=Snapshot(outcomes=outcomes, missing=missing)))
     assert (
         "Missing: data/raw/dataset.parquet (3 in all); `dvc pull` fetches what is missing\n"
-        "Report: reports/model_card.md\n"
+        "Report: reports/report.html; `make report` opens it\n"
     ) in text
