@@ -80,3 +80,16 @@ def test_compare_view_opens_on_the_headline(browser: "Browser", ui: str, clone: 
     ids, experiments = json.dumps([run.info.run_id for run in runs]), json.dumps([runs[0].info.experiment_id])
     url = f"{base}/#/compare-runs?runs={ids}&experiments={experiments}&workflowType=machine_learning"
     look(browser, url, pictures / "mlflow_compare.png", ["cv_f1_macro_mean"])
+
+
+def test_report_begins_with_the_score_beside_the_baseline(browser: "Browser", clone: Clone, pictures: Path) -> None:
+    url = (clone.path / "reports/report.html").as_uri()
+    texts = ["iris", "test_f1_macro", "95 % interval", "always predicting", "Better than the baseline", "Chosen:"]
+    look(browser, url, pictures / "report.png", texts, width=1280)
+    look(browser, url, pictures / "report_phone.png", texts, width=400)
+    look(browser, url, pictures / "report_whole.png", ["Limits", "column by column"], width=1280, whole=True)
+
+
+def test_page_of_the_data_shows_the_training_rows(browser: "Browser", clone: Clone, pictures: Path) -> None:
+    url = (clone.path / "reports/data.html").as_uri()
+    look(browser, url, pictures / "data.png", ["iris: training rows", "sepal_length", "Distributions"], width=1280)
