@@ -17,6 +17,7 @@ import psutil
 from src.config.load import load_config
 from src.config.train import is_loss, metric_of
 from src.errors import BusyError, ConfigError
+from src.report.headline import read_headline
 from src.text import format_table, message_of, short_number
 from src.tracking.git import run_git
 from src.tracking.journal import Journal
@@ -110,7 +111,7 @@ def run_trials(root: Path, trials: Sequence[Trial], signals: Sequence[int] = ())
         signals: While it is empty, experiments are run.
 
     Raises:
-        BusyError: DVC's workers end, or another process uses the queue.
+        BusyError: DVC's workers end before the experiments.
         ConfigError: DVC cannot queue an experiment, for example because git has no commit.
     """
     from dvc.exceptions import DvcException
@@ -251,28 +252,29 @@ def read_results(root: Path, trials: Sequence[Trial]) -> dict[str, Result]:
 def summarize(trials: Sequence[Trial], results: Mapping[str, Result], scoring: str) -> str:
     """Return a table of the experiments, best first, and the next steps, as text."""
     metric, cv_metric = f"test_{metric_of(scoring)}", f"cv_{scoring}_mean"
+    headlines = {name: read_headline(result.metrics, scoring) for name, result in results.items()}
     sign = 1 if is_loss(scoring) else -1
 
     def rank(trial: Trial) -> tuple[bool, bool, float]:
-        value = results[trial.name].metrics.get(metric) if trial.name in results else None
-        return trial.name not in results, value is None, sign * (value or 0)
-
-    def number(name: str, key: str) -> str:
-        value = results[name].metrics.get(key) if name in results else None
-        return "-" if value is None else short_number(value)
+        headline = headlines.get(trial.name)
+        return trial.name not in results, headline is None, sign * headline.value if headline else 0.0
 
     ranked = sorted(trials, key=rank)
-    best = next((trial.name for trial in ranked[:1] if rank(trial)[:2] == (False, False)), None)
+    best = next((trial.name for trial in ranked if headlines.get(trial.name)), None)
     settings = [key for key in trials[0].settings if len({trial.settings[key] for trial in trials}) > 1]
     settings = settings or list(trials[0].settings)
     rows = [["  name", *settings, metric, "95 % interval", "seconds", cv_metric]]
     for trial in ranked:
-        name, result = trial.name, results.get(trial.name)
-        low, high = (number(name, f"{metric}_ci95_{end}") for end in ("low", "high"))
+        result, headline = results.get(trial.name), headlines.get(trial.name)
+        interval = headline.interval if headline else None
+        cv_score = result.metrics.get(cv_metric) if result else None
         rows.append([
-            f"{'*' if name == best else ' '} {name}", *(trial.settings[key] for key in settings),
-            number(name, metric) if result else "failed", f"{low} to {high}" if low != "-" else "-",
-            f"{result.seconds:.1f}" if result and result.seconds is not None else "-", number(name, cv_metric),
+            f"{'*' if trial.name == best else ' '} {trial.name}",
+            *(trial.settings[key] for key in settings),
+            "failed" if result is None else short_number(headline.value) if headline else "-",
+            " to ".join(map(short_number, interval)) if interval else "-",
+            "-" if result is None or result.seconds is None else f"{result.seconds:.1f}",
+            "-" if cv_score is None else short_number(cv_score),
         ])  # fmt: skip
     if max(sum(len(cell) + 2 for cell in row) for row in rows) > WIDTH:
         rows = [row[:-1] for row in rows]
