@@ -81,7 +81,7 @@ class DvcRepo:
                 name=name,
                 deps=[_path(dep) for dep in stage.deps if _is_file(dep)],
                 outs=[_path(out) for out in stage.outs],
-                reports=[_path(out) for out in stage.outs if _is_report(out)],
+                reports=[_path(out) for out in stage.outs if is_report(out)],
             )
             for name, stage in self._pipeline.items()
         }
@@ -250,7 +250,8 @@ def _is_file(dep: Any) -> bool:
     return dep.protocol in ("local", "file") and not dep.__class__.__name__.startswith("Params")
 
 
-def _is_report(out: Any) -> bool:
+def is_report(out: Any) -> bool:
+    """Return whether an output is a plot, a Markdown file, a web page, or of the type `report`."""
     return bool(out.plot or out.annot.type == "report" or out.def_path.endswith(REPORT_SUFFIXES))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.errors import VersionError
 from src.text import message_of
+from src.tracking.dvc_repo import is_report
 from src.tracking.lock import hash_file
 from src.tracking.session import numbers
 from src.versions.commands import git
@@ -214,7 +215,7 @@ def fetch(root: Path, commit: str, targets: Sequence[str] = ()) -> None:
 
 
 def read_pictures(root: Path, commit: str) -> dict[str, bytes | None] | None:
-    """Read the PNG files among the plots of a commit, from DVC's cache or else from its remotes.
+    """Read the PNG files among the plots and reports of a commit, from DVC's cache or else from its remotes.
 
     Returns:
         Content by path, None if neither has it; None if neither even knows which pictures there are.
@@ -222,7 +223,7 @@ def read_pictures(root: Path, commit: str) -> dict[str, bytes | None] | None:
     from dvc_data.hashfile.tree import Tree
 
     with open_revision(root, commit) as repo:
-        plots = {_path(out): str(out.hash_info.value) for out in _cached_outs(repo) if out.plot}
+        plots = {_path(out): str(out.hash_info.value) for out in _cached_outs(repo) if is_report(out)}
     found = {}
     for path, md5 in plots.items():
         if not md5.endswith(".dir"):
