@@ -324,7 +324,9 @@ def _describe_metrics(facts: Facts, config: Config) -> list[Block]:
     n_rows, n_resampled = count_rows(metric, facts.predictions)
     scaled = "the test rows" if n_resampled == n_rows else f"{n_resampled} random test rows, scaled to all of them"
     return [
-        Table(["Metric", "Value", "95 % interval", "Baseline"], rows, numbers=(1, 2, 3), marked=0 if headline else None),
+        Table(
+            ["Metric", "Value", "95 % interval", "Baseline"], rows, numbers=(1, 2, 3), marked=0 if headline else None
+        ),
         f"The interval comes from {config.evaluate.n_bootstrap} bootstrap resamples of {scaled}. The baseline is a "
         f"dummy model that always predicts the {_constant(config)} in the training rows.",
     ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.config.train import is_loss, metric_of
+from src.text import short_number
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,18 @@ class Headline:
         return high < self.baseline if self.is_loss else low > self.baseline
 
     @property
+    def sentence(self) -> str:
+        """The numbers, such as `test_r2 is 0.5000 (95 % interval 0.4000 to 0.6000), the baseline is 0.0000`."""
+        interval = " to ".join(map(short_number, self.interval or ()))
+        score = f"{self.name} is {short_number(self.value)}" + (f" (95 % interval {interval})" if interval else "")
+        return score if self.baseline is None else f"{score}, the baseline is {short_number(self.baseline)}"
+
+    @property
     def problem(self) -> str | None:
         """One sentence if the test does not show that the model is better than the baseline."""
-        if self.beats_baseline is not False or self.interval is None or self.baseline is None:
+        if self.beats_baseline is not False:
             return None
-        low, high = self.interval
-        return (
-            f"the model is not shown to be better than the baseline: {self.name} is {self.value:.4g}, with a 95 % "
-            f"interval from {low:.4g} to {high:.4g}, and the baseline is {self.baseline:.4g}"
-        )
+        return f"the model is not shown to be better than the baseline: {self.sentence}"
 
 
 def read_headline(metrics: Mapping[str, Any], scoring: str) -> Headline | None:

@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode
 
 from src.config.data_load import name_table
 from src.data.candidates import name_candidates
+from src.report.headline import read_headline
 from src.text import one_line
 from src.tracking import names
 from src.tracking.dvc_repo import DvcRepo
@@ -143,8 +144,11 @@ def _find_producer(store: Store, session: Session, snapshot: Snapshot, stage: st
 
 
 def _describe(store: Store, snapshot: Snapshot, producers: Mapping[str, "Run | None"]) -> str:
-    """Format the outcomes as a Markdown table with links to the runs."""
-    rows = ["| stage | outcome | duration | run |", "| --- | --- | --- | --- |"]
+    """Format the headline, and the outcomes as a Markdown table with links to the runs."""
+    headline = read_headline(snapshot.metrics, snapshot.params.get("train.scoring", ""))
+    # MLflow shows three lines of a description until it is opened.
+    rows = [f"{headline.sentence}\n"] if headline else []
+    rows += ["| stage | outcome | duration | run |", "| --- | --- | --- | --- |"]
     for stage, outcome in snapshot.outcomes.items():
         duration, link = "", names.UNKNOWN
         if producer := producers[stage]:

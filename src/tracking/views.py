@@ -1,11 +1,10 @@
-"""Shared views of MLflow's runs page: what a link to it shows first.
+"""The shared view of MLflow's runs page: what the link to it shows first.
 
 MLflow's UI reads a view from a tag of the experiment that the link names.
 """
 
 import json
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 from src.config.train import Train, is_loss, metric_of
@@ -16,7 +15,6 @@ from src.tracking.store import Store, explain
 logger = logging.getLogger(__name__)
 
 VIEW_TAG = "mlflow.sharedViewState."
-RUNS_VIEW = "pipeline"
 
 
 def share_runs(store: Store, train: Train) -> str:
@@ -24,26 +22,10 @@ def share_runs(store: Store, train: Train) -> str:
 
     Its columns fit 1400 pixels: outcome, headline metric, baseline, estimator, dataset and duration.
     """
-    view = _describe(train, f"tags.{names.KIND} = 'parent'")
+    page, key = f"experiments/{store.experiment_id}/runs", "pipeline"
+    view = _describe(train)
     # Under a name, MLflow lists it in the menu Views. Versions without that menu read the other keys.
-    named = view | {"name": "Pipeline", "createdAt": 0, "updatedAt": 0, "state": json.dumps(view)}
-    return _share(store, RUNS_VIEW, named)
-
-
-def share_comparison(store: Store, train: Train, run_ids: Sequence[str]) -> str:
-    """Share a view of some runs as charts, the headline metric first, and return its address relative to the UI.
-
-    MLflow's own page for comparisons opens on the alphabetically first metric, whatever the link says.
-    """
-    chosen = ", ".join(f"'{run_id}'" for run_id in run_ids)
-    view = _describe(train, f"attributes.run_id IN ({chosen})")
-    key = "-".join(["compare", *(run_id[:8] for run_id in run_ids)])
-    return _share(store, key, view, compareRunsMode="CHART")
-
-
-def _share(store: Store, key: str, view: dict[str, Any], **query: str) -> str:
-    page = f"experiments/{store.experiment_id}/runs"
-    text = json.dumps(view)
+    text = json.dumps(view | {"name": "Pipeline", "createdAt": 0, "updatedAt": 0, "state": json.dumps(view)})
     try:
         if store.client.get_experiment(store.experiment_id).tags.get(VIEW_TAG + key) != text:
             store.client.set_experiment_tag(store.experiment_id, VIEW_TAG + key, text)
@@ -51,10 +33,10 @@ def _share(store: Store, key: str, view: dict[str, Any], **query: str) -> str:
     except Exception as error:
         logger.warning("the link opens MLflow's own view of the runs: %s", explain(error, store.uri))
         return ui_page(page)
-    return ui_page(page, viewStateShareKey=key, **query)
+    return ui_page(page, viewStateShareKey=key)
 
 
-def _describe(train: Train, search_filter: str) -> dict[str, Any]:
+def _describe(train: Train) -> dict[str, Any]:
     """Describe a view in the format of MLflow's UI (seen in 3.17)."""
     metric = f"test_{metric_of(train.scoring)}"
     headline = f"metrics.`{metric}`"
@@ -69,7 +51,7 @@ def _describe(train: Train, search_filter: str) -> dict[str, Any]:
         "duration": 70,
     }
     return {
-        "searchFilter": search_filter,
+        "searchFilter": f"tags.{names.KIND} = 'parent'",
         "orderByKey": headline,
         "orderByAsc": is_loss(train.scoring),
         "selectedColumns": [column for column in widths if "`" in column],

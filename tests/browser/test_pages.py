@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 WIDTH, HEIGHT = 1400, 900
+# MLflow's assistant takes a third of the width until the user closes it once.
+CLOSED_ASSISTANT = """
+    localStorage.setItem("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true");
+    localStorage.setItem("mlflow.assistant.panelOpen_v1", "false");
+"""
 
 
 def look(
@@ -33,10 +38,8 @@ def look(
     page = browser.new_page(viewport={"width": width, "height": height})
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
+    page.add_init_script(CLOSED_ASSISTANT)
     page.goto(url)
-    if "/#/" in url:
-        # MLflow's assistant takes a third of the width until it is closed once.
-        page.get_by_role("button", name="Close").first.click()
     for text in texts:
         found = page.get_by_text(text).filter(visible=True).first
         found.wait_for(timeout=30_000)
@@ -66,13 +69,14 @@ def test_documentation_begins_with_what_to_do(browser: "Browser", site: Path, pi
 
 
 def test_runs_table_shows_which_is_best(browser: "Browser", ui: str, pictures: Path) -> None:
-    look(browser, ui, pictures / "mlflow_runs.png", ESTIMATORS)
+    columns = ["pipeline.outcome", "test_f1_macro", "test_f1_macro_baseline", "best.estimator", "Dataset", "Duration"]
+    look(browser, ui, pictures / "mlflow_runs.png", [*ESTIMATORS, *columns])
 
 
 def test_parent_run_tells_what_happened(browser: "Browser", ui: str, clone: Clone, pictures: Path) -> None:
     base, run = ui.partition("/#/")[0], clone.parent()
     url = f"{base}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
-    look(browser, url, pictures / "mlflow_parent.png", ["random_forest", "data_split", "unchanged"])
+    look(browser, url, pictures / "mlflow_parent.png", ["test_f1_macro is", "data_load", "unchanged", "iris"])
 
 
 def test_compare_view_opens_on_the_headline(browser: "Browser", ui: str, clone: Clone, pictures: Path) -> None:
@@ -82,14 +86,30 @@ def test_compare_view_opens_on_the_headline(browser: "Browser", ui: str, clone: 
     look(browser, url, pictures / "mlflow_compare.png", ["cv_f1_macro_mean"])
 
 
-def test_report_begins_with_the_score_beside_the_baseline(browser: "Browser", clone: Clone, pictures: Path) -> None:
+def test_report_begins_with_the_score_beside_the_baseline(
+    browser: "Browser", clone: Clone, pictures: Path, tmp_path: Path
+) -> None:
     url = (clone.path / "reports/report.html").as_uri()
     texts = ["iris", "test_f1_macro", "95 % interval", "always predicting", "Better than the baseline", "Chosen:"]
     look(browser, url, pictures / "report.png", texts, width=1280)
-    look(browser, url, pictures / "report_phone.png", texts, width=400)
-    look(browser, url, pictures / "report_whole.png", ["Limits", "column by column"], width=1280, whole=True)
+    look(browser, url, tmp_path / "phone.png", texts, width=400)
+    look(browser, url, tmp_path / "whole.png", ["Limits", "column by column"], width=1280, whole=True)
+
+
+def test_report_shows_in_mlflow(browser: "Browser", ui: str, clone: Clone) -> None:
+    base, run = ui.partition("/#/")[0], clone.parent()
+    page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+    page.goto(f"{base}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/reports/report.html")
+    page.frame_locator("iframe").get_by_text("Better than the baseline").wait_for(timeout=30_000)
+    page.close()
 
 
 def test_page_of_the_data_shows_the_training_rows(browser: "Browser", clone: Clone, pictures: Path) -> None:
     url = (clone.path / "reports/data.html").as_uri()
     look(browser, url, pictures / "data.png", ["iris: training rows", "sepal_length", "Distributions"], width=1280)
+
+
+def test_comparison_shows_both_versions_side_by_side(browser: "Browser", clone: Clone, pictures: Path) -> None:
+    clone.run("python", "-m", "src.versions.compare", "HEAD~2", "HEAD")
+    url = (clone.path / "reports/compare/index.html").as_uri()
+    look(browser, url, pictures / "compare.png", ["train.estimator", "knn", "random_forest"], width=1280)

@@ -47,7 +47,7 @@ EXTRA = ["shell", "each@a", "each@b", "cell@1-x", "cell@2-x", "inside", "again@1
 def extended(clone: Clone) -> Clone:
     """Add stages with a shell command, foreach, matrix, vars and wdir, and a top-level metric."""
     stages = EXTRA_STAGES.partition("stages:")
-    text = clone.read("dvc.yaml").replace("artifacts:", f"{stages[2].strip(chr(10))}\n\nartifacts:")
+    text = clone.read("dvc.yaml").replace("\nplots:", f"{stages[2].rstrip()}\n\nplots:")
     (clone.path / "dvc.yaml").write_text(stages[0] + text)
     clone.commit("More stages")
     return clone

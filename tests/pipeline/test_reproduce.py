@@ -17,7 +17,7 @@ def test_published_version_is_reproduced_to_the_byte(published: Clone) -> None:
     # A git hook, such as one that checks a push, exports the first of them.
     variables = {"GIT_DIR": str(published.path / ".git"), "GIT_INDEX_FILE": str(published.path / ".git/other")}
     result = published.run(*MAKE, "reproduce", "RUN=v1.0.0", **variables)
-    assert result.stdout == "reproduced: 12 of 12 outputs equal to the byte\n"
+    assert result.stdout == "reproduced: 15 of 15 outputs equal to the byte\n"
     assert published.git("branch", "--show-current") == "main"
     assert (md5s(published), published.git("status", "--porcelain"), len(published.runs())) == before
 
@@ -30,7 +30,7 @@ def test_version_is_reproduced_under_a_path_beyond_ascii(clone: Clone, tmp_path:
     here.commit("Add my table")
     here.env["TMPDIR"] = str(tmp_path / "x ö")
     result = make(here, "reproduce", RUN="HEAD")
-    assert result.stdout == "reproduced: 12 of 12 outputs equal to the byte\n"
+    assert result.stdout == "reproduced: 15 of 15 outputs equal to the byte\n"
     # DVC would fail in the background, and wait forever.
     assert "DVC runs experiments only under an ASCII path; " in make(here, "experiments", code=2).stderr
     assert not (here.path / ".dvc/tmp/exps").exists()
@@ -53,7 +53,7 @@ def test_version_of_a_table_that_a_user_added_is_reproduced_in_a_fresh_clone(pub
     clone = Clone(tmp_path / "fresh")
     published.run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(clone.path))
     result = make(clone, "reproduce", RUN="v2.0.0")
-    assert result.stdout == "reproduced: 12 of 12 outputs equal to the byte\n"
+    assert result.stdout == "reproduced: 15 of 15 outputs equal to the byte\n"
     # Only the table was fetched.
     objects = [path for path in (clone.path / ".dvc/cache/files/md5").glob("*/*") if path.is_file()]
     assert len(objects) == 1

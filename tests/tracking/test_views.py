@@ -9,7 +9,7 @@ import yaml
 
 from src.config.train import SCORINGS, Train
 from src.tracking.store import Store
-from src.tracking.views import VIEW_TAG, share_comparison, share_runs
+from src.tracking.views import VIEW_TAG, share_runs
 
 SETTINGS = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))["train"]
 
@@ -73,19 +73,6 @@ def test_view_is_written_only_if_it_changed(store: Store, monkeypatch: pytest.Mo
 def test_view_fits_a_tag_of_an_experiment(store: Store, scoring: str) -> None:
     share_runs(store, settings(scoring))
     assert len(store.client.get_experiment(store.experiment_id).tags[f"{VIEW_TAG}pipeline"]) < 5000
-
-
-def test_comparison_shows_the_chosen_runs_with_a_chart_of_the_headline_metric_first(store: Store) -> None:
-    runs = [add_run(store, "parent", {"test_f1_macro": value}) for value in (0.1, 0.5, 0.9)]
-    page = share_comparison(store, settings(), runs[:2])
-    key = f"compare-{runs[0][:8]}-{runs[1][:8]}"
-    assert f"viewStateShareKey={key}&compareRunsMode=CHART" in page
-    view = view_of(store, key)
-    assert found_by(store, view) == [runs[1], runs[0]]
-    first, second = view["compareRunCharts"]
-    assert (first["type"], first["metricKey"], second["compareGroups"]) == ("BAR", "test_f1_macro", ["Parameters"])
-    # No entry of the menu of views.
-    assert "state" not in view
 
 
 @pytest.mark.parametrize("code", ["PERMISSION_DENIED", "ENDPOINT_NOT_FOUND"])

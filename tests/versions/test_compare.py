@@ -54,7 +54,7 @@ def test_two_versions_are_shown_side_by_side(project: Project, capfd: pytest.Cap
         "",
         "metric     v1.0.0  v1.1.0  difference",
         "f1         0.6000  0.7000  +0.1000     better",
-        "classes.a  1.0000  2.0000  +1.0000",
+        "classes.a  1.0000  2       +1.0000",
         "",
         "Page:   reports/compare/index.html",
         "Curves: dvc plots diff v1.0.0 v1.1.0",
