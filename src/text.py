@@ -22,8 +22,8 @@ def message_of(error: BaseException) -> str:
 def short_number(value: float) -> str:
     """Round a number for a table to four digits; a count keeps all.
 
-    >>> [short_number(value) for value in (0.93333, 1.0, 30, 1234567.8)]
-    ['0.9333', '1.0000', '30', '1.23457e+06']
+    >>> short_number(0.93333), short_number(30), short_number(1234567.8)
+    ('0.9333', '30', '1.23457e+06')
     """
     if float(value).is_integer() and 2 <= abs(value) < 1e9:
         return f"{value:.0f}"

@@ -17,7 +17,7 @@ from src.config.schema import Config
 from src.config.train import RESULT_COLUMNS, metric_of
 from src.data.candidates import name_candidates
 from src.data.findings import Finding
-from src.report.headline import Headline, read_headline
+from src.data.headline import Headline, read_headline
 from src.report.inputs import list_candidates
 from src.report.intervals import count_rows
 from src.report.metrics import Metrics

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from src.data.headline import Headline
 from src.report.content import Code, Report, pieces
-from src.report.headline import Headline
 from src.report.visualizing import DPI
 from src.text import short_number
 

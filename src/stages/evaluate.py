@@ -6,11 +6,11 @@ from src.config.schema import Config
 from src.data.columns import features_by_kind, read_columns
 from src.data.files import read_table, write_metrics, write_text
 from src.data.findings import read_findings
+from src.data.headline import read_headline
 from src.data.models import read_model
 from src.data.target import split_target
 from src.report.content import Facts, build_report
 from src.report.curves import compute_curves, write_curves
-from src.report.headline import read_headline
 from src.report.html_report import write_page
 from src.report.importance import measure_importance
 from src.report.inputs import read_candidates, read_cv_metrics, read_md5s

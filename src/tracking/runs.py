@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 
 from src.config.data_load import name_table
 from src.data.candidates import name_candidates
-from src.report.headline import read_headline
+from src.data.headline import read_headline
 from src.text import one_line
 from src.tracking import names
 from src.tracking.dvc_repo import DvcRepo

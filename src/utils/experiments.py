@@ -16,8 +16,8 @@ import psutil
 
 from src.config.load import load_config
 from src.config.train import is_loss, metric_of
+from src.data.headline import read_headline
 from src.errors import BusyError, ConfigError
-from src.report.headline import read_headline
 from src.text import format_table, message_of, short_number
 from src.tracking.git import run_git
 from src.tracking.journal import Journal

@@ -7,8 +7,8 @@ from src.config.schema import Config
 from src.data.candidates import name_candidates
 from src.data.columns import declared_columns, read_columns
 from src.data.findings import read_findings
+from src.data.headline import read_headline
 from src.errors import ConfigError, MissingInputError
-from src.report.headline import read_headline
 from src.report.inputs import list_candidates, read_candidates
 from src.text import show
 from src.tracking.dvc_repo import DvcRepo

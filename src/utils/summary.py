@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from src.config.schema import Config
-from src.report.headline import read_headline
+from src.data.headline import read_headline
 from src.text import one_line, short_number
 from src.tracking.journal import Execution, Review, Session, Snapshot
 from src.tracking.outcomes import UP_TO_DATE

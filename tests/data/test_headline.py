@@ -1,6 +1,6 @@
 import pytest
 
-from src.report.headline import Headline, read_headline
+from src.data.headline import Headline, read_headline
 
 METRICS = {"test_rmse": 2, "test_rmse_ci95_low": 1.5, "test_rmse_ci95_high": 2.5, "test_rmse_baseline": 4.0}
 
