@@ -1,11 +1,12 @@
-"""Every metric has one name, in its file, in DVC and in MLflow."""
+"""Every metric, setting and picture has one name, in its file, in the terminal, in the report, in DVC and in MLflow."""
 
 import json
+import re
 
 import pandas as pd
 import pytest
 
-from src.tracking.session import numbers
+from src.tracking.session import flatten, numbers
 from tests.pipeline.clone import Clone
 
 LABELS = ["a/b", "a.b", "../etc", "<b>x</b>", "é 💥", "a\nb", "100 %", "x" * 300]
@@ -44,3 +45,31 @@ def test_metrics_have_the_same_names_and_values_in_files_dvc_and_mlflow(clone: C
     assert nested["evaluate"].data.metrics == evaluated
     assert nested["train"].data.metrics == trained
     assert parent.data.metrics == evaluated | trained
+
+
+def test_metrics_have_the_same_names_in_the_summary_and_the_report(clone: Clone) -> None:
+    metrics = set(clone.parent().data.metrics)
+    summary = clone.launch("-v").stdout
+    assert {line.split()[0] for line in summary.splitlines() if line.startswith(("test_", "cv_"))} == metrics
+    # The report has the interval and the baseline in the row of the score, and classes in a table of their own.
+    in_rows = {name for name in metrics if not re.search(r"_ci95_|_baseline$|_class\.", name)}
+    for report in ("reports/report.html", "reports/model_card.md"):
+        text = re.sub(r"</?\w+[^>]*>", " ", clone.read(report)).replace("`", " ")
+        assert in_rows <= set(text.split())
+
+
+def test_settings_and_pictures_have_the_same_names_in_files_dvc_and_mlflow(clone: Clone) -> None:
+    from mlflow import MlflowClient
+
+    run = clone.parent()
+    assert run.data.params == flatten(clone.params())
+    clone.set_param("train.cv", 3)
+    changed = json.loads(clone.run("dvc", "params", "diff", "--json").stdout)["params.yaml"]
+    assert {name: str(change["old"]) for name, change in changed.items()} == {"train.cv": run.data.params["train.cv"]}
+    pictures = {f"reports/plots/{path.name}" for path in (clone.path / "reports/plots").iterdir()}
+    artifacts = MlflowClient(clone.store).list_artifacts(run.info.run_id, "reports/plots")
+    assert {artifact.path for artifact in artifacts} == pictures
+    assert set(re.findall(r"\]\((plots/\w+\.png)\)", clone.read("reports/model_card.md"))) == {
+        path.removeprefix("reports/") for path in pictures
+    }
+    assert clone.read("reports/report.html").count("data:image/png;base64,") == len(pictures)
