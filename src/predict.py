@@ -317,8 +317,11 @@ def main() -> None:
     options = parser.parse_args()
     how = load_table_file(Path.cwd(), options.rev)
     model = load_model(Path.cwd(), options.rev, trust=options.trust)
-    # Names that contain a comma are in quotes.
-    keep = [name for names in csv.reader(options.keep) for name in names]
+    try:
+        # Names that contain a comma are in quotes.
+        keep = [name for option in options.keep for names in csv.reader([option], strict=True) for name in names]
+    except csv.Error as error:
+        raise DataError(f"--keep {options.keep} is not a list of names: {error}.") from None
     try:
         predict_file(model, options.input, options.output, how=how, keep=keep, pipe_format=options.format)
     except BrokenPipeError:

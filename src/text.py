@@ -19,17 +19,6 @@ def message_of(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def short_number(value: float) -> str:
-    """Round a number for a table to four digits; a count keeps all.
-
-    >>> short_number(0.93333), short_number(30), short_number(1234567.8)
-    ('0.9333', '30', '1.23457e+06')
-    """
-    if float(value).is_integer() and 2 <= abs(value) < 1e9:
-        return f"{value:.0f}"
-    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.6g}"
-
-
 def format_table(rows: Sequence[Sequence[str]], flexible: Collection[int], width: int = 100) -> str:
     """Align texts in columns, and cut the longest texts of some columns until each line fits.
 

@@ -8,6 +8,8 @@ from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from src.config.section import ColumnName, OutputPath, PublicUrl, RepoPath, Section
 
+# Ends of the names of table files.
+SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".gz", ".bz2", ".xz", ".zst", ".zip")
 # Common marks of a missing value. `None` is not one of them, because it may be a category.
 DEFAULT_NA = ("#N/A", "N/A", "NA", "NULL", "NaN", "nan", "null")
 
@@ -166,10 +168,13 @@ def name_table(source: Mapping[str, Any], external_path: str) -> str:
     'iris'
     >>> name_table({"kind": "dvc", "path": "data/raw/sales.parquet"}, "data/external")
     'sales'
-    >>> name_table({"kind": "file"}, "data/external/penguins.csv.gz")
-    'penguins'
+    >>> name_table({"kind": "file"}, "data/external/sales.2025.csv.gz")
+    'sales.2025'
     """
     if name := source.get("name"):
         return str(name)
     path = str(source.get("path")) if source.get("kind") == "dvc" else external_path
-    return PurePosixPath(path).name.partition(".")[0] or "table"
+    file = PurePosixPath(path)
+    while file.suffix in SUFFIXES:
+        file = file.with_suffix("")
+    return file.name or "table"

@@ -1,5 +1,6 @@
 """Names of the candidates of a search."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,9 +33,11 @@ def name_candidates(candidates: Sequence[tuple[str, Mapping[str, Any]]]) -> list
 
 
 def _show(value: Any) -> str:
-    # A parameter is a number in a CSV file, and JSON in the journal.
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return str(value)
-    return str(int(number)) if number.is_integer() and abs(number) < 1e6 else f"{number:.4g}"
+    # A parameter is a number or a boolean in a CSV file, and JSON in the journal.
+    text = str(value)
+    if text in ("True", "False"):
+        return text.lower()
+    if not re.fullmatch(r"-?(0|[1-9]\d*)(\.\d+)?(e[+-]?\d+)?", text):
+        return text
+    number = float(text)
+    return str(int(number)) if number.is_integer() and abs(number) < 1e6 else f"{number:.6g}"

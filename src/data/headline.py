@@ -5,7 +5,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.config.train import is_loss, metric_of
-from src.text import short_number
+
+
+def short_number(value: float) -> str:
+    """Round a score to four digits, unless it is whole.
+
+    >>> short_number(0.93333), short_number(1), short_number(12), short_number(0.0000312345), short_number(1234567.8)
+    ('0.9333', '1.0000', '12', '3.123e-05', '1.23457e+06')
+    """
+    if 2 <= abs(value) < 1e9 and float(value).is_integer():
+        return f"{value:.0f}"
+    if 0 < abs(value) < 0.001:
+        return f"{value:.4g}"
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.6g}"
 
 
 @dataclass(frozen=True)

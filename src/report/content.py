@@ -17,14 +17,13 @@ from src.config.schema import Config
 from src.config.train import RESULT_COLUMNS, metric_of
 from src.data.candidates import name_candidates
 from src.data.findings import Finding
-from src.data.headline import Headline, read_headline
+from src.data.headline import Headline, read_headline, short_number
 from src.report.inputs import list_candidates
 from src.report.intervals import count_rows
 from src.report.metrics import Metrics
 from src.report.predictions import ClassPredictions, Predictions
 from src.report.slices import find_weak_slices
 from src.report.visualizing import MAX_NAMED
-from src.text import short_number
 
 # A smaller test set is listed under the limits.
 FEW_ROWS = 200
@@ -338,7 +337,8 @@ def _classes(facts: Facts) -> list[Block]:
     if len(by_class) < len(names):
         return []
     rows: list[list[Text]] = [
-        [(Code(label),), *(short_number(scores[label]) for scores in by_class)] for label in by_class[0]
+        [(Code(label),), *(short_number(scores[label]) for scores in by_class[:-1]), f"{by_class[-1][label]:.0f}"]
+        for label in by_class[0]
     ]
     return [Table(["Class", "Precision", "Recall", "F1", "Test rows"], rows, numbers=(1, 2, 3, 4))]
 
@@ -354,7 +354,7 @@ def _areas(facts: Facts) -> list[Block]:
             (Code(each.label),),
             short_number(each.roc_auc),
             short_number(each.average_precision),
-            short_number(each.y_true.sum()),
+            str(each.y_true.sum()),
         ]
         for each in worst
     ]

@@ -4,9 +4,10 @@
 plot without rows, so every file is always written.
 """
 
+import itertools
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def compute_curves(predictions: Predictions, importance: pd.DataFrame, random_st
             curves["calibration"] = _rows(probability=predicted, observed_share=observed, n_rows=n_rows)
     if len(importance):
         shown = importance.head(N_FEATURES_SHOWN)
-        names = [_label(name) for name in shown["feature"]]
+        names = _labels(shown["feature"])
         curves["permutation_importance"] = _rows(column=names, drop_of_score=shown["mean"])
     return curves
 
@@ -68,7 +69,7 @@ def _confusion_matrix(predictions: ClassPredictions) -> Rows:
     n_labels = len(predictions.labels)
     counts = np.bincount(predictions.y_true * n_labels + predictions.y_pred, minlength=n_labels**2)
     counts, labels = merge_rarest(counts.reshape(n_labels, n_labels), predictions.labels)
-    names = [_label(label) for label in labels]
+    names = _labels(labels)
     if (n_rows := counts.sum()) > MAX_ROWS:
         counts = np.where(counts, np.maximum(np.rint(counts * (MAX_ROWS / n_rows)), 1), 0).astype(int)
     cells = [cell for cell in np.argwhere(counts) for _ in range(counts[tuple(cell)])]
@@ -97,9 +98,16 @@ def _predicted_against_true(predictions: NumberPredictions, random_state: int) -
     return _rows(true_value=predictions.y_true[rows], predicted_value=predictions.y_pred[rows])
 
 
-def _label(label: Any) -> str:
-    """Shorten a name, and replace what would end the script of DVC's page."""
-    return fit_label(label, N_LETTERS).replace("<", "‹")
+def _labels(names: Iterable[Any]) -> list[str]:
+    """Shorten names, replace what would end the script of DVC's page, and keep them unique."""
+    labels: list[str] = []
+    for name in names:
+        label = short = fit_label(name, N_LETTERS).replace("<", "‹")
+        numbers = itertools.count(2)
+        while label in labels:
+            label = f"{short} ({next(numbers)})"
+        labels.append(label)
+    return labels
 
 
 def _rows(**columns: Sequence[Any] | Any) -> Rows:

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from src.data.headline import Headline
+from src.data.headline import Headline, short_number
 from src.report.content import Code, Report, pieces
 from src.report.visualizing import DPI
-from src.text import short_number
 
 TEMPLATE = "report.html.j2"
 # Pixels of a browser per inch.
@@ -69,7 +68,7 @@ def place_on_scale(headline: Headline | None) -> dict[str, float]:
     low, high = headline.interval
     known = {"value": headline.value, "low": low, "high": high, "baseline": headline.baseline}
     start, end = min(known.values()), max(known.values())
-    # A share is shown on the scale of all shares.
-    if start >= 0 and end <= 1:
+    # A share, such as the accuracy, is shown on the scale of all shares.
+    if not headline.is_loss and start >= 0 and end <= 1:
         start, end = 0.0, 1.0
     return {name: round(100 * (value - start) / ((end - start) or 1), 2) for name, value in known.items()}

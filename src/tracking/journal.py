@@ -63,7 +63,7 @@ class Review:
 
     best: str = ""  # what the search chose
     committed: dict[str, float] = field(default_factory=dict)  # metrics of the last commit
-    is_committed: bool = True  # whether the last commit has the same dvc.lock
+    commit: str = ""  # commands that commit the results; empty if they are committed
     warnings: list[str] = field(default_factory=list)  # what the user should decide about
 
 
@@ -108,6 +108,7 @@ class Execution:
     artifacts: list[str] = field(default_factory=list)
     model: str | None = None  # path of the model file
     traceback: str | None = None
+    error: str = ""  # class and message of the exception
     warnings: list[str] = field(default_factory=list)  # that the stage logged
     entry: LockEntry | None = None  # from dvc.lock, once DVC has ended
     run_id: Id | None = None  # None until the store has it

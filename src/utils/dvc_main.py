@@ -225,7 +225,9 @@ def main(number: int, arguments: list[str]) -> int:
         signal.signal(signal.SIGINT, handler if handler == signal.SIG_IGN else stop.request)
         from dvc.cli import main as run_dvc
 
-        hide_advice()
+        if OUTCOMES_PATH in os.environ:
+            # The launcher prints a summary.
+            hide_advice()
         outcomes = Outcomes(launcher, stop)
         logging.getLogger("dvc").addHandler(outcomes)
         if {"-q", "--quiet"} & set(arguments):

@@ -16,9 +16,9 @@ import psutil
 
 from src.config.load import load_config
 from src.config.train import is_loss, metric_of
-from src.data.headline import read_headline
+from src.data.headline import read_headline, short_number
 from src.errors import BusyError, ConfigError
-from src.text import format_table, message_of, short_number
+from src.text import format_table, message_of
 from src.tracking.git import run_git
 from src.tracking.journal import Journal
 from src.tracking.repair import repair
@@ -278,7 +278,7 @@ def summarize(trials: Sequence[Trial], results: Mapping[str, Result], scoring: s
         ])  # fmt: skip
     if max(sum(len(cell) + 2 for cell in row) for row in rows) > WIDTH:
         rows = [row[:-1] for row in rows]
-    lines = ["", format_table(rows, range(len(settings) + 2), WIDTH)]
+    lines = ["", format_table(rows, range(len(settings) + 1), WIDTH)]
     if best:
         lines += [f"* Best by {metric}. Bring it into the workspace: dvc exp apply {best}"]
     if failed := [trial.name for trial in ranked if trial.name not in results]:

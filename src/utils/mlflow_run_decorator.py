@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.config.schema import Config, Tracking
 from src.config.yaml_file import read_yaml
+from src.text import message_of
 from src.tracking import names
 from src.tracking.journal import Execution, Journal, Session, now
 from src.tracking.names import Status
@@ -81,7 +82,7 @@ def mlflow_run(stage: StageFunction) -> StageFunction:
                 result = stage(config)
             except BaseException as error:
                 with _handle(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):
-                    run.end(_status_after(error), StageResult(), traceback.format_exc())
+                    run.end(_status_after(error), StageResult(), error)
                 raise
             # A second Ctrl-C must not interrupt the record.
             with _handle(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):
@@ -114,11 +115,13 @@ class NestedRun:
         """Find the parent run, and open a run under it."""
         self._attempt(self._start)
 
-    def end(self, status: Status, result: StageResult, error: str | None = None) -> None:
+    def end(self, status: Status, result: StageResult, error: BaseException | None = None) -> None:
         """Log what the stage returned, or its traceback, and end the run."""
         execution = self._execution
         execution.status, execution.end_time = status, now()
-        execution.traceback = None if status == "FINISHED" else error
+        if error is not None and status != "FINISHED":
+            execution.traceback = "".join(traceback.format_exception(error))
+            execution.error = f"{type(error).__name__}: {message_of(error)}"
         execution.metrics, execution.tags = numbers(result.metrics), dict(result.tags)
         execution.candidates = [dict(candidate) for candidate in result.candidates]
         execution.artifacts = [path.as_posix() for path in result.artifacts]

@@ -10,20 +10,21 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from src.config.load import load_config
 from src.config.schema import Config
+from src.text import message_of
 from src.tracking import names
-from src.tracking.dvc_repo import open_repo
-from src.tracking.journal import Journal, Session
+from src.tracking.dvc_repo import DvcRepo, open_repo
+from src.tracking.journal import Execution, Journal, Review, Session
 from src.tracking.outcomes import end_session
 from src.tracking.runs import ensure_parent
 from src.tracking.store import explain, log_traceback, open_store, store_uri
 from src.tracking.sync import complete
 from src.utils.command import command
 from src.utils.logs import collect_warnings, setup_logging
-from src.utils.review import review_results
 
 logger = logging.getLogger(__name__)
 
@@ -80,9 +81,22 @@ def _complete(config: Config, journal: Journal, session: Session, *, check: bool
     end_session(journal, session, is_newest=True, status=session.status, check=check)
     with open_repo(journal.root) as repo:
         if repo:
-            session.review = review_results(config, session, journal.executions(session.id), repo)
+            session.review = _review(config, session, journal.executions(session.id), repo)
             journal.write_session(session)
         complete(journal, open_store(journal.root, config.tracking.experiment_name), repo, session)
+
+
+def _review(config: Config, session: Session, executions: Sequence[Execution], repo: DvcRepo) -> Review:
+    # The launcher, which imports this module, needs no pandas.
+    from src.utils.review import review_results
+
+    try:
+        return review_results(config, session, executions, repo)
+    # Stages of the user may write anything, which must not end the record.
+    except Exception as error:
+        logger.warning("the summary is incomplete: %s: %s", type(error).__name__, message_of(error))
+        logger.debug("the review failed", exc_info=True)
+        return Review()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Review the results of a run for the summary: what won, what changed, and what the user should decide about."""
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from src.config.schema import Config
 from src.data.candidates import name_candidates
@@ -12,7 +14,7 @@ from src.errors import ConfigError, MissingInputError
 from src.report.inputs import list_candidates, read_candidates
 from src.text import show
 from src.tracking.dvc_repo import DvcRepo
-from src.tracking.git import read_file
+from src.tracking.git import read_file, run_git
 from src.tracking.journal import Execution, Review, Session, Snapshot
 from src.tracking.lock import LockEntry, parse_lock
 from src.tracking.names import UNKNOWN
@@ -36,14 +38,22 @@ def review_results(config: Config, session: Session, executions: Sequence[Execut
         # A stage that was skipped, or whose log level is ERROR, logged nothing.
         if stage != "data_load" or not (stage in last and last[stage].warnings):
             found += _find_problems(stage, config, snapshot.metrics)
-    committed = read_file(repo.root, "HEAD", "dvc.lock")
-    entries = _parse(committed) if committed else {}
+    committed, now = read_file(repo.root, "HEAD", "dvc.lock"), repo.read_text("dvc.lock")
+    entries = _parse(committed) if committed and committed != now else {}
+    metrics = snapshot.metrics if committed == now else repo.read_metrics(revision="HEAD") if entries else {}
     return Review(
         best=_name_best(config) if "train" in up_to_date else "",
-        committed=repo.read_metrics(revision="HEAD") if entries else {},
-        is_committed=session.git.commit == UNKNOWN or committed == repo.read_text("dvc.lock"),
+        committed=metrics,
+        commit=_advise(repo.root) if committed != now and session.git.branch != UNKNOWN else "",
         warnings=list(dict.fromkeys([*found, *_compare_outputs(entries, repo.lock)])),
     )
+
+
+def _advise(root: Path) -> str:
+    """Return the commands that commit the results."""
+    untracked = run_git(root, "ls-files", "--others", "--exclude-standard").stdout.splitlines()
+    names = shlex.join(untracked[:3]) + (" …" if len(untracked) > 3 else "")
+    return (f"git add {names} && " if untracked else "") + 'git commit -am "…"'
 
 
 def _name_best(config: Config) -> str:
@@ -62,9 +72,8 @@ def _name_best(config: Config) -> str:
 
 def _find_failures(executions: Iterable[Execution]) -> Iterator[str]:
     for execution in executions:
-        if execution.status == "FAILED" and execution.traceback:
-            error = execution.traceback.strip().splitlines()[-1].removeprefix("src.errors.")
-            yield f"stage {execution.stage} failed: {error}"
+        if execution.status == "FAILED" and execution.error:
+            yield f"stage {execution.stage} failed: {execution.error}"
 
 
 def _find_problems(stage: str, config: Config, metrics: Mapping[str, float]) -> Iterator[str]:
@@ -94,8 +103,8 @@ def _compare_outputs(committed: Mapping[str, LockEntry], now: Mapping[str, LockE
         paths = [path for path, md5 in entry.outs.items() if before.outs.get(path, md5) != md5]
         if paths:
             yield (
-                f"{paths[0]} differs from the last commit, although stage {name} had the same inputs: another kind of "
-                "CPU or other packages change the last digits (docs/how-to/versions.md)"
+                f"{paths[0]} differs from the last commit, although stage {name} had the same inputs; often, "
+                "another kind of CPU or other packages change the last digits (docs/how-to/versions.md)"
             )
 
 

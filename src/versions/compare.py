@@ -14,8 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from src.atomic import atomic_path
 from src.config.load import load_config
 from src.config.train import metric_of
+from src.data.headline import short_number
 from src.errors import TrackingError
-from src.text import format_table, short_number
+from src.text import format_table
 from src.tracking.runs import ui_page
 from src.tracking.session import flatten
 from src.tracking.store import open_store
@@ -143,8 +144,13 @@ def render(first: Version, second: Version, settings: Sequence[Difference], metr
         lstrip_blocks=True,
     )
     paths = sorted({*(first.pictures or ()), *(second.pictures or ())})
+    stems = [Path(path).stem for path in paths]
     pictures = [
-        (Path(path).stem.replace("_", " "), [_show(path, version) for version in (first, second)]) for path in paths
+        (
+            stem.replace("_", " ") if stems.count(stem) == 1 else path,
+            [_show(path, version) for version in (first, second)],
+        )
+        for path, stem in zip(paths, stems, strict=True)
     ]
     unknown = [version.name for version in (first, second) if version.pictures is None]
     return environment.get_template(TEMPLATE).render(

@@ -1,11 +1,12 @@
 """Load the record, the tables and the model of a version: the workspace, a tag, a commit, or an MLflow run."""
 
+import logging
 import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from sklearn.pipeline import Pipeline
 
+logger = logging.getLogger(__name__)
+
 RUN_ID = re.compile("[0-9a-f]{32}")
 # Settings with the paths of tables.
 TABLES = {
@@ -46,7 +49,8 @@ class LoadedRun:
 
     Attributes:
         reference: How it was asked for; None for the workspace.
-        commit: The commit whose code made it; None for the workspace.
+        commit: The commit that it was made at; None for the workspace, and if it is unknown.
+        is_dirty: Whether its code may differ from that commit.
         params: Settings, by section.
         metrics: Numbers of all metric files, by dotted key.
         md5s: MD5 of each output by path.
@@ -54,6 +58,7 @@ class LoadedRun:
 
     reference: str | None
     commit: str | None
+    is_dirty: bool
     params: dict[str, Any]
     metrics: dict[str, float]
     md5s: dict[str, str]
@@ -78,7 +83,7 @@ def load_run(root: Path, reference: str | None = None) -> LoadedRun:
         return _load_mlflow_run(root, reference)
     commit = find_commit(root, reference) if reference else None
     recorded = read_revision(root, commit or WORKSPACE)
-    return LoadedRun(reference, commit, recorded.params, recorded.metrics, recorded.md5s)
+    return LoadedRun(reference, commit, commit is None, recorded.params, recorded.metrics, recorded.md5s)
 
 
 def load_table(root: Path, reference: str | None = None, table: str = "test") -> "pd.DataFrame":
@@ -130,7 +135,16 @@ def load_model(root: Path, reference: str | None = None, *, trust: bool = False)
     if run.commit and path not in run.md5s:
         # A pipeline with other settings names its model in dvc.yaml.
         path = next(iter(read_revision(root, run.commit).models.values()), "")
-    with _content(root, run, path, "model") as copy, _code_of(root, run.commit or "HEAD"):
+    if run.commit is None:
+        raise VersionError(
+            f"{reference} was made at a commit that is not in this clone: the code of its features is missing."
+        )
+    if run.is_dirty:
+        logger.warning(
+            "%s was made with uncommitted changes; its model computes features with the code of %s",
+            reference, run.commit[:9],
+        )  # fmt: skip
+    with _content(root, run, path, "model") as copy, _code_of(root, run.commit):
         return read_model(copy)
 
 
@@ -155,11 +169,18 @@ def _load_mlflow_run(root: Path, run_id: str) -> LoadedRun:
     outs = [item for entry in parse_lock(lock).values() for item in entry.outs.items()]
     return LoadedRun(
         reference=run_id,
-        commit=find_commit(root, run.data.tags.get(names.GIT_COMMIT, "")),
+        commit=_known_commit(root, run.data.tags.get(names.GIT_COMMIT, "")),
+        is_dirty=run.data.tags.get(names.GIT_DIRTY) != "false",
         params=parse_yaml(params, Path("params.yaml")),
         metrics=dict(run.data.metrics),
         md5s={path: md5 for path, md5 in outs if md5},
     )
+
+
+def _known_commit(root: Path, commit: str) -> str | None:
+    with suppress(VersionError):
+        return find_commit(root, commit)
+    return None
 
 
 @contextmanager

@@ -79,7 +79,9 @@ def test_parent_run_tells_what_happened(browser: "Browser", ui: str, clone: Clon
     look(browser, url, pictures / "mlflow_parent.png", ["test_f1_macro is", "data_load", "unchanged", "iris"])
 
 
-def test_compare_view_opens_on_the_headline(browser: "Browser", ui: str, clone: Clone, pictures: Path) -> None:
+def test_compare_view_opens_on_the_cross_validated_headline(
+    browser: "Browser", ui: str, clone: Clone, pictures: Path
+) -> None:
     base, runs = ui.partition("/#/")[0], clone.parents()[:3]
     ids, experiments = json.dumps([run.info.run_id for run in runs]), json.dumps([runs[0].info.experiment_id])
     url = f"{base}/#/compare-runs?runs={ids}&experiments={experiments}&workflowType=machine_learning"

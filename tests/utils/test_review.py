@@ -13,7 +13,7 @@ from src.tracking.dvc_repo import DvcRepo
 from src.tracking.journal import Review, Snapshot
 from src.tracking.names import Outcome
 from src.utils.review import review_results
-from tests.tracking.support import commit, ended_session, make_execution
+from tests.tracking.support import commit, ended_session, git, make_execution
 
 LOSES = {"test_f1_macro": 0.5, "test_f1_macro_ci95_low": 0.2, "test_f1_macro_ci95_high": 0.6,
          "test_f1_macro_baseline": 0.3}  # fmt: skip
@@ -45,8 +45,21 @@ def write(path: Path, content: Any) -> None:
 
 
 def test_state_of_the_last_commit_needs_no_commit(config: Config) -> None:
-    found = review(config, {"train": "unchanged"})
-    assert found == Review("", {"test_f1_macro": 0.5, "rows.train": 4.0}, True, [])
+    assert review(config, {"train": "unchanged"}, {"a": 1.0}) == Review(committed={"a": 1.0})
+
+
+def test_new_state_is_beside_the_last_commit_and_says_how_to_commit_it(config: Config) -> None:
+    lock = Path("dvc.lock").read_text()
+    write(Path("dvc.lock"), lock.replace("train.estimator: logreg", "train.estimator: svm"))
+    found = review(config, {"train": "ran"}, {"test_f1_macro": 0.75})
+    assert found.committed == {"test_f1_macro": 0.5, "rows.train": 4.0}
+    assert found.commit == 'git add config.yaml && git commit -am "…"'
+    write(Path("a b.csv"), "")
+    write(Path("b.csv"), "")
+    write(Path("c.csv"), "")
+    assert review(config, {}).commit == "git add 'a b.csv' b.csv c.csv … && git commit -am \"…\""
+    git(Path.cwd(), "add", "--all")
+    assert review(config, {}).commit == 'git commit -am "…"'
 
 
 def test_warnings_are_those_that_stages_logged_and_those_that_skipped_stages_would_log(config: Config) -> None:
@@ -68,11 +81,10 @@ def test_warnings_are_those_that_stages_logged_and_those_that_skipped_stages_wou
 
 
 def test_failed_stage_gives_its_error_first(config: Config) -> None:
-    traceback = "Traceback (most recent call last):\n  …\nsrc.errors.DataError: no rows\n"
     executions = [
         make_execution("data_load", warnings=["old file"]),
-        make_execution("train", status="FAILED", traceback=traceback),
-        make_execution("evaluate", status="KILLED", traceback="KeyboardInterrupt\n"),
+        make_execution("train", status="FAILED", error="DataError: no rows"),
+        make_execution("evaluate", status="KILLED", error="KeyboardInterrupt: KeyboardInterrupt"),
     ]
     with DvcRepo(Path.cwd()) as repo:
         found = review_results(config, ended_session(Path.cwd(), snapshot=Snapshot()), executions, repo)
@@ -98,8 +110,7 @@ def test_output_that_changed_without_its_inputs_is_reported(config: Config) -> N
     before, output, after = lock.rpartition("path: models/model.joblib")
     write(Path("dvc.lock"), before + output + re.sub(r"md5: \w{32}", f"md5: {'f' * 32}", after, count=1))
     found = review(config, {"train": "ran"})
-    assert not found.is_committed
-    assert [text.partition(":")[0] for text in found.warnings] == [
+    assert [text.partition(";")[0] for text in found.warnings] == [
         "models/model.joblib differs from the last commit, although stage train had the same inputs"
     ]
     commit(Path.cwd())
@@ -115,4 +126,4 @@ def test_damaged_commit_is_no_error(config: Config, committed: str) -> None:
     write(Path("dvc.lock"), committed)
     commit(Path.cwd())
     write(Path("dvc.lock"), lock)
-    assert review(config, {"train": "ran"}) == Review(is_committed=False)
+    assert review(config, {"train": "ran"}).warnings == []

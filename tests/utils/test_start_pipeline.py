@@ -73,9 +73,9 @@ def test_stages_run_are_skipped_and_are_restored_under_a_parent_each(
     out = capfd.readouterr().out
     assert out.endswith(
         "\nstage         outcome     seconds\ndata_load     ran\ntrain         ran\n\n"
-        "metric      value  95 % interval         baseline\nf1         0.5000\n\nModel:  models/model.joblib\n"
+        "metric  value\nf1      0.5000\n\nModel:  models/model.joblib\n"
         f"Run:    first, FINISHED ({search(store)[0].info.run_id}); `make ui` shows it\n"
-        'Commit: `git commit -am "…"` keeps this result; `make publish TAG=…` shares it\n'
+        'Commit: git add dvc.lock metrics.json && git commit -am "…"\n'
     )
     assert main([]) == 0
     assert "Nothing to do: all 2 stages are up to date." in capfd.readouterr().out
