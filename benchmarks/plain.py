@@ -96,7 +96,7 @@ def search(train: pd.DataFrame) -> tuple[Pipeline, pd.DataFrame, dict[str, float
         results[name] = found.cv_results_[f"{name}_test_score"]
     baseline = cross_val_score(DummyClassifier(), X, y, scoring=SCORING, cv=folds).mean()
     best = results.loc[found.best_index_]
-    scores = {"mean": best["mean"], "std": best["std"], "baseline_mean": baseline}
+    scores = {"mean": best["mean"], "std": best["std"], "mean_baseline": baseline}
     return found.best_estimator_, results, {f"cv_{SCORING}_{name}": float(value) for name, value in scores.items()}
 
 
@@ -123,7 +123,7 @@ def score(y_true: pd.Series, y_pred: Any, probabilities: Any, classes: Any, y_tr
     metrics = {
         "accuracy": report["accuracy"],
         "balanced_accuracy": balanced_accuracy_score(y_true, y_pred),
-        "baseline_f1_macro": f1_score(y_true, most_frequent, average="macro"),
+        "f1_macro_baseline": f1_score(y_true, most_frequent, average="macro"),
         "brier": brier_score_loss(is_class, probabilities),
         "calibration_error": np.abs(gaps).sum() / len(y_true),
         "f1_macro": report["macro avg"]["f1-score"],

@@ -36,7 +36,7 @@ def can_mount(path: Path) -> bool:
     ("before", "free_kb", "reason"),
     [
         ("true", 60, "fetching from DVC's remote failed, see above"),
-        ("true", 700, "restoring needs at least 1 MB besides the data"),
+        ("true", 1400, "restoring needs at least 1 MB besides the data"),
         # The data fits into the cache, but not into the workspace.
         (
             "git checkout --quiet v1.0.0 && dvc fetch --quiet && git checkout --quiet main",
