@@ -40,7 +40,7 @@ define install_locked
 	@$(BIN)/python -c 'import os, sys; print(os.path.realpath("."), os.path.realpath(sys.executable))' >$(VENV)/.made-for
 endef
 
-# Packages of an extra of pyproject.toml, for those who use it.
+# Install an optional extra of pyproject.toml.
 install_extra = $(UV) pip install --quiet --python $(BIN)/python --compile-bytecode \
   --constraints requirements.txt --constraints requirements-dev.txt --requirements pyproject.toml --extra $(1)
 
@@ -187,7 +187,7 @@ test: dev-install ## Run all tests
 test-quick: dev-install ## Run the tests that are not slow
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(TESTS)
 
-test-browser: dev-install ## Look at every page in Chromium: make test-browser [DIR=docs/images]
+test-browser: dev-install ## Check every page in Chromium: make test-browser [DIR=docs/images]
 	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(call install_extra,browser)
 	$(BIN)/python -m pytest -m browser $(if $(DIR),--pictures="$$DIR") tests/browser
 
