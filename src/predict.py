@@ -86,7 +86,7 @@ def predict_file(
         DataError: The input cannot be read, a column is missing, a value is not of the kind of its column, or a column
             to keep has the name of a prediction.
         FeatureError: A feature cannot be computed.
-        BrokenPipeError: Nobody reads stdout any more.
+        BrokenPipeError: The reader of stdout has closed it.
     """
     names, columns = _raw_columns(model)
     wanted = _Wanted(columns, names, list(dict.fromkeys(keep)), chunk_rows, how)
@@ -126,7 +126,7 @@ def predict_file(
 
 @contextmanager
 def _copied_stdin(pipe_format: str) -> Iterator[Path]:
-    """Copy stdin to a temporary file, since a text is read several times, and Parquet from its end."""
+    """Copy stdin to a temporary file, because text is read several times, and Parquet from its end."""
     if sys.stdin is None:
         raise DataError("standard input is closed.")
     with tempfile.NamedTemporaryFile(suffix=f".{pipe_format}") as file:
@@ -138,7 +138,7 @@ def _copied_stdin(pipe_format: str) -> Iterator[Path]:
 def _check_kept(keep: Sequence[str], model: Any) -> None:
     written = ["prediction", *(f"probability_{label}" for label in getattr(model, "classes_", ()))]
     if clash := [name for name in keep if name in written]:
-        raise DataError(f"--keep {show(clash[0])}: the output has a prediction of this name; rename the column.")
+        raise DataError(f"--keep {show(clash[0])}: a column of the predictions has this name; rename yours.")
 
 
 def _raw_columns(model: Any) -> tuple[list[str], Columns]:
@@ -179,7 +179,7 @@ class _Wanted:
         columns: Properties of the columns of the model.
         names: Columns of the model.
         keep: Columns to keep.
-        chunk_rows: Maximum rows at a time.
+        chunk_rows: Maximum number of rows at a time.
         how: Format of a text file.
     """
 
@@ -299,7 +299,7 @@ def main() -> None:
         "--input",
         type=Path,
         required=True,
-        help="raw rows: Parquet, a folder of Parquet parts, text written as data_load.source says, or - for stdin",
+        help="raw rows: Parquet, a folder of Parquet parts, text in the format of data_load.source, or - for stdin",
     )
     parser.add_argument("--output", type=Path, required=True, help="CSV or Parquet, or - for stdout")
     parser.add_argument(
@@ -309,7 +309,9 @@ def main() -> None:
         metavar="COLUMN,…",
         help="columns of the input to write before the prediction; may be repeated",
     )
-    parser.add_argument("--format", choices=("csv", "parquet"), default="csv", help="format of - ; csv by default")
+    parser.add_argument(
+        "--format", choices=("csv", "parquet"), default="csv", help="format of stdin and stdout; csv by default"
+    )
     parser.add_argument("--rev", help="tag, branch or commit of the model; the workspace by default")
     parser.add_argument(
         "--trust", action="store_true", help="load models/model.joblib even if it is not the one in dvc.lock"
@@ -318,14 +320,14 @@ def main() -> None:
     how = load_table_file(Path.cwd(), options.rev)
     model = load_model(Path.cwd(), options.rev, trust=options.trust)
     try:
-        # Names that contain a comma are in quotes.
+        # Names that contain a comma are quoted.
         keep = [name for option in options.keep for names in csv.reader([option], strict=True) for name in names]
     except csv.Error as error:
         raise DataError(f"--keep {options.keep} is not a list of names: {error}.") from None
     try:
         predict_file(model, options.input, options.output, how=how, keep=keep, pipe_format=options.format)
     except BrokenPipeError:
-        # `| head` has read enough. At its exit, Python would flush what nobody reads.
+        # `| head` has read enough. Otherwise Python would fail to flush stdout at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,4 +1,4 @@
-"""Show values and errors that may be long, or contain line breaks, on one line, and align tables."""
+"""Show long or multi-line values and errors on one line, and align tables."""
 
 from collections.abc import Collection, Sequence
 

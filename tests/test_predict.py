@@ -199,8 +199,8 @@ def test_kept_columns_of_parquet_keep_their_types(model: Pipeline, tmp_path: Pat
     [
         ("nmae", r"--keep 'nmae': .*rows\.csv has no such column; it has prediction, probability_a, twice, twice, n,"),
         ("twice", r"rows\.csv: duplicate column twice; each name must occur once\."),
-        ("prediction", r"--keep 'prediction': the output has a prediction of this name; rename the column\."),
-        ("probability_a", r"--keep 'probability_a': the output has a prediction of this name"),
+        ("prediction", r"--keep 'prediction': a column of the predictions has this name; rename yours\."),
+        ("probability_a", r"--keep 'probability_a': a column of the predictions has this name"),
         ("\n" + "x" * 500, r"--keep '\\nxxx"),
     ],
 )
@@ -331,7 +331,7 @@ def test_parquet_flows_through_a_pipe(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", ["", "--format parquet"])
-def test_reader_that_has_read_enough_ends_quietly(
+def test_pipe_closed_by_its_reader_ends_quietly(
     tmp_path: Path, pipe: Callable[..., "subprocess.CompletedProcess[bytes]"], options: str
 ) -> None:
     pd.concat([RAW] * 10_000).to_parquet(tmp_path / "rows.parquet")

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from src.config.section import ColumnName, OutputPath, PublicUrl, RepoPath, Section
 
-# Ends of the names of table files.
+# Suffixes of table files.
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".gz", ".bz2", ".xz", ".zst", ".zip")
 # Common marks of a missing value. `None` is not one of them, because it may be a category.
 DEFAULT_NA = ("#N/A", "N/A", "NA", "NULL", "NaN", "nan", "null")

@@ -10,7 +10,7 @@ from src.config.featurize import Featurize
 from src.config.section import ColumnName, OutputPath, Section
 from src.config.train import Task, Train
 
-# The names of all figures that `evaluate` may write, and of the data of DVC's plots: DVC may delete these.
+# The names of all figures that `evaluate` may write, and of the files for DVC's plots: DVC may delete these.
 FIGURES = ("confusion_matrix", "roc", "precision_recall", "calibration", "predicted_against_true", "residuals",
            "permutation_importance", "search")  # fmt: skip
 CURVES = ("confusion_matrix", "roc", "precision_recall", "calibration", "predicted_against_true",
@@ -42,7 +42,7 @@ class Evaluate(Section):
 
 
 class Tracking(Section):
-    """Whether MLflow records the pipeline, in which experiment, and whether with the load of the machine."""
+    """What MLflow records, and in which experiment."""
 
     enabled: bool
     experiment_name: Annotated[str, Field(min_length=1, max_length=500)]

@@ -61,7 +61,7 @@ RESULT_COLUMNS = ("estimator", "n_rows", "mean", "std", "rank")
 
 
 def metric_of(scoring: str) -> str:
-    """Return the name of the metric behind a scorer of scikit-learn; `evaluate` prefixes it by `test_`."""
+    """Return the name of the metric behind a scorer of scikit-learn; `evaluate` prefixes it with `test_`."""
     return _METRIC_OF_SCORING.get(scoring, scoring)
 
 

@@ -33,7 +33,7 @@ def name_candidates(candidates: Sequence[tuple[str, Mapping[str, Any]]]) -> list
 
 
 def _show(value: Any) -> str:
-    # A parameter is a number or a boolean in a CSV file, and JSON in the journal.
+    # The same parameter is read from a CSV file as a number or a boolean, and from the journal as JSON.
     text = str(value)
     if text in ("True", "False"):
         return text.lower()

@@ -54,14 +54,14 @@ class Headline:
 
     @property
     def problem(self) -> str | None:
-        """One sentence if the test does not show that the model is better than the baseline."""
+        """One sentence if the model is not clearly better than the baseline."""
         if self.beats_baseline is not False:
             return None
-        return f"the model is not shown to be better than the baseline: {self.sentence}"
+        return f"the model is not clearly better than the baseline: {self.sentence}"
 
 
 def read_headline(metrics: Mapping[str, Any], scoring: str) -> Headline | None:
-    """Find the headline among the metrics of `metrics.json`; None if they do not have it."""
+    """Find the headline among the metrics of `metrics.json`; None if it is not there."""
     name = f"test_{metric_of(scoring)}"
     values = [metrics.get(key) for key in (name, f"{name}_ci95_low", f"{name}_ci95_high", f"{name}_baseline")]
     value, low, high, baseline = (float(each) if isinstance(each, int | float) else None for each in values)

@@ -239,10 +239,10 @@ def _read(path: Path, how: TableFile, as_text: set[str], name: str) -> pa.Table:
 
 
 def check_parts(folder: Path, name: str) -> tuple[list[Path], pa.Schema]:
-    """Return the Parquet parts of a folder by name, and columns with types that suit all of them.
+    """Return the Parquet parts of a folder, sorted by name, and columns with types that suit all of them.
 
     Raises:
-        DataError: There are none, one cannot be read, or they do not match; names the part.
+        DataError: There are none, one cannot be read, or they do not match; the message names the part.
     """
     parts = find_parts(folder)
     if not parts:
@@ -255,7 +255,7 @@ def check_parts(folder: Path, name: str) -> tuple[list[Path], pa.Schema]:
             raise DataError(f"only one of {part} and {parts[0]} has column {columns}; give all parts the same columns.")
         try:
             common = pa.unify_schemas([common, schema], promote_options="permissive")
-        # The latter if a name occurs twice.
+        # ArrowInvalid if a name occurs twice.
         except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
             reason = reason_of(error)
             raise DataError(f"{name}: the types of its parts do not match: {part}: {reason}.") from None

@@ -1,4 +1,4 @@
-"""A web page about the training rows: skrub's TableReport, the same for the same rows."""
+"""A web page about the training rows: skrub's TableReport, made deterministic."""
 
 import itertools
 import logging
@@ -15,16 +15,16 @@ from src.text import message_of
 
 logger = logging.getLogger(__name__)
 
-# Beyond them, the page takes long and gets large. skrub leaves out plots and associations of more than 30 columns.
+# With more, the page is slow and large. skrub leaves out plots and associations of more than 30 columns.
 MAX_ROWS, MAX_COLUMNS = 10_000, 100
 
 
 def describe_rows(rows: pd.DataFrame, table_name: str, target: str, random_state: int) -> str:
-    """Describe each column of a table, and how the columns depend on each other, as a page in HTML.
+    """Describe each column of a table, and how the columns depend on each other, as an HTML page.
 
     Args:
-        rows: The training rows, shape (n_rows, n_columns). Of many, a random sample is described, and of many columns
-            the target and the first ones; the title says so.
+        rows: The training rows, shape (n_rows, n_columns). Of many rows, a random sample is described, and of many
+            columns the target and the first ones; the title says so.
         table_name: Name of the table, for the title.
     """
     n_rows, n_columns = rows.shape
@@ -53,7 +53,7 @@ def _render(rows: pd.DataFrame, title: str) -> str:
         mpl.use("agg")
         try:
             return str(TableReport(rows, title=title, verbose=0).html())
-        # skrub 0.11 fails if one plot does, as of dates so far apart that the axis would begin before the year 1.
+        # skrub 0.11 fails if one plot does, such as that of dates so far apart that the axis would begin before year 1.
         except Exception as error:
             logger.info("the page about the training rows has no plots: %s", message_of(error))
             without: dict[str, Any] = {"plot_distributions": False, "compute_associations": False}
@@ -77,7 +77,7 @@ def _fixed_date() -> Iterator[None]:
 
 
 def _make_repeatable(page: str) -> str:
-    """Replace the random ids of elements by numbers. In text of a table, quotes are escaped."""
+    """Replace the random ids of elements by numbers. Text of the table cannot match: its quotes are escaped."""
     report = re.search(r'id="(report_[0-9a-f]{8})-wrapper"', page)
     page = page.replace(report[1], "report") if report else page
     numbers = itertools.count()

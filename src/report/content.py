@@ -25,7 +25,7 @@ from src.report.predictions import ClassPredictions, Predictions
 from src.report.slices import find_weak_slices
 from src.report.visualizing import MAX_NAMED
 
-# A smaller test set is listed under the limits.
+# A smaller test set is named under the limits.
 FEW_ROWS = 200
 MAX_CANDIDATES, MAX_CURVES = 30, 100
 # Other steps are described by the name of their class.
@@ -39,18 +39,18 @@ _STEPS = {
 }
 # Title of each figure, and how to read it.
 _FIGURES = {
-    "confusion_matrix": ("Confusion matrix", "Each row is a true class. What is off the diagonal is wrong."),
-    "predicted_against_true": ("Predicted against true", "On the dotted line, the prediction is exact."),
-    "residuals": ("Residuals", "What is above the dotted line was predicted too low, below it too high."),
-    "roc": ("ROC curve", "The nearer a curve is to the top left corner, the better it separates its class."),
+    "confusion_matrix": ("Confusion matrix", "Each row is a true class. Cells off the diagonal are errors."),
+    "predicted_against_true": ("Predicted against true", "Points on the dotted line are predicted exactly."),
+    "residuals": ("Residuals", "Points above the dotted line are predicted too low, points below it too high."),
+    "roc": ("ROC curve", "The closer a curve is to the top left corner, the better the model separates this class."),
     "precision_recall": (
         "Precision-recall curve",
-        "The nearer a curve is to the top right corner, the fewer rows of its class are missed or wrongly added.",
+        "The closer a curve is to the top right corner, the fewer false positives and false negatives.",
     ),
-    "calibration": ("Calibration", "On the dotted line, what is predicted with 80 % is right in 80 % of the rows."),
+    "calibration": ("Calibration", "On the dotted line, predictions of 80 % are right in 80 % of the rows."),
     "permutation_importance": (
         "Permutation importance",
-        "How far the score falls when the values of one column are shuffled. Columns that carry the same "
+        "How much the score falls when the values of one column are shuffled. Columns that carry the same "
         "information may both look unimportant.",
     ),
     "search": ("Search", "Each candidate's mean score, and its standard deviation over the folds."),
@@ -118,7 +118,7 @@ class Report:
         metric: Name of the headline metric.
         headline: None if the metric is undefined for the test rows.
         baseline: What the baseline predicts.
-        verdict: Whether the test shows that the model is better than the baseline.
+        verdict: Whether the model is clearly better than the baseline.
         winner: Which estimator was chosen, with which parameters, and from how many candidates.
     """
 
@@ -169,7 +169,7 @@ def build_report(facts: Facts, config: Config) -> Report:
         "Search": [*_describe_search(facts, config), *_pictures(facts, "search")],
         "Model": _describe_model(facts, config),
         "Data checks": [
-            Items([finding.message for finding in facts.findings]) if facts.findings else "No problem was found."
+            Items([finding.message for finding in facts.findings]) if facts.findings else "No problems found."
         ],
         "Limits": [Items(list(list_limits(facts.metrics, len(facts.X_test), config)))],
         "Data": _describe_data(facts, config),
@@ -181,7 +181,7 @@ def build_report(facts: Facts, config: Config) -> Report:
         subtitle=(
             "Predicting ",
             Code(config.base.target_column),
-            f": a {config.base.task} with {facts.n_train} training rows and {len(facts.X_test)} test rows",
+            f": {config.base.task} with {facts.n_train} training rows and {len(facts.X_test)} test rows",
         ),
         metric=f"test_{metric_of(config.train.scoring)}",
         headline=headline,
@@ -198,10 +198,10 @@ def _pictures(facts: Facts, *names: str) -> list[Block]:
 
 def _judge(headline: Headline | None) -> str:
     if headline is None or headline.interval is None or headline.baseline is None:
-        return "Not shown to be better than the baseline: it cannot be compared on these test rows."
+        return "Not compared with the baseline: a score is undefined for these test rows."
     low, high = headline.interval
     if low <= headline.baseline <= high:
-        return "Not shown to be better than the baseline: the 95 % interval reaches it."
+        return "Not clearly better than the baseline: the 95 % interval contains it."
     compared, side = "Better" if headline.beats_baseline else "Worse", "above" if low > headline.baseline else "below"
     return f"{compared} than the baseline: the whole 95 % interval is {side} it."
 
@@ -261,7 +261,7 @@ def describe_preprocessing(steps: Sequence[Any]) -> str:
     """Describe the fitted steps before the estimator.
 
     Returns:
-        As `number: median imputation, standard scaling; category: one-hot encoding`.
+        Such as `number: median imputation, standard scaling; category: one-hot encoding`.
     """
     parts = []
     for step in steps:
@@ -317,11 +317,11 @@ def _describe_metrics(facts: Facts, config: Config) -> list[Block]:
         baseline = "" if headline.baseline is None else short_number(headline.baseline)
         rows.append([(Code(headline.name), " (headline)"), short_number(headline.value), interval, baseline])
     for name, value in [*facts.metrics.items(), *facts.cv_metrics.items()]:
-        # Those that begin with the name of the headline are in its row.
+        # The row of the headline has the metrics that begin with its name.
         if not isinstance(value, dict) and not name.startswith(f"test_{metric}"):
             rows.append([(Code(name),), short_number(value), "", ""])
     n_rows, n_resampled = count_rows(metric, facts.predictions)
-    scaled = "the test rows" if n_resampled == n_rows else f"{n_resampled} random test rows, scaled to all of them"
+    scaled = "the test rows" if n_resampled == n_rows else f"{n_resampled} random test rows, scaled to all test rows"
     return [
         Table(
             ["Metric", "Value", "95 % interval", "Baseline"], rows, numbers=(1, 2, 3), marked=0 if headline else None
@@ -361,7 +361,7 @@ def _areas(facts: Facts) -> list[Block]:
     n_classes = len(predictions.one_vs_rest)
     shown = "All" if len(worst) == n_classes else f"The {len(worst)} worst of all"
     return [
-        f"{shown} {n_classes} classes, the lowest area under the ROC curve first. AP is the average precision.",
+        f"{shown} {n_classes} classes, lowest area under the ROC curve (AUC) first. AP is the average precision.",
         Table(["Class", "AUC", "AP", "Test rows"], rows, numbers=(1, 2, 3)),
     ]
 
@@ -408,10 +408,10 @@ def _describe_search(facts: Facts, config: Config) -> list[Block]:
 def list_limits(metrics: Metrics, n_test: int, config: Config) -> Iterator[Text]:
     """List what the scores do not show, the limits of this model first."""
     if n_test < FEW_ROWS:
-        yield f"The test set is small: {n_test} rows, so that one row is {1 / n_test:.1%} of every score."
+        yield f"The test set is small: each of its {n_test} rows counts {1 / n_test:.1%}."
     headline = read_headline(metrics, config.train.scoring)
     if headline and headline.interval and math.isclose(*headline.interval):
-        no_width = ". Its interval has no width, but the score is not certain."
+        no_width = ". Its interval has no width, but the score is still uncertain."
         yield "All resamples have the same ", Code(headline.name), no_width
         if metrics.get("test_accuracy") == 1:
             # The exact form of the rule of three (Hanley & Lippman-Hand 1983).
@@ -419,13 +419,13 @@ def list_limits(metrics: Metrics, n_test: int, config: Config) -> Iterator[Text]
             yield f"A model that is wrong on {share:.1%} of all rows makes no error on {n_test} rows 1 time in 20."
     if config.train.search.kind == "none":
         yield "No parameters were searched: they come from the settings."
-    yield "The interval covers chance in the choice of test rows, not in the split or in the training."
+    yield "The interval reflects the sampling of the test rows, not the randomness of the split or the training."
     kind = config.data_split.split.kind
     if kind in ("stratified", "random"):
-        yield "Training and test rows come from the same time and the same groups. Other data may be harder to predict."
+        yield "Training and test rows come from the same period and groups. Other data may be harder to predict."
     if kind == "time":
-        yield "The test rows are the newest rows. How fast the model ages after them is unknown."
-    yield "Importance and slices show what occurs together, not what causes what."
+        yield "The test rows are the newest rows. How fast the model degrades on later rows is unknown."
+    yield "Importance and slices show associations, not causes."
 
 
 def pieces(text: Text) -> tuple[str, ...]:

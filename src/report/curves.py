@@ -1,4 +1,4 @@
-"""The data of DVC's plots, in small files of the same names for every task.
+"""The data of DVC's plots, in small files with the same names for every task.
 
 `dvc plots diff` draws one curve for each version. It reports a file that is missing, but leaves out a
 plot without rows, so every file is always written.
@@ -33,7 +33,8 @@ Rows = list[dict[str, Any]]
 def compute_curves(predictions: Predictions, importance: pd.DataFrame, random_state: int) -> dict[str, Rows]:
     """Compute the points of each plot that the predictions allow.
 
-    ROC and precision-recall are of the second of two classes, else the mean over the classes, each against the rest.
+    ROC and precision-recall are curves of the second of two classes, otherwise means over the classes, each against
+    the rest.
     """
     curves: dict[str, Rows] = {}
     if isinstance(predictions, NumberPredictions):
@@ -65,7 +66,7 @@ def write_curves(curves: dict[str, Rows], curves_dir: Path) -> None:
 
 
 def _confusion_matrix(predictions: ClassPredictions) -> Rows:
-    """Repeat the labels of each cell as often as it has rows, in proportion if there are many."""
+    """Repeat the labels of each cell once per row, or in proportion if there are many rows."""
     n_labels = len(predictions.labels)
     counts = np.bincount(predictions.y_true * n_labels + predictions.y_pred, minlength=n_labels**2)
     counts, labels = merge_rarest(counts.reshape(n_labels, n_labels), predictions.labels)
@@ -77,7 +78,7 @@ def _confusion_matrix(predictions: ClassPredictions) -> Rows:
 
 
 def _true_positive_rates(each: OneVsRest) -> Floats:
-    """Interpolate a ROC curve on the grid; of a vertical step, the upper end counts."""
+    """Interpolate a ROC curve on the grid; at a vertical step, take the upper end."""
     x, y = each.roc
     is_last = np.append(np.diff(x) > 0, True)
     return np.asarray(np.interp(GRID, x[is_last], y[is_last]))
@@ -111,7 +112,7 @@ def _labels(names: Iterable[Any]) -> list[str]:
 
 
 def _rows(**columns: Sequence[Any] | Any) -> Rows:
-    """Make rows of columns, with numbers of six digits, which are the same on most machines."""
+    """Turn columns into rows, with numbers rounded to six digits, which are the same on most machines."""
     table = [[_plain(value) for value in values] for values in columns.values()]
     return [dict(zip(columns, row, strict=True)) for row in zip(*table, strict=True)]
 

@@ -14,12 +14,12 @@ from src.report.content import Code, Report, pieces
 from src.report.visualizing import DPI
 
 TEMPLATE = "report.html.j2"
-# Pixels of a browser per inch.
+# CSS pixels per inch.
 CSS_DPI = 96
 
 
 def write_page(report: Report, path: Path) -> str:
-    """Write the page as HTML, with the figures in it.
+    """Write the page as HTML, with the figures embedded.
 
     Args:
         path: Where the page will be, for links to other files.
@@ -50,7 +50,7 @@ def data_uri(path: Path) -> str:
 
 
 def css_size(path: Path) -> tuple[int, int]:
-    """Read the width and height of a PNG file, in pixels of a browser."""
+    """Read the width and height of a PNG file, in CSS pixels."""
     with path.open("rb") as file:
         # The first chunk of a PNG file begins with both.
         width, height = struct.unpack(">II", file.read(24)[16:])

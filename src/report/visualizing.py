@@ -174,7 +174,7 @@ def _draw_curves(
         title = f"the {len(named)} worst of {n_classes} classes,\neach against the rest"
         for _, _, x, y in curves:
             axes.plot(x, y, color=GREY, linewidth=0.8, alpha=0.7, **style)
-    # Where curves coincide, each is seen beneath the next one.
+    # Where curves coincide, each stays visible beneath the next one.
     step = min(2, 6 / len(named))
     for place, (colour, (label, area, x, y)) in enumerate(zip(COLOURS, named, strict=False)):
         width = 1.5 + step * (len(named) - 1 - place)

@@ -1,4 +1,4 @@
-"""Stage `data_split`: from `features.parquet` to both sets, the findings of data checks and a page about the data."""
+"""Stage `data_split`: from `features.parquet` to training and test rows, data checks and a page about the data."""
 
 from src.config.schema import Config
 from src.data.columns import read_columns

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @mlflow_run
 def evaluate(config: Config) -> StageResult:
-    """Score the model on the test rows, draw its figures and report on it."""
+    """Score the model on the test rows, draw its figures and write its reports."""
     settings, data, base, train = config.evaluate, config.data_split, config.base, config.train
     test = read_table(data.test_path, made_by="data_split")
     X_test, y_test = split_target(test, base.target_column, base.task, to_learn=False)

@@ -59,12 +59,12 @@ class Snapshot:
 
 @dataclass
 class Review:
-    """What the summary of the launcher says about the results, besides their values."""
+    """What the launcher's summary says about the results, besides their values."""
 
     best: str = ""  # what the search chose
     committed: dict[str, float] = field(default_factory=dict)  # metrics of the last commit
     commit: str = ""  # commands that commit the results; empty if they are committed
-    warnings: list[str] = field(default_factory=list)  # what the user should decide about
+    warnings: list[str] = field(default_factory=list)  # what needs a decision
 
 
 @dataclass

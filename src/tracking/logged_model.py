@@ -86,7 +86,7 @@ def log_model(
 
 
 def name_model(table: str, estimator: str) -> str:
-    """Name a logged model, in letters that MLflow allows there.
+    """Name a logged model, with characters that MLflow allows there.
 
     >>> name_model("iris", "logreg"), name_model("sales: 2026/27", "xgboost.XGBClassifier")
     ('iris-logreg', 'sales_ 2026_27-XGBClassifier')

@@ -34,7 +34,7 @@ GIT_COMMIT = "git.commit"
 GIT_BRANCH = "git.branch"
 GIT_DIRTY = "git.dirty"
 GIT_TAG = "git.tag"  # version that was published from this state
-OUTCOME = "pipeline.outcome"  # of all stages, in few words
+OUTCOME = "pipeline.outcome"  # summary of the outcomes of all stages
 STAGE_OUTCOME = "stage."  # + name of the stage; with ".run_id", the run that produced its outputs
 
 UNKNOWN = "unknown"

@@ -111,7 +111,7 @@ def _write_results(store: Store, repo: DvcRepo | None, session: Session, run_id:
 
 
 def describe_outcomes(outcomes: Mapping[str, Outcome], status: Status) -> str:
-    """Describe the outcomes of all stages in few words; empty if there are none.
+    """Summarize the outcomes of all stages; empty if there are none.
 
     >>> describe_outcomes({"split": "unchanged", "train": "ran", "evaluate": "ran"}, "FINISHED")
     '2 ran, 1 unchanged'
@@ -146,7 +146,7 @@ def _find_producer(store: Store, session: Session, snapshot: Snapshot, stage: st
 def _describe(store: Store, snapshot: Snapshot, producers: Mapping[str, "Run | None"]) -> str:
     """Format the headline, and the outcomes as a Markdown table with links to the runs."""
     headline = read_headline(snapshot.metrics, snapshot.params.get("train.scoring", ""))
-    # MLflow shows three lines of a description until it is opened.
+    # MLflow shows the first three lines of a description until it is expanded.
     rows = [f"{headline.sentence}\n"] if headline else []
     rows += ["| stage | outcome | duration | run |", "| --- | --- | --- | --- |"]
     for stage, outcome in snapshot.outcomes.items():
@@ -168,7 +168,7 @@ def _link_data_and_model(store: Store, repo: DvcRepo, run_id: str, snapshot: Sna
     tables = {path: snapshot.md5s[path]} if path else {}
     datasets = _describe_tables(repo, tables, context="pipeline", name=_name_table(snapshot.params))
     found = [find_logged_model(store, snapshot.md5s[path]) for path in snapshot.models if path in snapshot.md5s]
-    # Of a run's inputs, the search behind the runs table returns only the tables.
+    # As outputs, because the search behind the runs table does not return models among the inputs.
     models = [LoggedModelOutput(model.model_id, step=0) for model in found if model]
     if datasets:
         with store.optional("tables"):
@@ -310,7 +310,7 @@ def _add_lock_entry(store: Store, repo: DvcRepo, run_id: str, execution: Executi
         return
     files = {path: md5 for path, md5 in {**entry.deps, **entry.outs}.items() if md5 and path in repo.data_paths}
     tags |= {names.ENTRY: entry.digest}
-    # By which a model and the runs that scored it find each other. The hashes of tables are in MLflow's datasets.
+    # These link a model to the runs that scored it. The hashes of tables are in MLflow's datasets.
     tags |= {names.MD5 + path: files[path] for path in repo.model_paths if path in files}
     log_values(store, run_id, tags=tags)
     with store.optional("names of runs"):
@@ -474,7 +474,7 @@ def _create_run(store: Store, session: Session, name: str, start_time: int, tags
 
 
 def _find_open_run(store: Store, session: Session, tag: str, value: str, start_time: int) -> str | None:
-    """Find the run that a process created, but was killed before it could write its id to the journal."""
+    """Find the run of a process that was killed before it could write the id of the run to the journal."""
     query = f"tags.`{names.SESSION}` = '{session.id}' and tags.`{tag}` = '{value}'"
     query += f" and attributes.status = 'RUNNING' and attributes.start_time = {start_time}"
     with store.optional("the search for lost runs", quiet=True):

@@ -24,14 +24,14 @@ def share_runs(store: Store, train: Train) -> str:
     """
     page, key = f"experiments/{store.experiment_id}/runs", "pipeline"
     view = _describe(train)
-    # Under a name, MLflow lists it in the menu Views. Versions without that menu read the other keys.
+    # MLflow lists a view with a name in the menu Views. Versions without that menu read the other keys.
     text = json.dumps(view | {"name": "Pipeline", "createdAt": 0, "updatedAt": 0, "state": json.dumps(view)})
     try:
         if store.client.get_experiment(store.experiment_id).tags.get(VIEW_TAG + key) != text:
             store.client.set_experiment_tag(store.experiment_id, VIEW_TAG + key, text)
-    # A server may refuse it, for example to users who may only read. MLflow's errors share no base class.
+    # A server may refuse it, for example from read-only users. MLflow's errors share no base class.
     except Exception as error:
-        logger.warning("the link opens MLflow's own view of the runs: %s", explain(error, store.uri))
+        logger.warning("the link opens MLflow's default view of the runs: %s", explain(error, store.uri))
         return ui_page(page)
     return ui_page(page, viewStateShareKey=key)
 

@@ -173,7 +173,7 @@ def ask_for_variables(launcher: TextIO, stop: Stop) -> None:
 
 
 def hide_advice() -> None:
-    """Hide what DVC advises at the end of a run, since the summary of the launcher does."""
+    """Hide DVC's advice at the end of a run, because the launcher prints a summary."""
     from dvc.ui import ui
 
     logging.getLogger("dvc.repo.scm_context").setLevel(logging.WARNING)
@@ -226,7 +226,6 @@ def main(number: int, arguments: list[str]) -> int:
         from dvc.cli import main as run_dvc
 
         if OUTCOMES_PATH in os.environ:
-            # The launcher prints a summary.
             hide_advice()
         outcomes = Outcomes(launcher, stop)
         logging.getLogger("dvc").addHandler(outcomes)

@@ -42,7 +42,7 @@ WIDTH = 100  # of a terminal
 POLL_SECONDS = 0.5
 # A stage records that it was stopped, and DVC deletes the temporary folder.
 END_SECONDS = 60.0
-# Workers that end at once would be started for ever.
+# Otherwise workers that end at once would be restarted forever.
 MAX_STARTS = 3
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 @contextmanager
 def _collected_signals() -> Iterator[list[int]]:
-    """Collect signals instead of ending at once: DVC moves changes of the user aside while it queues an experiment."""
+    """Collect signals instead of ending at once: DVC stashes the changes of the user while it queues an experiment."""
     received: list[int] = []
     previous = {number: signal.signal(number, lambda number, _: received.append(number)) for number in SIGNALS}
     try:
@@ -108,10 +108,10 @@ def run_trials(root: Path, trials: Sequence[Trial], signals: Sequence[int] = ())
     Args:
         root: Root of the repository.
         trials: The experiments.
-        signals: While it is empty, experiments are run.
+        signals: Signals received so far; the first one stops the experiments.
 
     Raises:
-        BusyError: DVC's workers end before the experiments.
+        BusyError: DVC's workers ended before the experiments.
         ConfigError: DVC cannot queue an experiment, for example because git has no commit.
     """
     from dvc.exceptions import DvcException
@@ -122,7 +122,7 @@ def run_trials(root: Path, trials: Sequence[Trial], signals: Sequence[int] = ())
             entries = _queue(repo, trials, signals)
             if entries:
                 logger.info(
-                    "running %d experiments, %d at a time; `dvc queue logs NAME` shows each", len(entries), JOBS
+                    "running %d experiments, %d at a time; `dvc queue logs NAME` shows a log", len(entries), JOBS
                 )
                 _run(repo.experiments.celery_queue, entries, signals)
     except DvcException as error:
@@ -150,7 +150,7 @@ def _queue(repo: "Repo", trials: Sequence[Trial], signals: Sequence[int]) -> "li
         with lock_repo(repo):
             if repo.scm.get_ref(ref):
                 if _is_same(repo, trial, ref):
-                    logger.info("%s exists, with the same code, data and settings", trial.name)
+                    logger.info("skipping %s, which exists with the same code, data and settings", trial.name)
                     continue
                 repo.scm.remove_ref(ref)
             entries.append(experiments.queue_one(queue, params=params, name=trial.name))
@@ -179,7 +179,7 @@ def _run(queue: "LocalCeleryQueue", entries: "Sequence[QueueEntry]", signals: Se
         while waiting and not signals:
             if not any(map(_is_running, workers)):
                 if n_starts == MAX_STARTS:
-                    raise BusyError("DVC's workers end before the experiments; .dvc/tmp/exps/celery/*.out says why.")
+                    raise BusyError("DVC's workers ended before the experiments; .dvc/tmp/exps/celery/*.out says why.")
                 n_starts += queue.start_workers(JOBS) > 0
                 workers = set(psutil.Process().children()) - before
             time.sleep(POLL_SECONDS)
@@ -190,16 +190,16 @@ def _run(queue: "LocalCeleryQueue", entries: "Sequence[QueueEntry]", signals: Se
     finally:
         _end(queue, set(waiting), workers)
     if waiting:
-        logger.warning("stopped; `make experiments` runs the other %d experiments", len(waiting))
+        logger.warning("stopped; run `make experiments` again for the other %d experiments", len(waiting))
 
 
 def _end(queue: "LocalCeleryQueue", stash_revs: set[str], workers: set[psutil.Process]) -> None:
-    """Take experiments out of the queue, and end the workers with what they run."""
+    """Remove experiments from the queue, and end the workers with what they run."""
     queued = {entry.stash_rev for entry in queue.iter_queued()}
     if queued & stash_revs:
         queue.remove(queued & stash_revs)
     if queued - stash_revs:
-        # The user has queued others meanwhile.
+        # The user has queued others in the meantime.
         return
     groups = {worker.pid: _members(worker.pid) for worker in workers}
     for number in (signal.SIGINT, signal.SIGKILL):

@@ -22,7 +22,7 @@ from src.text import message_of, one_line, show
 
 PARAMS = "params.yaml"
 EXAMPLE = 'GRID="train.estimator=knn,svm train.cv=3,5"'
-# The journal keeps as many sessions, and so their times.
+# The journal keeps this many sessions, and with them their times.
 MAX_TRIALS = 100
 MAX_NAME = 60
 
@@ -48,9 +48,9 @@ def expand(grid: str, params_path: Path, taken: Collection[str] = ()) -> list[Tr
     """Return every combination of a grid, with unique names.
 
     Args:
-        grid: Settings separated by spaces, in the grammar of `dvc exp run --set-param`.
+        grid: Settings separated by spaces, in the syntax of `dvc exp run --set-param`.
         params_path: The file with the other settings.
-        taken: Names of branches and tags, for which git would take the name of an experiment.
+        taken: Names of branches and tags, which must not be names of experiments as well.
 
     Raises:
         ConfigError: The grid is empty, wrong or too large, or a combination is not valid.
@@ -85,11 +85,11 @@ def _combine(grid: str) -> list[dict[str, str]]:
         if not overrides:
             raise ConfigError(f"GRID is empty; name settings and their values, such as {EXAMPLE}.")
         if set(overrides) != {PARAMS}:
-            raise ConfigError(f"GRID changes settings of {PARAMS} only, not of {', '.join({*overrides} - {PARAMS})}.")
+            raise ConfigError(f"GRID can change only {PARAMS}, not {', '.join({*overrides} - {PARAMS})}.")
         parsed = to_hydra_overrides(overrides[PARAMS])
         keys = [override.key_or_group for override in parsed]
         if repeated := [key for key, count in Counter(keys).items() if count > 1]:
-            raise ConfigError(f"GRID has {repeated[0]} twice; separate its values by commas, such as {EXAMPLE}.")
+            raise ConfigError(f"GRID has {repeated[0]} twice; separate its values with commas, such as {EXAMPLE}.")
         # A range may have any number of values. DVC refuses a glob.
         n_trials = math.prod(
             len(list(islice(override.sweep_iterator(), MAX_TRIALS + 1)))
@@ -102,7 +102,7 @@ def _combine(grid: str) -> list[dict[str, str]]:
         return [dict(zip(keys, sweep, strict=True)) for sweep in sweeps]
     except (DvcException, HydraException, ValueError) as error:
         reason = one_line(message_of(error).partition(" See https:")[0].rstrip("."), 300)
-        raise ConfigError(f"GRID cannot be read: {reason}. An example is {EXAMPLE}.") from None
+        raise ConfigError(f"GRID cannot be read: {reason}. Example: {EXAMPLE}.") from None
 
 
 def _apply(overrides: Sequence[str], text: str) -> Config:
@@ -146,7 +146,7 @@ def _value_of(override: str) -> Any:
 
 
 def _shorten(keys: Sequence[str]) -> dict[str, str]:
-    """Shorten each dotted key to as many of its last words as no other key ends in.
+    """Shorten each dotted key to the fewest last words in which no other key ends.
 
     >>> _shorten(["train.cv", "train.param_grid.knn.p", "train.param_grid.svm.p"])
     {'train.cv': 'cv', 'train.param_grid.knn.p': 'knn.p', 'train.param_grid.svm.p': 'svm.p'}
@@ -176,7 +176,7 @@ def _name(combinations: Sequence[Mapping[str, Any]], words: Mapping[str, str]) -
 
 
 def _make_safe(text: str) -> str:
-    """Keep the letters that git, DVC and a shell take as they are."""
+    """Replace all characters that are special to git, DVC or a shell."""
     return re.sub(r"[^A-Za-z0-9_.]+|\.{2,}", "-", text).strip("-.")
 
 

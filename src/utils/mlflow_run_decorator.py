@@ -108,7 +108,7 @@ class NestedRun:
 
     @property
     def milliseconds(self) -> int:
-        """Time that the stage took, without the time to record it."""
+        """Time that the stage took, without that of recording it."""
         return (self._execution.end_time or now()) - self._execution.start_time
 
     def start(self) -> None:
@@ -184,7 +184,7 @@ def _log_duration(stage: str, milliseconds: int) -> None:
 
 
 def _end_monitor(monitor: "SystemMetricsMonitor") -> None:
-    """Stop a monitor, and log a last sample: MLflow takes one in ten seconds, so a short stage would have none."""
+    """Stop a monitor, and log a last sample: MLflow takes one every ten seconds, so a short stage would have none."""
     monitor.finish()  # type: ignore[no-untyped-call]  # MLflow ships no types
     for each in monitor.monitors:
         each.clear_metrics()  # type: ignore[no-untyped-call]

@@ -11,14 +11,14 @@ from src.utils.command import command
 
 @command
 def main() -> int:
-    """Print the path of the report, and open it where there is a browser.
+    """Print the path of the report, and open it if there is a browser.
 
     Raises:
         MissingInputError: There is no report.
     """
     path = load_config(Path("params.yaml")).evaluate.report_path
     if not path.is_file():
-        raise MissingInputError(f"{path} is missing; run `make pipeline`, or `dvc pull` if it has run elsewhere.")
+        raise MissingInputError(f"{path} is missing; run `make pipeline`, or `dvc pull` if it ran elsewhere.")
     sys.stdout.write(f"{path}\n")
     sys.stdout.flush()
     webbrowser.open(path.resolve().as_uri())

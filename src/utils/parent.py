@@ -92,7 +92,7 @@ def _review(config: Config, session: Session, executions: Sequence[Execution], r
 
     try:
         return review_results(config, session, executions, repo)
-    # Stages of the user may write anything, which must not end the record.
+    # The user's own stages may write anything, which must not stop the record.
     except Exception as error:
         logger.warning("the summary is incomplete: %s: %s", type(error).__name__, message_of(error))
         logger.debug("the review failed", exc_info=True)

@@ -1,4 +1,4 @@
-"""Review the results of a run for the summary: what won, what changed, and what the user should decide about."""
+"""Review the results of a run for the summary: what won, what changed, and what needs a decision."""
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -84,7 +84,7 @@ def _find_problems(stage: str, config: Config, metrics: Mapping[str, float]) -> 
             columns = read_columns(config.data_load.schema_path)
             unused = [name for name, column in columns.items() if column["kind"] == "ignore" and name not in declared]
             if unused:
-                yield f"{len(unused)} columns are not used, such as {show(unused[0])}: no kind fits their values"
+                yield f"unused columns: {len(unused)}, such as {show(unused[0])}; no kind fits their values"
         elif stage == "data_split":
             for finding in read_findings(config.data_split.checks_path):
                 yield f"data check {finding.kind}: {finding.message}"
@@ -103,8 +103,8 @@ def _compare_outputs(committed: Mapping[str, LockEntry], now: Mapping[str, LockE
         paths = [path for path, md5 in entry.outs.items() if before.outs.get(path, md5) != md5]
         if paths:
             yield (
-                f"{paths[0]} differs from the last commit, although stage {name} had the same inputs; often, "
-                "another kind of CPU or other packages change the last digits (docs/how-to/versions.md)"
+                f"{paths[0]} differs from the last commit, although stage {name} had the same inputs; "
+                "a different CPU or package version may change the last digits (docs/how-to/versions.md)"
             )
 
 

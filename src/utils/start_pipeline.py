@@ -91,7 +91,7 @@ def run_pipeline(
         dvc: `dvc repro`, waiting to be run.
         server: Folder of the warm server, or `0`.
         name: Name of the parent run.
-        warnings: What was logged so far, and is repeated in the summary.
+        warnings: Warnings logged so far, which the summary repeats.
 
     Returns:
         The exit code of DVC, or 128 + signal after an interruption.

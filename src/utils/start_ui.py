@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     A tracking server has its own UI, so then only the link is printed.
     """
     parser = argparse.ArgumentParser(prog="start_ui", description=__doc__)
-    parser.add_argument("--port", type=int, help="local port; by default the same for a clone each time")
+    parser.add_argument("--port", type=int, help="local port; by default, each clone has its own")
     options = parser.parse_args(arguments)
     config = load_config(Path("params.yaml"))
     sync(Path.cwd(), config.tracking.experiment_name)
@@ -117,7 +117,7 @@ def _usual_port(root: Path) -> int:
 
 
 def _answers(address: str) -> bool:
-    # No proxy of the user leads to this machine.
+    # The proxies of the user do not lead to this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with suppress(OSError, HTTPException), opener.open(f"{address}/health", timeout=5) as answer:
         return bool(answer.read(3) == b"OK")

@@ -16,7 +16,7 @@ MAX_LINES, MAX_STAGES = 30, 8
 def summarize(
     config: Config, session: Session, executions: Sequence[Execution], warnings: Sequence[str], *, is_long: bool
 ) -> str:
-    """Summarize what happened to each stage, the results, and what to decide about.
+    """Summarize what happened to each stage, the results, and what needs a decision.
 
     Args:
         executions: The stages that ran.
@@ -26,7 +26,7 @@ def summarize(
     snapshot, review = session.snapshot or Snapshot(), session.review or Review()
     stages = list(_list_stages(session, snapshot, executions, is_long=is_long))
     scores = _list_scores(config, snapshot, review, is_long=is_long)
-    best = [f"Best: {one_line(review.best, WIDTH - 6)}"] if review.best else []
+    best = [f"Chosen: {one_line(review.best, WIDTH - 8)}"] if review.best else []
     places = list(_list_places(config, session, snapshot, review))
     blocks = [block for block in (stages, scores, best, places) if block]
     n_left = 1000 if is_long else MAX_LINES - sum(len(block) + 1 for block in blocks) - 1

@@ -187,7 +187,7 @@ def _link(root: Path, experiment_name: str, commits: Sequence[str]) -> str:
     page = ui_page("compare-runs", runs=run_ids, experiments=json.dumps([store.experiment_id]))
     if address := store.ui_address or find_ui(root):
         return f"{address}/{page}"
-    return f"start `make ui`, and open at its address: /{page}"
+    return f"run `make ui`, and add to its address: /{page}"
 
 
 @command

@@ -48,8 +48,8 @@ class LoadedRun:
     """The record of a version.
 
     Attributes:
-        reference: How it was asked for; None for the workspace.
-        commit: The commit that it was made at; None for the workspace, and if it is unknown.
+        reference: The reference that was loaded; None for the workspace.
+        commit: The commit at which it was made; None for the workspace, and if it is unknown.
         is_dirty: Whether its code may differ from that commit.
         params: Settings, by section.
         metrics: Numbers of all metric files, by dotted key.

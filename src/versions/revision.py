@@ -218,7 +218,7 @@ def read_pictures(root: Path, commit: str) -> dict[str, bytes | None] | None:
     """Read the PNG files among the plots and reports of a commit, from DVC's cache or else from its remotes.
 
     Returns:
-        Content by path, None if neither has it; None if neither even knows which pictures there are.
+        Content by path, or None for a picture that neither has; None if both lack the list of the pictures.
     """
     from dvc_data.hashfile.tree import Tree
 

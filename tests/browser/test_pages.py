@@ -73,7 +73,7 @@ def test_runs_table_shows_which_is_best(browser: "Browser", ui: str, pictures: P
     look(browser, ui, pictures / "mlflow_runs.png", [*ESTIMATORS, *columns])
 
 
-def test_parent_run_tells_what_happened(browser: "Browser", ui: str, clone: Clone, pictures: Path) -> None:
+def test_parent_run_shows_what_happened(browser: "Browser", ui: str, clone: Clone, pictures: Path) -> None:
     base, run = ui.partition("/#/")[0], clone.parent()
     url = f"{base}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
     look(browser, url, pictures / "mlflow_parent.png", ["test_f1_macro is", "data_load", "unchanged", "iris"])

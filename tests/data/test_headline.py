@@ -42,7 +42,7 @@ def test_whole_interval_must_be_better_than_the_baseline(
 
 def test_problem_gives_the_numbers() -> None:
     assert Headline("test_r2", 0.05, (-0.1, 0.2), -0.001, is_loss=False).problem == (
-        "the model is not shown to be better than the baseline: test_r2 is 0.0500 (95 % interval -0.1000 to 0.2000), "
+        "the model is not clearly better than the baseline: test_r2 is 0.0500 (95 % interval -0.1000 to 0.2000), "
         "the baseline is -0.0010"
     )
     assert Headline("test_r2", 0.05, None, None, is_loss=False).sentence == "test_r2 is 0.0500"

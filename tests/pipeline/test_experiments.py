@@ -124,7 +124,7 @@ def test_make_experiments_tries_a_grid_and_runs_again_only_what_changed(clone: C
     # The same again changes nothing.
     n_runs, commit = len(clone.runs()), clone.git("for-each-ref", "refs/exps/*/*/knn-cv3")
     again = make(clone, "experiments", GRID="train.estimator=knn train.cv=3")
-    assert "knn-cv3 exists, with the same code, data and settings\n" in again.stderr
+    assert "skipping knn-cv3, which exists with the same code, data and settings\n" in again.stderr
     assert again.stdout.splitlines()[2].split()[-6:] == lines[2].split()[-6:]
     assert (len(clone.runs()), clone.git("for-each-ref", "refs/exps/*/*/knn-cv3")) == (n_runs, commit)
 

@@ -30,7 +30,7 @@ def revisions(spec: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.slow
-def test_plots_lay_two_versions_over_one_another_for_either_task(clone: Clone) -> None:
+def test_plots_overlay_two_versions_for_either_task(clone: Clone) -> None:
     shown = plots(clone, "show")
     assert set(shown) == OF_CLASSES
     assert shown["roc"]["title"]["text"] == "ROC curve"
@@ -94,4 +94,4 @@ def test_report_is_opened_where_there_is_one(clone: Clone) -> None:
     result = clone.run(*command, code=2)
     missing, _, advice = result.stderr.partition("; ")
     assert missing == "MissingInputError: reports/report.html is missing"
-    assert advice == "run `make pipeline`, or `dvc pull` if it has run elsewhere.\n"
+    assert advice == "run `make pipeline`, or `dvc pull` if it ran elsewhere.\n"

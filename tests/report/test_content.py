@@ -41,7 +41,7 @@ def plain(text: Any) -> str:
 @pytest.mark.parametrize("scoring", [scoring for scorings in SCORINGS.values() for scoring in scorings])
 @pytest.mark.parametrize(
     ("baseline", "side"),
-    [(0.4, "above it"), (0.5, "reaches it"), (0.6, "reaches it"), (0.9, "reaches it"), (1.1, "below it")],
+    [(0.4, "above it"), (0.5, "contains it"), (0.6, "contains it"), (0.9, "contains it"), (1.1, "below it")],
 )
 def test_verdict_compares_the_interval_with_the_baseline(scoring: str, baseline: float, side: str) -> None:
     name = f"test_{metric_of(scoring)}"
@@ -51,7 +51,7 @@ def test_verdict_compares_the_interval_with_the_baseline(scoring: str, baseline:
     report = build(facts, **{**(REGRESSION if is_regression else {}), "train__scoring": scoring})
     # Errors should be lower than those of the baseline, other scores higher.
     better = {"above it": not scoring.startswith("neg_"), "below it": scoring.startswith("neg_")}.get(side)
-    start = {True: "Better than", False: "Worse than", None: "Not shown to be better than"}[better]
+    start = {True: "Better than", False: "Worse than", None: "Not clearly better than"}[better]
     assert plain(report.verdict).startswith(f"{start} the baseline: the ")
     assert plain(report.verdict).endswith(f" 95 % interval {'is ' if better is not None else ''}{side}.")
     assert report.headline
@@ -61,9 +61,7 @@ def test_verdict_compares_the_interval_with_the_baseline(scoring: str, baseline:
 @pytest.mark.parametrize("missing", ["", "_ci95_low", "_baseline"])
 def test_headline_without_its_numbers_is_not_called_better(missing: str) -> None:
     metrics = {name: value for name, value in METRICS.items() if name != f"test_f1_macro{missing}"}
-    assert plain(build(make_facts(metrics=metrics)).verdict).startswith(
-        "Not shown to be better than the baseline: it cannot"
-    )
+    assert plain(build(make_facts(metrics=metrics)).verdict).startswith("Not compared with the baseline")
 
 
 def test_winner_without_a_search_is_named_alone() -> None:
@@ -144,8 +142,8 @@ def limits(metrics: dict[str, Any] | None = None, n_rows: int = 1000, **changes:
 
 
 def test_few_test_rows_are_a_limit() -> None:
-    assert "The test set is small: 40 rows, so that one row is 2.5% of every score." in limits(n_rows=40)
-    assert "small: 199 rows" in limits(n_rows=199)
+    assert "The test set is small: each of its 40 rows counts 2.5%." in limits(n_rows=40)
+    assert "small: each of its 199 rows" in limits(n_rows=199)
     assert "small" not in limits(n_rows=200)
 
 
@@ -155,7 +153,7 @@ def test_few_test_rows_are_a_limit() -> None:
         (
             1.0,
             1.0,
-            "All resamples have the same test_f1_macro. Its interval has no width, but the score is not certain.\n"
+            "All resamples have the same test_f1_macro. Its interval has no width, but the score is still uncertain.\n"
             "A model that is wrong on 9.5% of all rows makes no error on 30 rows 1 time in 20.\n",
         ),
         (0.0, 1.0, "All resamples have the same test_f1_macro."),
@@ -171,10 +169,10 @@ def test_interval_without_width_is_explained(accuracy: float, low: float, expect
 
 
 def test_split_and_search_have_their_limits() -> None:
-    assert "same time and the same groups" in limits()
+    assert "same period and groups" in limits()
     by_time = limits(data_split__split={"kind": "time", "column": "day"})
     assert "the newest" in by_time
-    assert "same time" not in by_time
+    assert "same period" not in by_time
     assert "No parameters were searched" not in limits()
     assert "No parameters were searched" in limits(train__search={"kind": "none"})
-    assert limits().endswith("what occurs together, not what causes what.")
+    assert limits().endswith("associations, not causes.")

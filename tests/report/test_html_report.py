@@ -62,7 +62,7 @@ def write(facts: Facts | None = None, **changes: Any) -> str:
     return write_page(report, Path("reports/report.html"))
 
 
-def test_title_and_head_tell_table_target_score_and_verdict() -> None:
+def test_title_and_header_show_table_target_score_and_verdict() -> None:
     page = Page(write())
     words = " ".join(page.text.split())
     assert "iris, predicting target" in words

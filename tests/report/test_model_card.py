@@ -162,7 +162,7 @@ def test_each_class_has_its_row() -> None:
     ("metric", "n_rows", "resampled", "constant"),
     [
         ("f1_macro", 40, "the test rows", "most frequent class"),
-        ("r2", 30_000, "20000 random test rows, scaled to all of them", "mean of the target"),
+        ("r2", 30_000, "20000 random test rows, scaled to all test rows", "mean of the target"),
         ("neg_mean_absolute_error", 40, "the test rows", "median of the target"),
     ],
 )
@@ -213,7 +213,7 @@ def test_card_says_when_no_slice_is_weak() -> None:
 def test_data_checks_are_listed() -> None:
     findings = [Finding("leak", "'a|b' is a copy"), Finding("duplicates", "more")]
     assert "## Data checks\n\n- 'a\\|b' is a copy\n- more\n" in card(make_facts(findings=findings))
-    assert "## Data checks\n\nNo problem was found.\n" in card()
+    assert "## Data checks\n\nNo problems found.\n" in card()
 
 
 def test_plots_and_the_page_of_the_data_are_linked_relative_to_the_card() -> None:

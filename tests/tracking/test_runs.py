@@ -247,7 +247,7 @@ def test_table_of_the_parent_is_the_one_that_the_settings_name(store: Store, ses
         ([], "FAILED", ""),
     ],
 )
-def test_outcome_of_all_stages_is_told_in_few_words(outcomes: list[Outcome], status: Status, text: str) -> None:
+def test_outcomes_of_all_stages_are_summarized(outcomes: list[Outcome], status: Status, text: str) -> None:
     assert describe_outcomes(dict(zip("abcde", outcomes, strict=False)), status) == text
 
 

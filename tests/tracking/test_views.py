@@ -76,7 +76,7 @@ def test_view_fits_a_tag_of_an_experiment(store: Store, scoring: str) -> None:
 
 
 @pytest.mark.parametrize("code", ["PERMISSION_DENIED", "ENDPOINT_NOT_FOUND"])
-def test_server_that_refuses_the_view_costs_a_warning_and_opens_its_own(
+def test_default_view_is_opened_with_a_warning_if_a_server_refuses_this_one(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: str
 ) -> None:
     from mlflow.exceptions import MlflowException
@@ -91,6 +91,6 @@ def test_server_that_refuses_the_view_costs_a_warning_and_opens_its_own(
     assert page == f"#/experiments/{store.experiment_id}/runs?workflowType=machine_learning"
     (record,) = caplog.records
     assert record.getMessage().startswith(
-        "the link opens MLflow's own view of the runs: MLflow store http://***@server"
+        "the link opens MLflow's default view of the runs: MLflow store http://***@server"
     )
     assert "you may only read" in record.getMessage()

@@ -115,7 +115,7 @@ def test_signal_ends_the_workers_and_empties_the_queue(workspace: Path, number: 
         process.send_signal(number)
         assert process.wait(90) == 128 + number
         assert process.stderr is not None
-        assert "stopped; `make experiments` runs the other 3 experiments\n" in process.stderr.read()
+        assert "stopped; run `make experiments` again for the other 3 experiments\n" in process.stderr.read()
     assert psutil.wait_procs(family, timeout=5)[1] == []
     status = subprocess.run(["dvc", "queue", "status"], cwd=workspace, env=environ, capture_output=True, text=True)
     assert status.stdout.count("Failed") == 2

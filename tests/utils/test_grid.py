@@ -45,7 +45,7 @@ def test_setting_is_named_by_as_many_words_as_it_needs() -> None:
 
 
 @pytest.mark.parametrize("value", [LONG, "a..b", ".lock", "-x", "x.lock", "..", '\\"<script>$(rm)\\"', "{x:y z}"])
-def test_any_value_makes_a_short_name_that_git_takes(value: str) -> None:
+def test_any_value_makes_a_short_name_that_git_accepts(value: str) -> None:
     (name, other) = names(f"""base.target_column='"{value}",other'""")
     assert re.fullmatch(r"[A-Za-z0-9_.+-]+", name)
     assert len(name) <= MAX_NAME
@@ -91,7 +91,7 @@ def test_each_combination_has_its_checked_settings() -> None:
         ("train.cv='range(2,999999999)'", "GRID has more than 100 combinations"),
         ("train.cv='range(2,13)' base.random_state='range(1,11)'", "GRID has more than 100 combinations"),
         ("train.cv=3 train.cv=4", "GRID has train.cv twice"),
-        ("other.yaml:x=1", "GRID changes settings of params.yaml only, not of other.yaml."),
+        ("other.yaml:x=1", "GRID can change only params.yaml, not other.yaml."),
         ("train.cv=${nope}", "Interpolation key 'nope' not found"),
         (f"{LONG}=1", "GRID: params.yaml has no setting 'xxx"),
         (f"train.cv={LONG}", "train.cv = 'xxx"),

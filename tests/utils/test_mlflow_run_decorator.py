@@ -318,7 +318,7 @@ def is_monitored() -> bool:
 @pytest.mark.parametrize(
     ("error", "status"), [(None, "FINISHED"), (ValueError("no"), "FAILED"), (KeyboardInterrupt(), "KILLED")]
 )
-def test_load_of_the_machine_is_recorded_however_a_stage_ends(
+def test_system_metrics_are_recorded_however_a_stage_ends(
     store: Store, monitored: Config, error: BaseException | None, status: str
 ) -> None:
     seen = []
@@ -340,7 +340,7 @@ def test_load_of_the_machine_is_recorded_however_a_stage_ends(
     assert nested.data.metrics.get("n.rows") == (None if error else 4.0)
 
 
-def test_load_of_the_machine_is_not_recorded_by_default(store: Store, config: Config) -> None:
+def test_system_metrics_are_not_recorded_by_default(store: Store, config: Config) -> None:
     seen = []
     stage_that(lambda: seen.append(is_monitored()))(config)
     assert seen == [False]

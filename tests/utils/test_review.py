@@ -48,7 +48,7 @@ def test_state_of_the_last_commit_needs_no_commit(config: Config) -> None:
     assert review(config, {"train": "unchanged"}, {"a": 1.0}) == Review(committed={"a": 1.0})
 
 
-def test_new_state_is_beside_the_last_commit_and_says_how_to_commit_it(config: Config) -> None:
+def test_new_results_are_compared_with_the_last_commit_and_can_be_committed(config: Config) -> None:
     lock = Path("dvc.lock").read_text()
     write(Path("dvc.lock"), lock.replace("train.estimator: logreg", "train.estimator: svm"))
     found = review(config, {"train": "ran"}, {"test_f1_macro": 0.75})
@@ -67,12 +67,12 @@ def test_warnings_are_those_that_stages_logged_and_those_that_skipped_stages_wou
     write_findings([Finding("leak", "'a' predicts the target")], config.data_split.checks_path)
     outcomes: dict[str, Outcome] = dict.fromkeys(("data_load", "data_split", "evaluate"), "unchanged")
     all_three = [
-        "1 columns are not used, such as 'empty': no kind fits their values",
+        "unused columns: 1, such as 'empty'; no kind fits their values",
         "data check leak: 'a' predicts the target",
     ]
     found = review(config, outcomes, LOSES)
     assert found.warnings[:2] == all_three
-    assert found.warnings[2].startswith("the model is not shown to be better than the baseline: test_f1_macro is 0.5")
+    assert found.warnings[2].startswith("the model is not clearly better than the baseline: test_f1_macro is 0.5")
     # Not twice if the stage itself logs it.
     logged = review(config, outcomes, data_load=["column 'empty' has no values: ignored"], data_split=all_three[1:])
     assert logged.warnings == ["column 'empty' has no values: ignored", all_three[1]]

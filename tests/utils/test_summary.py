@@ -58,7 +58,7 @@ def test_summary_shows_stages_headline_winner_warnings_and_places(config: Config
         "test_f1_macro     0.9666  0.9000 to 1.0000  0.2500    0.9500 (+0.0166)\n"
         "cv_f1_macro_mean  0.5000                    0.2000    0.5000, the same\n"
         "\n"
-        "Best: svm C=10, the best of 4 candidates\n"
+        "Chosen: svm C=10, the best of 4 candidates\n"
         "\n"
         "Warnings: 1\n"
         "- x\n"

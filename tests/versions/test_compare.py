@@ -60,7 +60,7 @@ def test_two_versions_are_shown_side_by_side(project: Project, capfd: pytest.Cap
         "Curves: dvc plots diff v1.0.0 v1.1.0",
     ]
     start, _, query = lines[-1].partition("?")
-    assert start == "Runs:   start `make ui`, and open at its address: /#/compare-runs"
+    assert start == "Runs:   run `make ui`, and add to its address: /#/compare-runs"
     assert parse_qs(query) == {
         "runs": [json.dumps([run.run_id for run in runs])],
         "experiments": [json.dumps([runs[0].experiment_id])],
@@ -122,7 +122,7 @@ def test_pictures_come_from_the_remote_if_the_cache_is_empty(drawn: Project) -> 
     assert picture(b"2") in page
 
 
-def test_pictures_that_nobody_has_are_named_on_the_page(drawn: Project) -> None:
+def test_missing_pictures_are_named_on_the_page(drawn: Project) -> None:
     # The folder's list of `a` is lost, and one picture of `b`.
     drawn.stored("plots", "a").unlink()
     md5 = hashlib.md5(PNG + b"2", usedforsecurity=False).hexdigest()
