@@ -162,7 +162,8 @@ def test_dvc_that_ignores_signals_is_killed_with_its_stages(
 def test_signal_between_two_stages_begins_no_stage(dvc_folder: Path) -> None:
     # DVC gets the signal while the first stage runs, and the stage ends as usual.
     write_stages(dvc_folder, first="trap '' TERM; kill -TERM $PPID; sleep 0.3; touch first", second="touch second")
-    assert run(["repro"]).exit_code == 252
+    # Of DVC, by where it is interrupted.
+    assert run(["repro"]).exit_code in (130, 252)
     assert not (dvc_folder / "second").exists()
 
 
