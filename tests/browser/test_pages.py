@@ -114,4 +114,4 @@ def test_page_of_the_data_shows_the_training_rows(browser: "Browser", clone: Clo
 def test_comparison_shows_both_versions_side_by_side(browser: "Browser", clone: Clone, pictures: Path) -> None:
     clone.run("python", "-m", "src.versions.compare", "HEAD~2", "HEAD")
     url = (clone.path / "reports/compare/index.html").as_uri()
-    look(browser, url, pictures / "compare.png", ["train.estimator", "knn", "random_forest"], width=1280)
+    look(browser, url, pictures / "compare.png", ["train.estimator", "svm", "logreg"], width=1280)
