@@ -20,7 +20,7 @@ from src.data.findings import Finding
 from src.data.headline import Headline, read_headline, short_number
 from src.report.inputs import list_candidates
 from src.report.intervals import count_rows
-from src.report.metrics import Metrics
+from src.report.metrics import Metrics, score_classes
 from src.report.predictions import ClassPredictions, Predictions
 from src.report.slices import find_weak_slices
 from src.report.visualizing import MAX_NAMED
@@ -332,13 +332,13 @@ def _describe_metrics(facts: Facts, config: Config) -> list[Block]:
 
 
 def _classes(facts: Facts) -> list[Block]:
-    names = ("precision", "recall", "f1", "support")
-    by_class = [scores for name in names if isinstance(scores := facts.metrics.get(f"test_{name}_class"), dict)]
-    if len(by_class) < len(names):
+    if not isinstance(facts.predictions, ClassPredictions):
         return []
+    codes, scores = score_classes(facts.predictions)
+    # The names of metrics have few letters, so the table has the labels.
     rows: list[list[Text]] = [
-        [(Code(label),), *(short_number(scores[label]) for scores in by_class[:-1]), f"{by_class[-1][label]:.0f}"]
-        for label in by_class[0]
+        [(Code(facts.predictions.labels[code]),), *map(short_number, values[:-1]), f"{values[-1]:.0f}"]
+        for code, *values in zip(codes, *scores, strict=True)
     ]
     return [Table(["Class", "Precision", "Recall", "F1", "Test rows"], rows, numbers=(1, 2, 3, 4))]
 

@@ -46,7 +46,7 @@ def compute_metrics(
         if np.isfinite(baseline):
             metrics[f"{headline}_baseline"] = baseline
     if isinstance(predictions, ClassPredictions):
-        metrics |= _score_classes(predictions)
+        metrics |= _name_scores(predictions)
     return {f"test_{name}": value for name, value in sorted(metrics.items())}
 
 
@@ -110,18 +110,28 @@ def calibration_bins(predictions: ClassPredictions) -> tuple[Floats, Floats, NDA
     return sums[0] / n_rows[filled], sums[1] / n_rows[filled], n_rows[filled]
 
 
-def _score_classes(predictions: ClassPredictions) -> dict[str, dict[str, float]]:
-    n_labels = len(predictions.labels)
+def score_classes(predictions: ClassPredictions) -> tuple[NDArray[np.intp], tuple[Floats, ...]]:
+    """Score the classes with the most test rows.
+
+    Returns:
+        Codes of these classes, shape (n,), and their precision, recall, F1 and number of test rows, each of shape (n,).
+    """
+    support = np.bincount(predictions.y_true, minlength=len(predictions.labels))
+    codes = np.sort(np.argsort(-support, kind="stable")[:MAX_CLASSES])
     scores = sklearn_metrics.precision_recall_fscore_support(
-        predictions.y_true, predictions.y_pred, labels=range(n_labels), zero_division=0.0
+        predictions.y_true, predictions.y_pred, labels=codes, zero_division=0.0
     )
-    support = scores[3]
-    shown = np.sort(np.argsort(-support, kind="stable")[:MAX_CLASSES])
-    if len(shown) < n_labels:
-        logger.info("%d classes: only the %d with the most test rows have their own metrics", n_labels, len(shown))
-    names = safe_names([predictions.labels[code] for code in shown])
+    return codes, scores
+
+
+def _name_scores(predictions: ClassPredictions) -> dict[str, dict[str, float]]:
+    codes, scores = score_classes(predictions)
+    if len(codes) < len(predictions.labels):
+        n_labels = len(predictions.labels)
+        logger.info("%d classes: only the %d with the most test rows have their own metrics", n_labels, len(codes))
+    names = safe_names([predictions.labels[code] for code in codes])
     return {
-        f"{metric}_class": {name: float(values[code]) for name, code in zip(names, shown, strict=True)}
+        f"{metric}_class": dict(zip(names, values.astype(float).tolist(), strict=True))
         for metric, values in zip(("precision", "recall", "f1", "support"), scores, strict=True)
     }
 

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import shlex
 import signal
 import sys
 import time
@@ -77,6 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
     with exclusive(root, "experiments"), _collected_signals() as signals:
         repair(root)
         check_outputs(config)
+        untracked = run_git(root, "ls-files", "--others", "--exclude-standard", "--", "*.dvc").stdout.splitlines()
+        if untracked:
+            raise ConfigError(f"experiments have only what git knows: run `git add {shlex.join(untracked)}` first.")
         run_trials(root, trials, signals)
         if signals:
             return 128 + signals[0]
@@ -255,9 +259,11 @@ def summarize(trials: Sequence[Trial], results: Mapping[str, Result], scoring: s
     headlines = {name: read_headline(result.metrics, scoring) for name, result in results.items()}
     sign = 1 if is_loss(scoring) else -1
 
-    def rank(trial: Trial) -> tuple[bool, bool, float]:
-        headline = headlines.get(trial.name)
-        return trial.name not in results, headline is None, sign * headline.value if headline else 0.0
+    def rank(trial: Trial) -> tuple[bool, bool, float, float]:
+        headline, result = headlines.get(trial.name), results.get(trial.name)
+        # Of equal test scores, the better one of the cross-validation, whose scorers are never losses.
+        cv = -result.metrics.get(cv_metric, 0.0) if result else 0.0
+        return result is None, headline is None, sign * headline.value if headline else 0.0, cv
 
     ranked = sorted(trials, key=rank)
     best = next((trial.name for trial in ranked if headlines.get(trial.name)), None)

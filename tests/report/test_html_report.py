@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from src.report.html_report import data_uri, place_on_scale, write_page
 from src.report.model_card import write_card
 from src.report.visualizing import draw_figures, write_figures
 from tests.report.conftest import ODD_NAMES, make_classes
-from tests.report.facts import METRICS, make_config, make_facts
+from tests.report.facts import make_config, make_facts
 
 NASTY = [
     "<script>alert(1)</script>",
@@ -100,7 +101,7 @@ def test_every_section_is_in_the_list_of_contents() -> None:
 def test_any_name_is_shown_as_text(name: str) -> None:
     facts = make_facts(
         plots=[],
-        metrics=METRICS | {f"test_{each}_class": {name: 1.0} for each in ("f1", "precision", "recall", "support")},
+        predictions=replace(make_classes(40, 2), labels=[name, "other"]),
         X_test=pd.DataFrame({name: [name, "x"] * 20}),
         features={"category": [name]},
         candidates=pd.DataFrame({"estimator": [name] * 2, "C": [name, "b"], "mean": 0.5, "std": 0.1, "rank": 1}),

@@ -16,7 +16,7 @@ from src.report.model_card import code, table, text, write_card
 from src.report.predictions import NumberPredictions, Predictions
 from src.train.fit import fit_model
 from tests.report.conftest import make_classes, make_numbers
-from tests.report.facts import MD5, METRICS, REGRESSION, make_config, make_facts, make_model
+from tests.report.facts import MD5, REGRESSION, make_config, make_facts, make_model
 from tests.train.tables import COLUMNS, make_table
 from tests.train.tables import make_config as make_train_config
 
@@ -155,7 +155,12 @@ def test_headline_has_its_interval_and_its_baseline() -> None:
 
 
 def test_each_class_has_its_row() -> None:
-    assert row(card(), "`yes`") == ["`yes`", "0.7000", "0.5000", "0.8000", "12"]
+    predictions = replace(
+        make_classes(4, 2), labels=["a.b", "a/b"], y_true=np.array([0, 0, 1, 1]), y_pred=np.array([0, 1, 1, 1])
+    )
+    page = card(make_facts(predictions=predictions, X_test=pd.DataFrame({"a": np.zeros(4)})))
+    assert row(page, "`a.b`") == ["`a.b`", "1.0000", "0.5000", "0.6667", "2"]
+    assert row(page, "`a/b`") == ["`a/b`", "0.6667", "1.0000", "0.8000", "2"]
 
 
 @pytest.mark.parametrize(
@@ -230,10 +235,9 @@ def test_card_begins_with_the_verdict_and_what_won() -> None:
 def test_odd_names_break_no_table() -> None:
     odd = "a|b\nc`d` <b>$x$</b> 🐍"
     facts = make_facts(
-        metrics=METRICS | {f"test_{name}_class": {odd: 1.0} for name in ("f1", "precision", "recall", "support")},
         X_test=pd.DataFrame({odd: [odd, "x"] * 20}),
         features={"category": [odd]},
-        predictions=weak_predictions("classification"),
+        predictions=replace(weak_predictions("classification"), labels=[odd, "x"]),
         md5s={odd: "aa", "models/model.joblib": MD5},
     )
     blocks = card(facts, base__target_column=odd).split("\n\n")
