@@ -151,9 +151,9 @@ ui: install ## Compare runs in the browser
 report: install ## Open the report of the last run in the browser
 	@$(BIN)/python -m src.utils.open_report
 
-notebook: install ## Explore a run in JupyterLab, which is installed on first use
+notebook: install ## Explore a run in JupyterLab, installed on first use: make notebook [ARGS=--no-browser]
 	@$(BIN)/python -c 'import jupyterlab' 2>/dev/null || $(call install_extra,notebook)
-	@exec $(BIN)/python -m jupyterlab notebooks/explore.ipynb
+	@exec $(BIN)/python -m jupyterlab notebooks/explore.ipynb $(ARGS)
 
 # --- versions -----------------------------------------------------------------
 
