@@ -216,7 +216,8 @@ def test_very_few_test_rows_are_reported(prepare: Prepare, task: str, n_rows: in
     firsts = test.drop_duplicates("target") if task == "classification" else test
     firsts.head(n_rows).to_parquet("data/test.parquet")
     evaluate(config)
-    assert f"The test set is small: each of its {n_rows} rows" in Path("reports/model_card.md").read_text(encoding="utf-8")
+    card = Path("reports/model_card.md").read_text(encoding="utf-8")
+    assert f"The test set is small: each of its {n_rows} rows" in card
     assert all(np.isfinite(value) for value in metrics().values() if isinstance(value, float))
 
 
