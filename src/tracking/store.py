@@ -102,7 +102,7 @@ def _is_refusal(error: Exception) -> bool:
     from requests import HTTPError
 
     if isinstance(error, MlflowException):
-        status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+        status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]  # MLflow has no types
     else:
         status = error.response.status_code if isinstance(error, HTTPError) and error.response is not None else 0
     return status == 501 or (400 <= status < 500 and status not in (401, 403, 408, 429))
@@ -264,7 +264,7 @@ def _create_sqlite(path: Path, artifacts: str) -> None:
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as folder:
         partial = Path(folder, path.name)
-        SqlAlchemyStore(f"sqlite:///{partial}", artifacts).engine.dispose()  # type: ignore[no-untyped-call]
+        SqlAlchemyStore(f"sqlite:///{partial}", artifacts).engine.dispose()  # type: ignore[no-untyped-call]  # as above
         if path.exists():
             aside = path.with_name(f"{path.name}.half-made")
             path.replace(aside)

@@ -151,7 +151,7 @@ class NestedRun:
         if self._settings.system_metrics:
             from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-            self._monitor = SystemMetricsMonitor(self._execution.run_id)  # type: ignore[no-untyped-call]
+            self._monitor = SystemMetricsMonitor(self._execution.run_id)  # type: ignore[no-untyped-call]  # MLflow has no types
             self._monitor.start()  # type: ignore[no-untyped-call]  # MLflow ships no types
 
     def _end(self) -> None:
@@ -187,9 +187,9 @@ def _end_monitor(monitor: "SystemMetricsMonitor") -> None:
     """Stop a monitor, and log a last sample: MLflow takes one every ten seconds, so a short stage would have none."""
     monitor.finish()  # type: ignore[no-untyped-call]  # MLflow ships no types
     for each in monitor.monitors:
-        each.clear_metrics()  # type: ignore[no-untyped-call]
-    monitor.collect_metrics()  # type: ignore[no-untyped-call]
-    monitor.publish_metrics(monitor.aggregate_metrics())  # type: ignore[no-untyped-call]
+        each.clear_metrics()  # type: ignore[no-untyped-call]  # as above
+    monitor.collect_metrics()  # type: ignore[no-untyped-call]  # as above
+    monitor.publish_metrics(monitor.aggregate_metrics())  # type: ignore[no-untyped-call]  # as above
     monitor.mlflow_logger.flush()  # type: ignore[no-untyped-call]
 
 

@@ -57,7 +57,7 @@ def restore(root: Path, tag: str) -> None:
     new = [path for path in outputs if not path.exists()]
     reserve = _reserve_space(root)
     try:
-        # git overwrites what it ignores, unless it is told otherwise.
+        # By default, git overwrites files that it ignores.
         _check_out(root, f"refs/tags/{tag}", "--detach", "--no-overwrite-ignore")
         if not is_complete:
             complete_cache(root, commit)
