@@ -17,7 +17,7 @@ from src.tracking.lock import digests, parse_lock, read_lock
 from src.tracking.outcomes import end_session
 from src.tracking.process import own_key
 from src.tracking.repair import repair
-from src.tracking.runs import ensure_parent, write_execution, write_parent
+from src.tracking.runs import end_lost_runs, ensure_parent, write_execution, write_parent
 from src.tracking.session import Place, begin_session
 from src.tracking.store import Store, explain, log_traceback, open_store
 
@@ -115,6 +115,7 @@ def complete(
         finally:
             journal.write_execution(session.id, execution)
     write_parent(store, repo, session)
+    end_lost_runs(store, session)
     session.complete = True
     journal.write_session(session)
 
