@@ -477,16 +477,18 @@ def _find_open_run(store: Store, session: Session, tag: str, value: str, start_t
     """Find the run of a process that was killed before it could write the id of the run to the journal."""
     query = f"tags.`{names.SESSION}` = '{session.id}' and tags.`{tag}` = '{value}'"
     query += f" and attributes.status = 'RUNNING' and attributes.start_time = {start_time}"
-    # After an error, a second run must not be created; `make sync` tries again.
-    runs = store.client.search_runs([store.experiment_id], query, max_results=1)
-    return str(runs[0].info.run_id) if runs else None
+    with store.optional("the search for lost runs", quiet=True):
+        runs = store.client.search_runs([store.experiment_id], query, max_results=1)
+        return str(runs[0].info.run_id) if runs else None
+    return None
 
 
 def end_lost_runs(store: Store, session: Session) -> None:
     """End all runs of a session that has ended, whatever left them open."""
     query = f"tags.`{names.SESSION}` = '{session.id}' and attributes.status = 'RUNNING'"
-    for run in store.client.search_runs([store.experiment_id], query):
-        store.client.set_terminated(run.info.run_id, "KILLED", session.end_time)
+    with store.optional("the search for lost runs", quiet=True):
+        for run in store.client.search_runs([store.experiment_id], query):
+            store.client.set_terminated(run.info.run_id, "KILLED", session.end_time)
 
 
 def _is_active(store: Store, run_id: str) -> bool:
