@@ -24,7 +24,7 @@ from src.atomic import atomic_path
 from src.config.data_load import TableFile
 from src.data.columns import Columns
 from src.data.files import open_parquet
-from src.data.kinds import convert_columns
+from src.data.kinds import convert_columns, has_number_format
 from src.data_load.arrow import to_table
 from src.data_load.read_file import (
     COMPRESSIONS,
@@ -257,7 +257,12 @@ def _read_text(path: Path, label: str, wanted: _Wanted) -> Iterator[Chunk]:
     as_text["convert_options"].strings_can_be_null = False
     missing = pa.array(how.missing, pa.string())
     n_rows, last = 0, pa.scalar(None)
-    numbers = [name for name in names if how.decimal == "," and wanted.columns[name]["kind"] in ("number", "boolean")]
+    numbers = [
+        name
+        for name in names
+        if how.decimal == "," and wanted.columns[name]["kind"] in ("number", "boolean")
+        if not has_number_format(wanted.columns[name])
+    ]
     with opener(path) as raw, pa_csv.open_csv(raw, **as_text) as file:
         for batch in file:
             for start in range(0, batch.num_rows, wanted.chunk_rows):

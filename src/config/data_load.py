@@ -92,7 +92,7 @@ class DvcSource(TableFile):
 
 
 Source = Annotated[SklearnSource | FileSource | UrlSource | DvcSource, Field(discriminator="kind")]
-Kind = Literal["number", "category", "ordinal", "high_cardinality", "date", "boolean", "ignore"]
+Kind = Literal["number", "category", "ordinal", "high_cardinality", "text", "date", "boolean", "ignore"]
 
 
 def _check_value(value: object) -> object:
@@ -101,6 +101,21 @@ def _check_value(value: object) -> object:
     return value
 
 
+def _check_unit(unit: str) -> str:
+    if not unit.strip() or set(unit) & set("0123456789.,'()+-"):
+        raise ValueError("must be what is before or after each number, such as $, % or kg, without digits")
+    return unit.strip()
+
+
+def _check_format(value: object) -> object:
+    forms = value if isinstance(value, list) else [value]
+    if not forms or not all(isinstance(form, str) and "%" in form for form in forms):
+        raise ValueError("must be a format such as '%d.%m.%Y', or a list of formats")
+    return value
+
+
+# Options that apply to one kind only.
+_OPTIONS = {"number": ("decimal", "thousands", "unit", "min", "max"), "date": ("format", "epoch")}
 # Without PlainValidator, pydantic reports a wrong value once for each type.
 Value = Annotated[str | int | float | bool, PlainValidator(_check_value)]
 
@@ -109,16 +124,25 @@ class Column(Section):
     """Declared properties of a column; all are checked.
 
     Attributes:
-        kind: `high_cardinality` is a category with very many levels, such as a postcode; `ignore` is not a feature.
+        kind: `high_cardinality` is a category with very many levels, such as a postcode; `text` is free text, such as a
+            review; `ignore` is not a feature.
         order: Levels of an ordinal, lowest first.
-        format: Format of dates that are not in ISO 8601, such as `%d.%m.%Y`.
+        decimal: Decimal mark of numbers that are text.
+        thousands: Mark between thousands of numbers that are text.
+        unit: What is before or after numbers that are text, such as `$`, `%` or `kg`.
+        format: Format of dates that are not in ISO 8601, such as `%d.%m.%Y`; of several, the first that fits a value.
+        epoch: Dates are seconds or milliseconds since 1970-01-01 in UTC.
         missing: Whether values may be missing.
         values: All allowed values.
     """
 
     kind: Kind
     order: Annotated[list[Value], Field(min_length=2)] | None = None
-    format: Annotated[str, Field(pattern="%")] | None = None
+    decimal: Literal[".", ","] | None = None
+    thousands: Literal[",", ".", "'", " "] | None = None
+    unit: Annotated[str, AfterValidator(_check_unit)] | None = None
+    format: Annotated[str | list[str], PlainValidator(_check_format)] | None = None
+    epoch: Literal["s", "ms"] | None = None
     missing: bool = True
     min: float | None = None
     max: float | None = None
@@ -130,10 +154,13 @@ class Column(Section):
             raise ValueError("an ordinal needs order: its levels, lowest first")
         if self.kind != "ordinal" and self.order is not None:
             raise ValueError(f"order applies to kind ordinal only, not to {self.kind}")
-        if self.kind != "date" and self.format is not None:
-            raise ValueError(f"format applies to kind date only, not to {self.kind}")
-        if self.kind != "number" and (self.min is not None or self.max is not None):
-            raise ValueError(f"min and max apply to kind number only, not to {self.kind}")
+        for kind, options in _OPTIONS.items():
+            if self.kind != kind and (given := [name for name in options if getattr(self, name) is not None]):
+                raise ValueError(f"{given[0]} applies to kind {kind} only, not to {self.kind}")
+        if self.thousands is not None and self.thousands == (self.decimal or "."):
+            raise ValueError(f'thousands = {self.thousands!r} is also the decimal mark; set decimal: "," or another')
+        if self.format is not None and self.epoch is not None:
+            raise ValueError("has format and epoch; remove one of them")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min = {self.min} is greater than max = {self.max}")
         return self

@@ -13,7 +13,7 @@ from src.config.data_load import Column, SklearnSource
 from src.config.schema import Config
 from src.config.section import Section
 from src.data.files import read_json
-from src.data.kinds import TEXT_KINDS, text_of
+from src.data.kinds import TEXT_KINDS, has_number_format, text_of
 from src.errors import MissingInputError
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,8 @@ def declared_columns(config: Config) -> dict[str, dict[str, Any]]:
     declared: dict[str, dict[str, Any]] = {name: {"kind": "date"} for name in dates}
     declared |= config.declared_columns
     for column in declared.values():
+        if has_number_format(column) and not isinstance(source, SklearnSource):
+            column.setdefault("decimal", source.decimal)
         for key in ("order", "values"):
             if column.get(key) is not None and column["kind"] in TEXT_KINDS:
                 column[key] = [text_of(level) for level in column[key]]
@@ -64,8 +66,12 @@ def declared_columns(config: Config) -> dict[str, dict[str, Any]]:
 
 
 def read_as_text(known: Columns) -> list[str]:
-    """List the columns of a CSV to read as text: `007` is not 7, and a date format applies to text."""
-    return [name for name, column in known.items() if column.get("kind") in TEXT_KINDS or "format" in column]
+    """List the columns of a CSV to read as text: `007` is not 7, and formats apply to text."""
+    return [
+        name
+        for name, column in known.items()
+        if column.get("kind") in TEXT_KINDS or column.get("format") or has_number_format(column)
+    ]
 
 
 def recorded_columns(config: Config) -> dict[str, dict[str, Any]]:

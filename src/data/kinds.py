@@ -2,7 +2,8 @@
 
     number                                 float64, integers included: an integer cannot be missing
     boolean                                float64: 1.0, 0.0 or missing
-    category, ordinal, high_cardinality    str, missing as NaN
+    category, ordinal, high_cardinality,
+    text                                   str, missing as NaN
     date                                   datetime64[us], in UTC, without a time zone
     ignore                                 not converted
 
@@ -10,7 +11,9 @@ A column gets the same dtype from CSV, Parquet and JSON, so training and predict
 Each value is converted independently of the other rows.
 """
 
+import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -31,12 +34,20 @@ from src.errors import DataError
 
 TEXT = pd.StringDtype(na_value=np.nan)
 DATE = np.dtype("datetime64[us]")
-TEXT_KINDS = ("category", "ordinal", "high_cardinality")
-TRUE, FALSE = ("1", "1.0", "t", "true", "y", "yes"), ("0", "0.0", "f", "false", "n", "no")
+TEXT_KINDS = ("category", "ordinal", "high_cardinality", "text")
+# In English, German, French, Spanish, Portuguese and Italian.
+TRUE = ("1", "1.0", "t", "true", "y", "yes", "on", "wahr", "ja", "j", "oui", "vrai", "si", "sí", "sì", "sim")
+FALSE = ("0", "0.0", "f", "false", "n", "no", "off", "falsch", "nein", "non", "faux", "não", "nao")
+# Properties of a column of numbers that are text.
+NUMBER_FORMAT = ("decimal", "thousands", "unit")
 # Text that means a missing value in a column of another kind.
 MISSING = ("", "nan")
 PLURALS = {"number": "finite numbers", "boolean": "booleans", "date": "dates"}
 N_EXAMPLES = 3
+# Characters that are written for others: minus signs, apostrophes, blanks.
+VARIANTS = {"\u2212\u2013\u2010\u2011": "-", "\u2019\u02bc`\u00b4": "'", "\u00a0\u202f\u2009\u2007": " "}
+# Years 1 and 9999.
+FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799
 
 # A boolean for each row: True where the value is not of the kind. None if all are valid.
 Invalid = pd.Series | None
@@ -105,7 +116,7 @@ def convert(column: pd.Series, declared: Mapping[str, Any]) -> tuple[pd.Series, 
 
     Args:
         column: Raw values; not modified.
-        declared: The `kind`, and the `format` of dates that are not in ISO 8601.
+        declared: The `kind` and the format of the values, see `src.config.data_load.Column`.
 
     Returns:
         The column, which is the same object if its dtype is right, and which values are invalid; these become missing.
@@ -114,9 +125,9 @@ def convert(column: pd.Series, declared: Mapping[str, Any]) -> tuple[pd.Series, 
     if kind == "ignore":
         return column, None
     if kind == "date":
-        return _to_date(column, declared.get("format"))
+        return _to_date(column, declared)
     if kind == "number":
-        return _to_number(column)
+        return _to_number(column, declared)
     return _to_boolean(column) if kind == "boolean" else (to_text(column), None)
 
 
@@ -150,7 +161,7 @@ def holds_text(column: pd.Series) -> bool:
     return is_object_dtype(column) or is_string_dtype(column) or isinstance(column.dtype, pd.CategoricalDtype)
 
 
-def _to_number(column: pd.Series) -> tuple[pd.Series, Invalid]:
+def _to_number(column: pd.Series, declared: Mapping[str, Any] = MappingProxyType({})) -> tuple[pd.Series, Invalid]:
     if is_complex_dtype(column) or is_datetime64_any_dtype(column) or is_timedelta64_dtype(column):
         return column, column.notna()
     if is_numeric_dtype(column):
@@ -159,12 +170,54 @@ def _to_number(column: pd.Series) -> tuple[pd.Series, Invalid]:
             values = column.to_numpy(dtype=np.float64, na_value=np.nan)
             number = pd.Series(values, index=column.index, name=column.name)
         invalid = np.isinf(number)
-    elif (parsed := _parse_numbers(column)) is not None:
+    elif not has_number_format(declared) and (parsed := _parse_numbers(column)) is not None:
         number, invalid = parsed, np.isinf(parsed)
     else:
-        number = pd.to_numeric(column.astype(object), errors="coerce").astype(np.float64)
+        number = pd.to_numeric(_plain_numbers(column.astype(object), declared), errors="coerce").astype(np.float64)
         invalid = (number.isna() & ~_is_missing(column)) | np.isinf(number)
     return number, invalid if invalid.any() else None
+
+
+def has_number_format(declared: Mapping[str, Any]) -> bool:
+    """Return whether numbers of the column are text in a declared format."""
+    return any(declared.get(name) is not None for name in NUMBER_FORMAT)
+
+
+def _plain_numbers(column: pd.Series, declared: Mapping[str, Any]) -> pd.Series:
+    """Rewrite text such as `$1,234.50`, `1.234,50 €` or `(1.20)` as `1234.50` and `-1.20`.
+
+    Text that does not fit the format becomes missing; values that are not text stay.
+
+    Args:
+        column: Dtype object.
+        declared: `decimal`, `thousands` and `unit`, if declared.
+    """
+    is_text = column.map(lambda value: isinstance(value, str)).astype(bool)
+    text = column[is_text].astype(TEXT)
+    if not has_number_format(declared):
+        # Only accounts write a negative number in parentheses.
+        return column.where(
+            ~is_text, text.str.replace(r"^\s*\(\s*([0-9.]+)\s*\)\s*$", r"-\1", regex=True).astype(object)
+        )
+    decimal, thousands = declared.get("decimal") or ".", declared.get("thousands") or ""
+    for variants, plain in VARIANTS.items():
+        text = text.str.replace(f"[{variants}]", plain, regex=True)
+    unit = f"(?:{re.escape(declared['unit'])})?" if declared.get("unit") else ""
+    grouped = (
+        rf"[0-9]{{1,3}}(?:{re.escape(thousands)}[0-9]{{2,3}})*{re.escape(thousands)}[0-9]{{3}}|" if thousands else ""
+    )
+    pattern = (
+        rf"^\s*(?P<open>\(?)\s*(?P<sign>[-+]?)\s*{unit}\s*(?P<sign2>[-+]?)(?P<whole>{grouped}[0-9]*)"
+        rf"(?:{re.escape(decimal)}(?P<part>[0-9]*))?(?P<exponent>(?:[eE][-+]?[0-9]+)?)\s*{unit}\s*(?P<close>\)?)\s*$"
+    )
+    found = text.str.extract(pattern).fillna("")
+    minus = (found["open"] + found["sign"] + found["sign2"]).isin(["-", "("]) & (
+        (found["open"] == "(") == (found["close"] == ")")
+    )
+    known = minus | (found["open"] + found["sign"] + found["sign2"] + found["close"]).isin(["", "+"])
+    whole = found["whole"].str.replace(thousands, "", regex=False) if thousands else found["whole"]
+    plain_text = minus.map({True: "-", False: ""}) + whole + "." + found["part"] + found["exponent"]
+    return column.where(~is_text, plain_text.where(known).astype(object))
 
 
 def _parse_numbers(column: pd.Series) -> pd.Series | None:
@@ -193,15 +246,28 @@ def _to_boolean(column: pd.Series) -> tuple[pd.Series, Invalid]:
     return boolean, invalid if invalid.any() else None
 
 
-def _to_date(column: pd.Series, date_format: str | None) -> tuple[pd.Series, Invalid]:
+def _to_date(column: pd.Series, declared: Mapping[str, Any]) -> tuple[pd.Series, Invalid]:
     if column.dtype == DATE:
         return column, None
     if is_datetime64_any_dtype(column):
         return _without_zone(column), None
-    if not holds_text(column) and date_format is None and column.notna().any():
+    formats = declared.get("format")
+    if declared.get("epoch"):
+        seconds, invalid = _to_number(column)
+        scaled = seconds / {"s": 1, "ms": 1000}[declared["epoch"]]
+        too_large = (scaled < FIRST_SECOND) | (scaled > LAST_SECOND)
+        # Through microseconds, because floats of seconds lose digits.
+        date = pd.to_datetime((scaled.mask(too_large) * 1e6).round(), unit="us", errors="coerce").astype(DATE)
+        invalid = too_large if invalid is None else invalid | too_large
+        return date, invalid if invalid.any() else None
+    if not holds_text(column) and formats is None and column.notna().any():
         return column, column.notna()
     # The format is not guessed, because other rows might give another one.
-    parsed = pd.to_datetime(to_text(column), errors="coerce", format=date_format or "ISO8601", utc=True)
+    text = to_text(column)
+    parsed: pd.Series | None = None
+    for form in [formats] if isinstance(formats, str) else formats or ["ISO8601"]:
+        dates = pd.to_datetime(text, errors="coerce", format=form, utc=True)
+        parsed = dates if parsed is None else parsed.fillna(dates)
     date = _without_zone(parsed)
     invalid = date.isna() & ~_is_missing(column)
     return date, invalid if invalid.any() else None

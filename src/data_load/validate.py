@@ -38,7 +38,7 @@ def check_table(
         column, invalid = convert(table[name], known)
         if invalid is not None:
             hint = ""
-            if known["kind"] == "date" and "format" not in known:
+            if known["kind"] == "date" and not known.get("format"):
                 hint = " (write dates as ISO 8601, such as 2024-01-31, or declare their format, such as %d.%m.%Y)"
             problems.append(f"column {name!r}: {describe_invalid(table[name], invalid, known['kind'])}{hint}")
         if name in declared:

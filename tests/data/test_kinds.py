@@ -84,6 +84,88 @@ def test_levels_are_converted_to_text(raw: pd.Series, expected: list[str | None]
     assert values(column) == expected
 
 
+@pytest.mark.parametrize(
+    ("declared", "texts", "numbers"),
+    [
+        (
+            {"thousands": ",", "unit": "$"},
+            ["$3,380.34", "-$1,000", "($1,234.50)", "$ 5", "7"],
+            [3380.34, -1000, -1234.5, 5, 7],
+        ),
+        ({"thousands": ","}, ["26,991", "812", "1,234,567.5", "12,34,567"], [26991, 812, 1234567.5, 1234567]),
+        ({"decimal": ",", "thousands": ".", "unit": "€"}, ["1.234,50 €", "-3,5€", "7 €"], [1234.5, -3.5, 7]),
+        ({"decimal": ",", "thousands": " "}, ["1 234", "1\u202f234\u00a0567,5"], [1234, 1234567.5]),
+        ({"decimal": ","}, ["14,17", "3", "-0,5", "1,5e3"], [14.17, 3, -0.5, 1500]),
+        ({"thousands": "'"}, ["1'234.5", "1\u2019234'567"], [1234.5, 1234567]),
+        ({"unit": "%"}, ["12.5%", "3 %", "\u22121%"], [12.5, 3, -1]),
+        ({"unit": "kg"}, ["12 kg", "1e3kg", "kg 2", ".5 kg"], [12, 1000, 2, 0.5]),
+        ({}, ["(1.20)", "3.4", " ( 5 ) "], [-1.2, 3.4, -5]),
+    ],
+)
+def test_formatted_numbers_are_read(declared: dict[str, str], texts: list[str], numbers: list[float]) -> None:
+    raw = pd.Series([*texts, None, " "])
+    column, wrong = convert(raw, {"kind": "number", **declared})
+    assert column.tolist()[: len(texts)] == pytest.approx(numbers)
+    assert column.tail(2).isna().all()
+    assert wrong is None
+    # The same values as numbers, as in Parquet or JSON.
+    for values in (numbers, [*numbers, texts[0]]):
+        assert convert(pd.Series(values), {"kind": "number", **declared})[0].tolist()[: len(numbers)] == numbers
+
+
+@pytest.mark.parametrize(
+    ("declared", "text"),
+    [
+        ({"thousands": ",", "unit": "$"}, "1,2,3"),
+        ({"thousands": ",", "unit": "$"}, "£5"),
+        ({"thousands": ",", "unit": "$"}, "(5"),
+        ({"thousands": ",", "unit": "$"}, "--5"),
+        ({"thousands": ","}, "0.1.2"),
+        ({"decimal": ","}, "1.5"),
+        ({"decimal": ","}, ","),
+        ({"decimal": ",", "thousands": "."}, "1.5"),
+        ({"unit": "%"}, "%"),
+        ({"unit": "kg"}, "12 g"),
+        ({}, "(1,5)"),
+        ({}, "()"),
+    ],
+)
+def test_numbers_in_another_format_are_invalid(declared: dict[str, str], text: str) -> None:
+    _, wrong = convert(pd.Series([text, "1"]), {"kind": "number", **declared})
+    assert wrong is not None
+    assert wrong.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("declared", "values", "dates"),
+    [
+        ({"format": ["%d.%m.%Y", "%Y-%m-%d"]}, ["01.02.2020", "2020-03-04", None], ["2020-02-01", "2020-03-04", None]),
+        ({"format": "%Y%m%d"}, [20200102, 20200103.0], ["2020-01-02", "2020-01-03"]),
+        ({"format": "%d/%m/%Y %H:%M"}, ["01/02/2020 00:30"], ["2020-02-01 00:30"]),
+        ({"format": "%Y-%m-%d %H:%M%z"}, ["2020-01-02 00:30+0100"], ["2020-01-01 23:30"]),
+        ({"epoch": "s"}, [1577836800, "1577836801.5", None], ["2020-01-01", "2020-01-01 00:00:01.5", None]),
+        ({"epoch": "ms"}, [1577836800123, -1], ["2020-01-01 00:00:00.123", "1969-12-31 23:59:59.999"]),
+    ],
+)
+def test_dates_of_every_format_are_read(declared: dict[str, Any], values: list[Any], dates: list[str | None]) -> None:
+    column, wrong = convert(pd.Series(values, dtype=object), {"kind": "date", **declared})
+    assert column.dtype == DATE
+    assert column.tolist() == pd.to_datetime(pd.Series(dates), format="ISO8601").tolist()
+    assert wrong is None
+
+
+@pytest.mark.parametrize("value", [1e30, float("inf"), "soon", -1e15])
+def test_seconds_that_are_no_date_are_invalid(value: object) -> None:
+    _, wrong = convert(pd.Series([value, 0], dtype=object), {"kind": "date", "epoch": "s"})
+    assert wrong is not None
+    assert wrong.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("texts", [["yes", "No", "Y", "n"], ["ja", "Nein", "J", "nein"], ["Oui", "non", "oui", "NON"]])
+def test_booleans_of_several_languages_are_read(texts: list[str]) -> None:
+    assert convert(pd.Series(texts), {"kind": "boolean"})[0].tolist() == [1.0, 0.0, 1.0, 0.0]
+
+
 NEW_YEAR = datetime(2024, 1, 1, 12, 30)  # noqa: DTZ001 - as a file has it
 
 
