@@ -109,7 +109,7 @@ def _check_unit(unit: str) -> str:
 
 def _check_format(value: object) -> object:
     forms = value if isinstance(value, list) else [value]
-    if not forms or not all(isinstance(form, str) and "%" in form for form in forms):
+    if not forms or not all(isinstance(form, str) and ("%" in form or form == "ISO8601") for form in forms):
         raise ValueError("must be a format such as '%d.%m.%Y', or a list of formats")
     return value
 
@@ -130,7 +130,8 @@ class Column(Section):
         decimal: Decimal mark of numbers that are text.
         thousands: Mark between thousands of numbers that are text.
         unit: What is before or after numbers that are text, such as `$`, `%` or `kg`.
-        format: Format of dates that are not in ISO 8601, such as `%d.%m.%Y`; of several, the first that fits a value.
+        format: Format of dates that are not in ISO 8601, such as `%d.%m.%Y`; of several, such as
+            `[ISO8601, "%d.%m.%Y"]`, the first that fits a value.
         epoch: Dates are seconds or milliseconds since 1970-01-01 in UTC.
         missing: Whether values may be missing.
         values: All allowed values.
@@ -158,7 +159,7 @@ class Column(Section):
             if self.kind != kind and (given := [name for name in options if getattr(self, name) is not None]):
                 raise ValueError(f"{given[0]} applies to kind {kind} only, not to {self.kind}")
         if self.thousands is not None and self.thousands == (self.decimal or "."):
-            raise ValueError(f'thousands = {self.thousands!r} is also the decimal mark; set decimal: "," or another')
+            raise ValueError(f"thousands = {self.thousands!r} is also the decimal mark; set decimal to the other mark")
         if self.format is not None and self.epoch is not None:
             raise ValueError("has format and epoch; remove one of them")
         if self.min is not None and self.max is not None and self.min > self.max:

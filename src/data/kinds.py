@@ -264,10 +264,10 @@ def _to_date(column: pd.Series, declared: Mapping[str, Any]) -> tuple[pd.Series,
         return column, column.notna()
     # The format is not guessed, because other rows might give another one.
     text = to_text(column)
-    parsed: pd.Series | None = None
-    for form in [formats] if isinstance(formats, str) else formats or ["ISO8601"]:
-        dates = pd.to_datetime(text, errors="coerce", format=form, utc=True)
-        parsed = dates if parsed is None else parsed.fillna(dates)
+    first, *others = [formats] if isinstance(formats, str) else formats or ["ISO8601"]
+    parsed = pd.to_datetime(text, errors="coerce", format=first, utc=True)
+    for form in others:
+        parsed = parsed.fillna(pd.to_datetime(text, errors="coerce", format=form, utc=True))
     date = _without_zone(parsed)
     invalid = date.isna() & ~_is_missing(column)
     return date, invalid if invalid.any() else None

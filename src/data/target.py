@@ -1,6 +1,8 @@
 """Convert and check the column to predict."""
 
 import logging
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -18,12 +20,19 @@ MAX_NAMED = 10
 
 
 def prepare_target(
-    table: pd.DataFrame, target_column: str, task: Task, missing_target: Literal["drop", "error"]
+    table: pd.DataFrame,
+    target_column: str,
+    task: Task,
+    missing_target: Literal["drop", "error"],
+    declared: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[pd.DataFrame, int]:
     """Convert the target to the dtype of its task, and drop or refuse rows without a target.
 
     Numbers to predict become float64. Labels stay text, integers or booleans; whole numbers
     that were read as floats because some were missing become integers again.
+
+    Args:
+        declared: Declared properties of the target, such as the format of its numbers.
 
     Returns:
         The table, and the number of dropped rows.
@@ -39,13 +48,19 @@ def prepare_target(
         table = table[~missing].reset_index(drop=True)
     raw = target = table[target_column]
     if task == "regression":
-        target, invalid = convert(raw, {"kind": "number"})
+        target, invalid = convert(raw, {**declared, "kind": "number"})
         if invalid is not None or is_bool_dtype(raw):
             problem = "the values are booleans" if invalid is None else describe_invalid(raw, invalid, "number")
             raise DataError(
                 f"base.target_column = {target_column!r}: {problem}; fix the values, or set base.task to "
                 "classification."
             )
+    elif declared.get("kind") == "boolean" and raw.notna().all():
+        target, invalid = convert(raw, declared)
+        if invalid is not None:
+            problem = describe_invalid(raw, invalid, "boolean")
+            raise DataError(f"base.target_column = {target_column!r}: {problem}; fix the values.")
+        target = target.astype(bool)
     elif holds_text(raw):
         target = to_text(raw)
     elif is_float_dtype(raw) and raw.notna().all():

@@ -1,5 +1,6 @@
 """Infer the kinds of columns that are not declared."""
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -9,16 +10,17 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_complex_dtype, is_datetime64_any_dtype, is_numeric_dtype, is_scalar
 
 from src.data.columns import Columns
-from src.data.kinds import convert, holds_text
+from src.data.kinds import FALSE, TRUE, convert, holds_text, to_text
 from src.data_load.arrow import is_inexact
+from src.data_load.number_format import MOSTLY, find_number_format
 from src.errors import DataError
 
 logger = logging.getLogger(__name__)
 
 # A category with more levels is of high cardinality.
 MANY_LEVELS = 50
-# Text with at least this fraction of numbers is a column of numbers with a few other values.
-MOSTLY = 0.9
+# Free text has at least this many words in a value, on average.
+TEXT_WORDS = 4
 MAX_PROBLEMS = 20
 # The first rows usually show high cardinality; 1 / 8 is enough even if each level appears twice.
 FIRST_ROWS = 1 / 8
@@ -84,9 +86,9 @@ def _kind_of_text(column: pd.Series, name: str) -> str:
     # With this many levels that are not numbers, the fraction of numbers cannot reach MOSTLY.
     first = _levels(column.head(int(len(column) * FIRST_ROWS)))
     if len(first) > MANY_LEVELS and _not_numbers(first).sum() > (1 - MOSTLY) * len(column):
-        return "high_cardinality"
+        return _kind_of_many(first, name)
     levels = _levels(column)
-    if {type(level) for level in levels.head(1000)} == {bool}:
+    if {type(level) for level in levels.head(1000)} == {bool} or are_booleans(levels):
         return "boolean"
     not_numbers = _not_numbers(levels)
     if not_numbers.any() and not_numbers.sum() <= (1 - MOSTLY) * len(levels):
@@ -98,7 +100,34 @@ def _kind_of_text(column: pd.Series, name: str) -> str:
             f"{examples}; add them to data_load.source.na_values if they mean a missing value, "
             f"or declare data_load.columns.{name}: {{kind: category}}."
         )
-    return "category" if len(levels) <= MANY_LEVELS else "high_cardinality"
+    return "category" if len(levels) <= MANY_LEVELS else _kind_of_many(levels, name)
+
+
+def are_booleans(levels: pd.Series) -> bool:
+    """Return whether different texts are words for true and false, in any spelling, such as `yes`, `No` and `n`."""
+    if len(levels) > len((*TRUE, *FALSE)) or not levels.map(lambda level: isinstance(level, str)).all():
+        return False
+    words = set(levels.str.strip().str.lower())
+    return words <= {*TRUE, *FALSE} and bool(words & set(TRUE)) and bool(words & set(FALSE))
+
+
+def _kind_of_many(levels: pd.Series, name: str) -> str:
+    """Return the kind of text with many levels.
+
+    Raises:
+        DataError: The text is numbers in some format.
+    """
+    sample = to_text(levels.head(1000))
+    if (found := find_number_format(sample)) and found.options:
+        declaration = ", ".join(
+            f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in found.options.items()
+        )
+        raise DataError(
+            f"column {name!r} holds numbers as text, for example {sample.iloc[0]!r}; declare "
+            f"data_load.columns.{name}: {{kind: number, {declaration}}}, or {{kind: high_cardinality}}."
+        )
+    is_free_text = sample.str.count(r"\S+").mean() >= TEXT_WORDS
+    return "text" if is_free_text else "high_cardinality"
 
 
 def _levels(column: pd.Series) -> pd.Series:

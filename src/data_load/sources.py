@@ -115,7 +115,8 @@ def clean_column_name(name: str) -> str:
 def _load(config: Config, known: Columns) -> tuple[pd.DataFrame, dict[str, str], int]:
     settings, target_column = config.data_load, config.base.target_column
     table, origin = load_source(settings, target_column, read_as_text(known))
-    table, n_dropped = prepare_target(table, target_column, config.base.task, settings.missing_target)
+    declared = known.get(target_column, {})
+    table, n_dropped = prepare_target(table, target_column, config.base.task, settings.missing_target, declared)
     return table, origin, n_dropped
 
 

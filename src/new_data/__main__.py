@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import TypeAdapter, ValidationError
 
 from src.atomic import atomic_path
-from src.config.data_load import UrlSource
+from src.config.data_load import UrlSource, name_table
 from src.config.load import load_config, parse_config
 from src.config.section import EXTERNAL_DIR, RepoPath
 from src.config.yaml_file import read_text
@@ -27,38 +27,42 @@ PARAMS = Path("params.yaml")
 MAX_DECLARED = 50
 # Of a name and of a line, when they are shown.
 MAX_NAME, MAX_LENGTH = 80, 500
-# Initial settings when the task changes.
-STARTERS: dict[str, dict[str, Any]] = {
-    "classification": {"estimator": "logreg", "scoring": "f1_macro", "split": {"kind": "stratified"}},
-    "regression": {"estimator": "ridge", "scoring": "r2", "split": {"kind": "random"}},
+# The first settings for each task.
+DEFAULTS: dict[str, Any] = {
+    "train.estimator": "auto",
+    "train.class_weight": "none",
+    "train.param_grid": {},
 }
 
 
-def propose(text: str, guess: Guess, path: Path, url: str | None, old_task: str) -> str:
-    """Return the text of `params.yaml` with the settings of a guess.
+def propose(text: str, guess: Guess, path: Path, url: str | None) -> str:
+    """Return the text of `params.yaml` with the settings of a guess, without those of the former table.
 
     Args:
         text: Current content of `params.yaml`.
         guess: Guessed settings.
         path: Path of the table in `data/external`.
         url: URL of the table; None for a file.
-        old_task: Task of the current settings.
     """
-    task, declared = guess.task[0], guess.columns
-    if len(declared) > MAX_DECLARED:
-        declared = {name: column for name, column in declared.items() if column[0]["kind"] != "number"}
+    columns = guess.columns
+    if len(columns) > MAX_DECLARED:
+        columns = {name: column for name, column in columns.items() if column.declared != {"kind": "number"}}
+    declared = {name: (column.declared, column.why) for name, column in columns.items()}
+    if guess.declared_target:
+        declared[guess.target[0]] = (guess.declared_target, "the target")
     source = {"kind": ("url", ""), "url": (url, "")} if url else {"kind": ("file", "")}
     values: dict[str, Any] = {
-        "base.task": task,
+        "base.task": guess.task[0],
         "base.target_column": guess.target[0],
+        "base.positive": guess.positive,
         "data_load.external_path": path.as_posix(),
         "data_load.missing_target": "drop" if guess.n_missing_targets else "error",
         "featurize.features": {},
-        "data_split.split": STARTERS[task]["split"],
+        "data_split.split": guess.split[0],
+        "train.scoring": guess.scoring[0],
+        **DEFAULTS,
+        "tracking.experiment_name": name_table({"kind": "file"}, path.as_posix()),
     }
-    if task != old_task:
-        values |= {f"train.{key}": STARTERS[task][key] for key in ("estimator", "scoring")}
-        values["train.class_weight"] = "none"
     return rewrite_settings(text, values, {"data_load.source": source | guess.source, "data_load.columns": declared})
 
 
@@ -66,22 +70,37 @@ def describe(guess: Guess, path: Path) -> str:
     """Describe a guess and its reasons."""
     n_dropped = guess.n_missing_targets
     dropped = f"; {n_dropped} of {guess.n_rows} rows have none and are dropped" if n_dropped else ""
+    split = ", ".join(map(str, guess.split[0].values()))
     lines = [
         f"{path}: {guess.n_rows} rows × {len(guess.columns) + 1} columns",
         f"  target  {one_line(guess.target[0], MAX_NAME)}: {guess.target[1]}{dropped}",
         f"  task    {guess.task[0]}: {guess.task[1]}",
+        f"  split   {one_line(split, MAX_NAME)}: {guess.split[1]}",
+        f"  score   {guess.scoring[0]}: {guess.scoring[1]}",
         *(f"  {name}  {value!r}: {why}" for name, (value, why) in guess.source.items()),
         "  columns",
     ]
     shown = list(guess.columns.items())[:MAX_DECLARED]
     width = min(30, max(len(one_line(name, MAX_NAME)) for name, _ in shown))
     lines += [
-        f"    {one_line(name, MAX_NAME):<{width}}  {column['kind']:<16}  {one_line(why, MAX_LENGTH)}"
-        for name, (column, why) in shown
+        f"    {one_line(name, MAX_NAME):<{width}}  {column.declared['kind']:<16}  {one_line(column.why, MAX_LENGTH)}"
+        for name, column in shown
     ]
     if len(shown) < len(guess.columns):
         lines.append(f"    and {len(guess.columns) - len(shown)} more")
     return "\n".join([*lines, *(f"  note: {note}" for note in guess.notes)])
+
+
+def ask(guess: Guess, path: Path, *, yes: bool) -> None:
+    """Ask about each column in doubt, and change its guess; without a terminal or with `yes`, note the doubt."""
+    for name, column in guess.columns.items():
+        if not column.question:
+            continue
+        question = f"{path}, column {one_line(name, MAX_NAME)!r}: {column.question}"
+        if not yes and confirm(one_line(question, MAX_LENGTH)):
+            column.declared, column.why = dict(column.otherwise or {}), "as you said"
+        else:
+            guess.notes.append(f"column {name!r}: {column.question} Then declare {column.otherwise}")
 
 
 @command
@@ -94,14 +113,15 @@ def main() -> None:
     parser.add_argument("--target", help="column to predict; guessed by default")
     parser.add_argument("--yes", action="store_true", help="write without asking")
     options = parser.parse_args()
-    old_task = load_config(PARAMS).base.task
+    load_config(PARAMS)
     # Not every shell expands `~` in `FILE=~/table.csv`.
     original = options.file.expanduser() if options.file else _download(options.url, options.yes)
     path = _external(_locate(original).name)
     guess = guess_table(original, options.target)
+    ask(guess, original, yes=options.yes)
     text = read_text(PARAMS)
     try:
-        proposal = propose(text, guess, path, options.url, old_task)
+        proposal = propose(text, guess, path, options.url)
     except KeyError as error:
         raise ConfigError(f"{PARAMS} has no {error}; `git checkout {PARAMS}` restores it.") from None
     try:

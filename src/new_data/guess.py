@@ -1,28 +1,40 @@
-"""Guess the target, the task and the kinds of the columns of a table, each with the reason."""
+"""Guess the settings for a table: target, task, columns, split and scoring, each with the reason."""
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
+from pydantic import TypeAdapter
 
 from src.config.data_load import FileSource
+from src.config.data_split import DataSplit, Split
+from src.config.schema import Base
 from src.config.train import Task
 from src.data.kinds import convert, holds_text
-from src.data_load.infer import MANY_LEVELS, MOSTLY, holds_objects, infer_kind
+from src.data.target import prepare_target
+from src.data_load.infer import holds_objects
+from src.data_load.number_format import find_number_format
 from src.data_load.read_file import read_file
+from src.data_split.split import split_table
 from src.errors import DataError
+from src.new_data.guess_columns import ColumnGuess, guess_column
 from src.new_data.sniff import sniff_text
 from src.text import show
 
 TARGET_NAMES = ("target", "label", "class", "y", "outcome", "species", "diagnosis", "churn", "survived", "default")
-NA_MARKS = ("?", "-", "--", ".", "*", "n/a", "N/a", "none given", "missing", "unknown", "-999", "#")
-# If several formats fit all dates, the first one is used and the second is mentioned.
-DATE_FORMATS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%d %b %Y", "%b %d, %Y")
+# Marks of missing values, in lower case.
+NA_MARKS = (
+    "?", "-", "--", "---", "\u2013", "\u2014", ".", "..", "...", "*", "/", "n/a", "na", "n.a.", "nan", "null",
+    "nil", "none", "none given", "not available", "missing", "unknown", "not known", "-999", "#", "#n/a", "k.a.",
+    "k. a.", "keine angabe", "unbekannt", "fehlt", "n.v.", "n. v.", "s/o", "s.o.", "nd", "n.d.", "n/d", "inconnu",
+    "tbd",
+)  # fmt: skip
 MAX_CLASSES = 20
 MIN_ROWS_PER_CLASS = 10
+# A rarer class is hardly visible in the area under the ROC curve.
+RARE = 0.05
 
 
 @dataclass
@@ -31,8 +43,11 @@ class Guess:
 
     Attributes:
         target: Column to predict.
-        columns: Declaration of each other column.
+        declared_target: Its declaration, if it needs one.
+        columns: Guess for each other column.
         source: Settings of `data_load.source` that are not the default.
+        split: Setting `data_split.split`.
+        positive: Positive class of two; None for other targets.
         n_missing_targets: Number of rows without a target.
         notes: What the user should check.
     """
@@ -40,10 +55,14 @@ class Guess:
     n_rows: int
     target: tuple[str, str]
     task: tuple[Task, str]
-    columns: dict[str, tuple[dict[str, Any], str]]
+    columns: dict[str, ColumnGuess]
     source: dict[str, tuple[Any, str]]
-    n_missing_targets: int
-    notes: list[str]
+    declared_target: dict[str, Any] = field(default_factory=dict)
+    split: tuple[dict[str, Any], str] = ({}, "")
+    scoring: tuple[str, str] = ("", "")
+    positive: Any = None
+    n_missing_targets: int = 0
+    notes: list[str] = field(default_factory=list)
 
 
 def guess_table(path: Path, target_column: str | None = None) -> Guess:
@@ -54,32 +73,41 @@ def guess_table(path: Path, target_column: str | None = None) -> Guess:
     """
     source, codes = sniff_text(path)
     table = _read(path, source)
-    if marks := _find_na_marks(table):
-        source["na_values"] = (marks, f"{', '.join(map(repr, marks))} among numbers")
+    decimal = source.get("decimal", (".", ""))[0]
+    if marks := _find_na_marks(table, decimal):
+        source["na_values"] = (marks, f"{', '.join(map(repr, marks))} among other values")
         table = _read(path, source)
     if table.shape[1] < 2:
         name = str(table.columns[0])
-        advice = "check data_load.source.separator"
-        if "  " in name.strip():
-            advice = "if several blanks are between its fields, save it as CSV"
-        raise DataError(f"{path} has a single column, {show(name)}; {advice}.")
-    target = _guess_target(table, target_column)
-    _check_target(table[target[0]])
-    task = _guess_task(table[target[0]])
-    columns = {name: _guess_column(table[name], name in codes) for name in table.columns if name != target[0]}
-    notes = []
-    if task[0] == "classification":
-        counts = table[target[0]].value_counts()
-        if len(rare := counts[counts < MIN_ROWS_PER_CLASS]):
-            notes.append(
-                f"{len(rare)} of {len(counts)} classes have fewer than {MIN_ROWS_PER_CLASS} rows: {rare.index[0]!r}, …"
-            )
-    # A split by time refuses rows without a date.
-    dates = [name for name, (column, _) in columns.items() if column["kind"] == "date" and table[name].notna().all()]
-    if dates:
-        notes.append(f"to predict the future, set data_split.split: {{kind: time, column: {dates[0]}}}")
-    n_missing_targets = int(table[target[0]].isna().sum())
-    return Guess(len(table), target, task, columns, source, n_missing_targets, notes)
+        raise DataError(f"{path} has a single column, {show(name)}; check data_load.source.separator.")
+    name, why = _guess_target(table, target_column)
+    _check_target(table[name])
+    columns = {
+        column: guess_column(table[column], decimal, has_codes=column in codes)
+        for column in table.columns
+        if column != name
+    }
+    guess = Guess(len(table), (name, why), _guess_task(table[name]), columns, source)
+    guess.n_missing_targets = int(table[name].isna().sum())
+    target = _guess_format_of_target(table[name], decimal, guess)
+    guess.split = _guess_split(table, target, guess)
+    guess.scoring = _guess_scoring(target, guess)
+    return guess
+
+
+def _guess_format_of_target(raw: pd.Series, decimal: str, guess: Guess) -> pd.Series:
+    """Declare a target that is text but no label, and return the target as the pipeline converts it."""
+    if holds_text(raw):
+        found = guess_column(raw, decimal)
+        if found.declared["kind"] == "number":
+            guess.task = ("regression", found.why)
+            guess.declared_target = found.declared if len(found.declared) > 1 else {}
+        elif found.declared["kind"] == "boolean" and raw.nunique() > 2:
+            guess.declared_target = {"kind": "boolean"}
+            guess.task = ("classification", f"booleans such as {found.why}")
+    name, task = guess.target[0], guess.task[0]
+    table, _ = prepare_target(raw.to_frame(), name, task, "drop", guess.declared_target)
+    return table[name]
 
 
 def _read(path: Path, source: dict[str, tuple[Any, str]]) -> pd.DataFrame:
@@ -87,18 +115,30 @@ def _read(path: Path, source: dict[str, tuple[Any, str]]) -> pd.DataFrame:
     return read_file(path, FileSource.model_validate({"kind": "file", **settings}))
 
 
-def _find_na_marks(table: pd.DataFrame) -> list[str]:
-    """List the marks of missing values in columns that otherwise contain numbers."""
+def _find_na_marks(table: pd.DataFrame, decimal: str) -> list[str]:
+    """List the marks of missing values in columns that otherwise contain numbers, dates or booleans."""
     marks: set[str] = set()
     for name in table.columns:
-        if not holds_text(table[name]) or table[name].isna().all() or holds_objects(table[name]):
+        if not holds_text(table[name]) or holds_objects(table[name]):
             continue
-        levels = table[name].dropna().drop_duplicates()
-        _, wrong = convert(levels, {"kind": "number"})
-        if wrong is not None and wrong.sum() < len(levels) * (1 - MOSTLY) + 1 and len(levels) > 2:
-            found = set(levels[wrong])
-            marks |= found if found <= set(NA_MARKS) else set()
+        levels = pd.Series(table[name].dropna().unique())
+        if len(levels) <= 2 or not levels.map(lambda level: isinstance(level, str)).all():
+            continue
+        is_mark = levels.str.strip().str.lower().isin(NA_MARKS)
+        if (found := find_number_format(levels, decimal)) is not None:
+            others = set(found.others)
+            # One or two words among numbers mean missing values, too.
+            known = others <= set(levels[is_mark]) or (len(others) <= 2 and not any(map(_has_digit, others)))
+            marks |= others if known else set()
+        elif is_mark.any():
+            rest = levels[~is_mark]
+            if guess_column(rest.rename(name), decimal).declared["kind"] in ("date", "boolean", "number"):
+                marks |= set(levels[is_mark])
     return sorted(marks)
+
+
+def _has_digit(text: str) -> bool:
+    return any(letter.isdigit() for letter in text)
 
 
 def _guess_target(table: pd.DataFrame, target_column: str | None) -> tuple[str, str]:
@@ -127,45 +167,70 @@ def _guess_task(target: pd.Series) -> tuple[Task, str]:
     if is_bool_dtype(target) or not is_numeric_dtype(target):
         return "classification", f"{n_levels} different {'booleans' if is_bool_dtype(target) else 'texts'}"
     is_whole = bool((present % 1 == 0).all())
-    if is_whole and n_levels <= MAX_CLASSES and len(present) >= n_levels * MIN_ROWS_PER_CLASS:
+    # Counts, such as goals, have rare large values.
+    n_rarest = present.value_counts().iloc[-1]
+    if is_whole and n_levels <= MAX_CLASSES and (n_levels == 2 or n_rarest >= MIN_ROWS_PER_CLASS):
         return "classification", f"only {n_levels} different whole numbers"
     return "regression", f"{n_levels} different numbers"
 
 
-def _guess_column(column: pd.Series, has_codes: bool) -> tuple[dict[str, Any], str]:
-    name, present = str(column.name), column.dropna()
-    if not len(present):
-        return {"kind": "ignore"}, "no values"
-    if holds_objects(column):
-        return {"kind": "ignore"}, "lists or other objects, which cannot be features"
-    n_missing = len(column) - len(present)
-    missing = f", {n_missing} of {len(column)} missing" if n_missing else ""
-    n_levels = present.nunique() if not holds_text(column) or present.map(type).nunique() == 1 else 0
-    if re.fullmatch(r"column_\d+|(.*[_ ])?(id|uuid|index|rownames|rownum)", name.lower()) and n_levels == len(column):
-        return {"kind": "ignore"}, "an identifier by its name, different in each row"
-    if has_codes and is_numeric_dtype(column):
-        kind = "category" if n_levels <= MANY_LEVELS else "high_cardinality"
-        return {"kind": kind}, f"codes with leading zeros{missing}"
-    if holds_text(column) and (formats := _date_formats(present)):
-        doubt = f"; or {formats[1]}?" if len(formats) > 1 else ""
-        return {"kind": "date", "format": formats[0]}, f"dates such as {present.iloc[0]}{doubt}{missing}"
+def _guess_split(table: pd.DataFrame, target: pd.Series, guess: Guess) -> tuple[dict[str, Any], str]:
+    """Guess how to split, and check that the table can be split so."""
+    task = guess.task[0]
+    simple = ({"kind": "stratified"}, "at random, with the same share of each class")
+    if task == "regression":
+        simple = ({"kind": "random"}, "at random")
+    for name, column in guess.columns.items():
+        split = None
+        if column.is_group:
+            split = ({"kind": "group", "column": name}, f"the rows of one {name} stay together")
+        elif column.declared["kind"] == "date" and table[name].notna().all():
+            if _is_time_series(table[name], column.declared):
+                split = ({"kind": "time", "column": name}, "the rows are in order of time: the newest ones are tested")
+            else:
+                guess.notes.append(f"to predict the future, set data_split.split: {{kind: time, column: {name}}}")
+        if split and (problem := _try_split(table[name], column, target, guess, split[0])):
+            guess.notes.append(f"a split by {name} is not possible: {problem}")
+        elif split:
+            return split
+    return simple
+
+
+def _is_time_series(column: pd.Series, declared: dict[str, Any]) -> bool:
+    dates, _ = convert(column, declared)
+    return bool(dates.is_monotonic_increasing or dates.is_monotonic_decreasing) and dates.nunique() > len(dates) / 2
+
+
+def _try_split(
+    column: pd.Series, declared: ColumnGuess, target: pd.Series, guess: Guess, split: dict[str, Any]
+) -> str | None:
+    name = guess.target[0]
+    values, _ = convert(column, declared.declared)
+    table = pd.DataFrame({str(column.name): values, name: target}).dropna(subset=[name]).reset_index(drop=True)
+    base = Base.model_construct(task=guess.task[0], target_column=name, random_state=42)  # type: ignore[call-arg]  # no more
+    settings = DataSplit.model_construct(split=TypeAdapter(Split).validate_python(split), test_size=0.2)  # type: ignore[call-arg]  # is needed
     try:
-        kind = infer_kind(column, name)
-    except DataError:
-        return {"kind": "high_cardinality"}, f"numbers mixed with text, please check{missing}"
-    if kind == "number":
-        return {"kind": kind}, f"{present.min():g} to {present.max():g}{missing}"
-    if kind == "date":
-        # strftime does not support all years.
-        first, last = (str(date).partition(" ")[0] for date in (present.min(), present.max()))
-        return {"kind": kind}, f"{first} to {last}{missing}"
-    if kind in ("category", "high_cardinality"):
-        examples = ", ".join(str(level)[:20] for level in present.drop_duplicates().head(3))
-        return {"kind": kind}, f"{n_levels} levels such as {examples}{missing}"
-    return {"kind": kind}, f"{n_levels} values of type {column.dtype}{missing}"
+        split_table(table, base, settings)
+    except DataError as error:
+        return str(error)
+    return None
 
 
-def _date_formats(present: pd.Series) -> list[str]:
-    """List the formats that fit the first 1000 different values."""
-    sample = present.drop_duplicates().head(1000)
-    return [form for form in DATE_FORMATS if convert(sample, {"kind": "date", "format": form})[1] is None]
+def _guess_scoring(target: pd.Series, guess: Guess) -> tuple[str, str]:
+    if guess.task[0] == "regression":
+        return "r2", "the share of the variance that is explained"
+    counts = target.value_counts()
+    if len(rare := counts[counts < MIN_ROWS_PER_CLASS]):
+        guess.notes.append(
+            f"{len(rare)} of {len(counts)} classes have fewer than {MIN_ROWS_PER_CLASS} rows: {rare.index[0]!r}, …"
+        )
+    if len(counts) != 2:
+        if len(rare):
+            return "f1_macro", "all classes count alike"
+        return "roc_auc_ovr", "how well each class is separated from the others"
+    positive = counts.index[-1]
+    guess.positive = positive.item() if hasattr(positive, "item") else positive
+    share = counts.iloc[-1] / counts.sum()
+    if share < RARE:
+        return "average_precision", f"class {positive} is rare, {share:.1%} of the rows"
+    return "roc_auc", f"how well {positive} is separated from {counts.index[0]}, whatever the threshold"

@@ -1,0 +1,261 @@
+"""Guess the kind and the format of a column, with the reason."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
+
+from src.data.kinds import convert, holds_text, to_text
+from src.data_load.infer import MANY_LEVELS, are_booleans, holds_objects, infer_kind
+from src.data_load.number_format import find_number_format
+from src.errors import DataError
+from src.new_data.scales import find_order
+
+# Names of columns whose values are different for each row, or for each patient and so on.
+_ID = re.compile(
+    r"(.*[^a-z])?(id|ids|uuid|guid|index|rownames|rownum|nr|no|key)|.*[a-z](Id|ID)|column_\d+|Unnamed: \d+"
+)
+_GROUP = re.compile(
+    r"(patient|subject|participant|person|user|customer|client|member|household|family|student|pupil|employee|"
+    r"respondent|panel|session|animal|device|machine|proband|kunde|schueler)s?",
+    re.IGNORECASE,
+)
+_CODE = re.compile(r"[A-Za-z]{1,4}[-_ ]?\d{2,}")
+_EPOCH_NAME = re.compile(
+    r"(.*[^a-z])?(time|timestamp|ts|date|epoch|created|updated|modified|at|on)(_?at)?|.*(timestamp|_time)",
+    re.IGNORECASE,
+)
+# Seconds and milliseconds of the years 1980 to 2100.
+_EPOCHS = {"s": (315_532_800, 4_102_444_800), "ms": (315_532_800_000, 4_102_444_800_000)}
+# A column of fewer rows does not show whether its values repeat.
+MIN_ROWS = 20
+# Rows of one patient; more rows of a value make it an ordinary category.
+MAX_GROUP_ROWS = 50
+MAX_LEVELS, MAX_SHAPES = 100_000, 5
+_DAYS = ("%d.%m.%Y", "%d/%m/%Y", "%d-%m-%Y", "%d %m %Y", "%d.%m.%y", "%d/%m/%y", "%d-%m-%y")
+_MONTHS = ("%m.%d.%Y", "%m/%d/%Y", "%m-%d-%Y", "%m %d %Y", "%m.%d.%y", "%m/%d/%y", "%m-%d-%y")
+_DATES = (
+    *_DAYS, *_MONTHS, "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y",
+    "%d-%b-%Y", "%d-%b-%y", "%b %d %Y", "%B %d %Y", "%a, %d %b %Y", "%m/%Y", "%m.%Y", "%b %Y", "%B %Y", "%b-%Y",
+    "%b-%y",
+)  # fmt: skip
+_TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", ", %H:%M", "T%H:%M:%S", " %H:%M:%S%z")
+# What a date looks like at least: three numbers, eight digits, or a month in letters.
+_LIKE_A_DATE = re.compile(
+    r"\D*\d{1,4}[./ -]\d{1,2}([./ -]\d{1,4})?\b.*|\d{8}|.*[A-Za-z]{3,}[ .-]+(\d{1,2},? )?\d{2,4}\b.*"
+)
+
+
+@dataclass
+class ColumnGuess:
+    """A guessed declaration.
+
+    Attributes:
+        declared: Properties, as in `data_load.columns`.
+        why: The reason.
+        is_group: Whether rows with the same value belong together, such as those of a patient.
+        question: What to ask the user, if there is doubt.
+        otherwise: Declaration if the user answers yes.
+    """
+
+    declared: dict[str, Any]
+    why: str
+    is_group: bool = False
+    question: str = ""
+    otherwise: dict[str, Any] | None = None
+
+
+def guess_column(column: pd.Series, decimal: str = ".", *, has_codes: bool = False) -> ColumnGuess:
+    """Guess the kind of a column.
+
+    Args:
+        column: Values as read from the file.
+        decimal: Decimal mark of the file.
+        has_codes: Whether the file has numbers with leading zeros in the column.
+    """
+    name, present = str(column.name), column.dropna()
+    if not len(present):
+        return ColumnGuess({"kind": "ignore"}, "no values")
+    if holds_objects(column):
+        return ColumnGuess({"kind": "ignore"}, "lists or other objects, which cannot be features")
+    n_missing = len(column) - len(present)
+    missing = f", {n_missing} of {len(column)} missing" if n_missing else ""
+    guess = _guess_numbers(name, present, has_codes) if is_numeric_dtype(present) else None
+    if guess is None and holds_text(present):
+        guess = _guess_text(name, present, decimal)
+    guess = guess or _guess_by_type(name, present)
+    guess.why += missing
+    return guess
+
+
+def _guess_numbers(name: str, present: pd.Series, has_codes: bool) -> ColumnGuess | None:
+    if is_bool_dtype(present):
+        return None
+    is_whole = is_integer_dtype(present) or bool((present == present.round()).all())
+    if not is_whole:
+        return None
+    n_levels = present.nunique()
+    if has_codes:
+        kind = "category" if n_levels <= MANY_LEVELS else "high_cardinality"
+        return ColumnGuess({"kind": kind}, "codes with leading zeros")
+    lowest, highest = present.min(), present.max()
+    if lowest >= 19_000_101 and highest <= 21_001_231 and _fits(present.drop_duplicates(), {"format": "%Y%m%d"}):
+        return ColumnGuess({"kind": "date", "format": "%Y%m%d"}, f"dates such as {int(present.iloc[0])}")
+    for unit, (first, last) in _EPOCHS.items():
+        if first <= lowest and highest <= last and _EPOCH_NAME.fullmatch(name):
+            begin = pd.Timestamp(int(lowest), unit=unit)
+            words = {"s": "seconds", "ms": "milliseconds"}[unit]
+            return ColumnGuess({"kind": "date", "epoch": unit}, f"{words} since 1970, from {begin:%Y-%m-%d}")
+    if n_levels == len(present):
+        if len(present) >= MIN_ROWS and _is_id(name):
+            return ColumnGuess({"kind": "ignore"}, "an identifier by its name, different in each row")
+        steps = present.astype(float).diff().dropna()
+        # Years of a time series are in order, too.
+        in_order = bool((steps == 1).all() or (steps == -1).all()) and not (lowest >= 1500 and highest <= 2200)
+        if len(present) >= MIN_ROWS and in_order:
+            return ColumnGuess({"kind": "ignore"}, "the number of the row")
+        return None
+    return _guess_group(name, present, n_levels)
+
+
+def _guess_text(name: str, present: pd.Series, decimal: str) -> ColumnGuess | None:
+    if not present.map(lambda value: isinstance(value, str)).all():
+        return None
+    levels = pd.Series(present.unique())
+    if are_booleans(levels):
+        examples = ", ".join(map(str, levels.head(4)))
+        return ColumnGuess({"kind": "boolean"}, f"{examples}")
+    if len(levels) <= MANY_LEVELS and (order := find_order(levels.tolist())):
+        shown = " < ".join(level[:20] for level in order[:4]) + (" < …" if len(order) > 4 else "")
+        return ColumnGuess({"kind": "ordinal", "order": order}, f"levels in order: {shown}")
+    if guess := _guess_dates(present, levels):
+        return guess
+    if (found := find_number_format(levels, decimal)) and not found.others:
+        return _guess_formatted_numbers(levels, found.options, is_ambiguous=found.is_ambiguous)
+    if len(present) >= MIN_ROWS and present.str.count(r"\S+").mean() < 3:
+        if len(levels) == len(present):
+            return ColumnGuess({"kind": "ignore"}, f"different in each row, such as {levels[0][:40]}")
+        return _guess_group(name, present, len(levels))
+    return None
+
+
+def _guess_formatted_numbers(levels: pd.Series, options: dict[str, Any], *, is_ambiguous: bool) -> ColumnGuess:
+    example = str(next((level for level in levels if not str(level).isdigit()), levels.iloc[0]))
+    if not options and levels.astype(str).str.fullmatch(r"0\d+").any():
+        return ColumnGuess(
+            {"kind": "category" if len(levels) <= MANY_LEVELS else "high_cardinality"}, "codes with leading zeros"
+        )
+    declared = {"kind": "number", **options}
+    value = convert(pd.Series([example]), declared)[0].iloc[0]
+    guess = ColumnGuess(declared, f"numbers such as {example[:30]}, which is {value:,}")
+    if is_ambiguous:
+        unit = {key: value for key, value in options.items() if key == "unit"}
+        mark = re.sub(r"[^.,]", "", example)[:1] or ","
+        if options.get("thousands") == mark:
+            guess.otherwise = {"kind": "number", "decimal": mark, **unit}
+        else:
+            guess.otherwise = {"kind": "number", "decimal": "." if mark == "," else ",", "thousands": mark, **unit}
+        other = convert(pd.Series([example]), guess.otherwise)[0].iloc[0]
+        guess.question = f"{example[:30]} is read as {value:,}; is it {other:,} instead?"
+    return guess
+
+
+def _guess_by_type(name: str, present: pd.Series) -> ColumnGuess:
+    try:
+        kind = infer_kind(present, name)
+    except DataError:
+        return ColumnGuess({"kind": "high_cardinality"}, "numbers mixed with text, please check")
+    if kind == "number":
+        return ColumnGuess({"kind": kind}, f"{present.min():g} to {present.max():g}")
+    if kind == "date":
+        # strftime does not support all years.
+        first, last = (str(date).partition(" ")[0] for date in (present.min(), present.max()))
+        return ColumnGuess({"kind": kind}, f"{first} to {last}")
+    if kind == "text":
+        return ColumnGuess({"kind": kind}, f"free text such as {to_text(present).iloc[0][:40]}")
+    if kind in ("category", "high_cardinality"):
+        examples = ", ".join(str(level)[:20] for level in present.drop_duplicates().head(3))
+        return ColumnGuess({"kind": kind}, f"{present.nunique()} levels such as {examples}")
+    return ColumnGuess({"kind": kind}, f"{present.nunique()} values of type {present.dtype}")
+
+
+def _is_id(name: str) -> bool:
+    return bool(_ID.fullmatch(name) or _ID.fullmatch(name.lower()))
+
+
+def _guess_group(name: str, present: pd.Series, n_levels: int) -> ColumnGuess | None:
+    """Recognise the identifier of a patient, customer and so on, of whom there are a few rows each."""
+    n_rows = len(present) / n_levels
+    if n_levels < MIN_ROWS or not 1 < n_rows <= MAX_GROUP_ROWS:
+        return None
+    words = re.sub(r"([a-z])([A-Z])", r"\1_\2", name)
+    is_named = any(_GROUP.fullmatch(word) for word in re.split(r"[^A-Za-z]+", words)) or _is_id(name)
+    # Codes such as P001, of about as many rows each.
+    sizes = present.value_counts()
+    is_even = sizes.iloc[0] <= 2 * sizes.median() and sizes.median() >= 2
+    is_code = holds_text(present) and present.drop_duplicates().head(1000).map(_CODE.fullmatch).notna().all()
+    if not is_named and not (is_code and is_even):
+        return None
+    if is_named and is_numeric_dtype(present) and not is_integer_dtype(present) and not (present % 1 == 0).all():
+        return None
+    why = f"an identifier of {n_levels} groups of rows"
+    return ColumnGuess({"kind": "ignore"}, why, is_group=sizes.median() >= 2)
+
+
+def _guess_dates(present: pd.Series, levels: pd.Series) -> ColumnGuess | None:
+    """Find the formats of dates: one for each shape of the text, such as `9.9.9` or `a 9, 9`."""
+    texts = levels.str.strip()
+    texts = texts[texts != ""].head(MAX_LEVELS)
+    if not len(texts) or not texts.head(20).map(_LIKE_A_DATE.fullmatch).notna().all():
+        return None
+    shapes = texts.str.replace(r"\d+", "9", regex=True).str.replace(r"[^\W\d_]+", "a", regex=True)
+    if shapes.nunique() > MAX_SHAPES:
+        return None
+    fitting = [_list_formats(texts[shapes == shape]) for shape in shapes.unique()]
+    if not all(fitting):
+        return None
+    day_first = [next((form for form in forms if form.startswith(_DAYS)), forms[0]) for forms in fitting]
+    month_first = [next((form for form in forms if form.startswith(_MONTHS)), forms[0]) for forms in fitting]
+    why = f"dates such as {texts.iloc[0]}"
+    if day_first == month_first:
+        return ColumnGuess(_declare_dates(day_first), why)
+    # A shape that fits one order only decides for all.
+    if any(form.startswith(_MONTHS) for form in day_first) or any(form.startswith(_DAYS) for form in month_first):
+        forms = month_first if any(form.startswith(_MONTHS) for form in day_first) else day_first
+        return ColumnGuess(_declare_dates(forms), why)
+    in_order = [_is_in_order(present, forms) for forms in (day_first, month_first)]
+    if in_order[0] != in_order[1]:
+        order = "day" if in_order[0] else "month"
+        forms = day_first if in_order[0] else month_first
+        return ColumnGuess(_declare_dates(forms), f"{why}, {order} first, because the rows are in this order")
+    guess = ColumnGuess(_declare_dates(day_first), f"{why}, day first", otherwise=_declare_dates(month_first))
+    date = convert(texts.head(1), guess.declared)[0].iloc[0]
+    guess.question = f"{texts.iloc[0]} is read as {date.day} {date:%B %Y}; is the month first instead?"
+    return guess
+
+
+def _list_formats(texts: pd.Series) -> list[str]:
+    """List the formats that fit all texts of one shape."""
+    # ISO 8601 includes times. Most formats do not fit the first text.
+    forms = ["ISO8601", *(date + time for date in _DATES for time in _TIMES)]
+    return [form for form in forms if _fits(texts.head(1), {"format": form}) and _fits(texts, {"format": form})]
+
+
+def _fits(values: pd.Series, how: dict[str, Any]) -> bool:
+    dates, invalid = convert(values.head(MAX_LEVELS), {"kind": "date", **how})
+    return invalid is None and bool(dates.dt.year.between(1700, 2300).all())
+
+
+def _declare_dates(forms: Sequence[str]) -> dict[str, Any]:
+    unique = list(dict.fromkeys(forms))
+    if unique == ["ISO8601"]:
+        return {"kind": "date"}
+    return {"kind": "date", "format": unique[0] if len(unique) == 1 else unique}
+
+
+def _is_in_order(present: pd.Series, forms: Sequence[str]) -> bool:
+    dates, _ = convert(present.head(1000), _declare_dates(forms))
+    return bool(dates.nunique() > 2 and (dates.is_monotonic_increasing or dates.is_monotonic_decreasing))
