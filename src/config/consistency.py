@@ -86,6 +86,8 @@ def _check_task(config: Config) -> Iterator[str]:
                 f"train.param_grid.{name}.{key} is not a parameter of {name} for {task}; "
                 f"choose one of {', '.join(params[name])}"
             )
+    if task == "regression" and config.base.positive is not None:
+        yield f"base.positive = {config.base.positive!r}: a regression has no classes; set it to null"
     if task == "regression" and train.class_weight != "none":
         yield f"train.class_weight = {train.class_weight!r}: a regression has no classes; set it to none"
     if task == "regression" and config.data_split.split.kind == "stratified":

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from src.config.data_load import DataLoad
 from src.config.data_split import DataSplit
@@ -17,11 +17,22 @@ CURVES = ("confusion_matrix", "roc", "precision_recall", "calibration", "predict
           "permutation_importance")  # fmt: skip
 
 
+def _check_label(value: Any) -> Any:
+    if value is not None and not isinstance(value, bool | int | str):
+        raise ValueError("must be a label (text, an integer or a boolean), or null")
+    return value
+
+
 class Base(Section):
-    """Settings that several stages share."""
+    """Settings that several stages share.
+
+    Attributes:
+        positive: Of two classes, the label that curves and scores are about; None takes the rarer one.
+    """
 
     task: Task
     target_column: ColumnName
+    positive: Annotated[bool | int | str | None, BeforeValidator(_check_label)]
     random_state: Annotated[int, Field(ge=0, le=2**32 - 1)]
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 

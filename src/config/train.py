@@ -46,9 +46,12 @@ ESTIMATOR_PARAMS: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 SCORINGS: dict[str, tuple[str, ...]] = {
-    "classification": ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "neg_log_loss", "roc_auc_ovr"),
+    "classification": ("accuracy", "average_precision", "balanced_accuracy", "f1", "f1_macro", "f1_weighted",
+                       "neg_log_loss", "precision", "recall", "roc_auc", "roc_auc_ovr"),
     "regression": ("neg_mean_absolute_error", "neg_median_absolute_error", "neg_root_mean_squared_error", "r2"),
-}
+}  # fmt: skip
+# Scorings of two classes, about the positive one.
+BINARY_SCORINGS = ("average_precision", "f1", "precision", "recall", "roc_auc")
 # Metric by the name of its scorer in scikit-learn, where the names differ.
 _METRIC_OF_SCORING = {
     "neg_log_loss": "log_loss",

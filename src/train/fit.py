@@ -12,6 +12,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from src.config.schema import Config
 from src.data.columns import Columns, features_by_kind
+from src.data.scoring import check_scoring
 from src.data.target import split_target
 from src.errors import DataError, TrainError
 from src.featurize.features import prepare_rows
@@ -79,13 +80,17 @@ def fit_model(table: pd.DataFrame, columns: Columns, config: Config) -> FitResul
     for candidate in {candidate.estimator: candidate for candidate in candidates}.values():
         make_model(candidate, spec)
     X_train, y_train = split_target(sort_by_time(table, config), base.target_column, base.task)
+    check_scoring(settings.scoring, y_train)
     X_used = _select_columns(X_train, spec)
     if settings.search.kind == "none":
         results, cv_metrics = [Result(candidates[0])], {}
     else:
         folds = make_folds(X_train, y_train, config)
         results = run_search(spec, candidates, X_used, y_train, folds, config)
-        best, baseline = choose_best(results), score_baseline(base.task, y_train, folds, settings.scoring)
+        best, baseline = (
+            choose_best(results),
+            score_baseline(base.task, y_train, folds, settings.scoring, base.positive),
+        )
         cv_metrics = {f"cv_{settings.scoring}_mean": best.mean, f"cv_{settings.scoring}_std": best.std}
         if not math.isnan(baseline):
             cv_metrics[f"cv_{settings.scoring}_mean_baseline"] = baseline

@@ -25,12 +25,12 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import get_scorer
 from sklearn.model_selection import ParameterGrid, ParameterSampler, cross_val_score
 from tqdm import tqdm
 
 from src.config.schema import Config
 from src.config.train import RESULT_COLUMNS, Task, Train
+from src.data.scoring import find_positive, make_scoring
 from src.errors import TrainError
 from src.text import message_of
 from src.train.estimators import Grid, find_estimator
@@ -147,7 +147,7 @@ def rank_results(results: Sequence[Result]) -> list[int | None]:
     return [None if math.isnan(result.mean) else keys.index(_sort_key(result)) + 1 for result in results]
 
 
-def score_baseline(task: Task, y: NDArray[Any], folds: list[Fold], scoring: str) -> float:
+def score_baseline(task: Task, y: NDArray[Any], folds: list[Fold], scoring: str, positive: Any = None) -> float:
     """Return the mean score of a dummy estimator on the same folds; NaN if it is undefined."""
     # As in the report: which constant is best depends on the metric.
     constant = "median" if scoring.endswith("absolute_error") else "mean"
@@ -155,7 +155,8 @@ def score_baseline(task: Task, y: NDArray[Any], folds: list[Fold], scoring: str)
     with warnings.catch_warnings():
         # A dummy never predicts some classes, whose precision is then undefined.
         warnings.simplefilter("ignore")
-        return float(np.mean(cross_val_score(dummy, np.zeros((len(y), 1)), y, cv=folds, scoring=scoring)))
+        scorer = make_scoring(scoring, find_positive(y, positive, task))
+        return float(np.mean(cross_val_score(dummy, np.zeros((len(y), 1)), y, cv=folds, scoring=scorer)))
 
 
 @contextmanager
@@ -273,13 +274,15 @@ def _score(
     """Fit and score candidates on all folds, until the time budget is spent."""
     search, started = config.train.search, time.monotonic()
     seconds = search.seconds if search.kind == "random" else None
+    scoring = config.train.scoring
+    scorer = make_scoring(scoring, find_positive(y, config.base.positive, config.base.task))
 
     def list_jobs() -> Iterator[Any]:
         for number, candidate in enumerate(candidates):
             if number and seconds is not None and time.monotonic() - started > seconds:
                 return
             for fold in folds:
-                yield delayed(_fit_and_score)(candidate, spec, X, y, fold, config.train.scoring)
+                yield delayed(_fit_and_score)(candidate, spec, X, y, fold, scoring, scorer)
 
     scored: list[list[_Fit]] = []
     with Progress(len(candidates) * len(folds), label) as progress:
@@ -296,13 +299,13 @@ def _score(
 
 
 def _fit_and_score(
-    candidate: Candidate, spec: ModelSpec, X: pd.DataFrame, y: NDArray[Any], fold: Fold, scoring: str
+    candidate: Candidate, spec: ModelSpec, X: pd.DataFrame, y: NDArray[Any], fold: Fold, scoring: str, scorer: Any
 ) -> _Fit:
     train, test = fold
     with catch_fit_warnings() as caught:
         try:
             model = fit_candidate(candidate, spec, X.iloc[train], y[train])
-            score = float(get_scorer(scoring)(model, X.iloc[test], y[test]))
+            score = float(scorer(model, X.iloc[test], y[test]))
         # Estimators may raise anything.
         except Exception as error:
             # By name, because the class is in a private module of scikit-learn.

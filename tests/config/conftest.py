@@ -12,7 +12,13 @@ from src.errors import ConfigError
 
 # Not params.yaml, so that a user can change it without breaking tests.
 VALID: dict[str, Any] = {
-    "base": {"task": "classification", "target_column": "target", "random_state": 42, "log_level": "INFO"},
+    "base": {
+        "task": "classification",
+        "target_column": "target",
+        "positive": None,
+        "random_state": 42,
+        "log_level": "INFO",
+    },
     "data_load": {
         "source": {"kind": "sklearn", "name": "iris"},
         "external_path": "data/external",

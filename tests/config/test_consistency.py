@@ -29,6 +29,7 @@ def column(name: str, kind: str) -> dict[str, Any]:
         (REGRESSION | {"train.estimator": "logreg"},
          "train.estimator = 'logreg' does not support regression; choose one of dummy, elastic_net, "),
         ({"train.estimator": ["ridge", "knn"]}, "train.estimator = 'ridge' does not support classification; choose"),
+        (REGRESSION | {"base.positive": 1}, "base.positive = 1: a regression has no classes; set it to null"),
         (REGRESSION | {"train.class_weight": "balanced"},
          "train.class_weight = 'balanced': a regression has no classes; set it to none"),
         (REGRESSION | {"data_split.split": {"kind": "stratified"}},

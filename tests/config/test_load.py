@@ -61,12 +61,12 @@ def test_all_conflicts_between_settings_are_reported_at_once(refusal: Refusal) -
     ("key", "suggestion", "allowed"),
     [
         ("trian", "did you mean train? ", "base, data_load, data_split, evaluate, featurize, tracking, train"),
-        ("base.random_sate", "did you mean random_state? ", "log_level, random_state, target_column, task"),
+        ("base.random_sate", "did you mean random_state? ", "log_level, positive, random_state, target_column, task"),
         ("data_load.source.nmae", "did you mean name? ", "kind, name"),
         ("data_split.checks.leek", "did you mean leak? ", "constant, duplicates, identifier, leak, rare_class"),
         ("featurize.features.a_to_b.sum", "",
          "bins, date_part, difference, log, product, ratio, text_length"),
-        ("base.zzz", "", "log_level, random_state, target_column, task"),
+        ("base.zzz", "", "log_level, positive, random_state, target_column, task"),
     ],
 )  # fmt: skip
 def test_unknown_key_gets_a_suggestion_and_the_allowed_keys(

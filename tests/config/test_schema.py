@@ -218,3 +218,15 @@ def test_every_setting_of_the_repository_except_paths_has_a_comment() -> None:
     settings = dict(commented_keys(yaml.compose(text, Loader=yaml.SafeLoader), text.splitlines()))
     assert "base.task" in settings
     assert [key for key, commented in settings.items() if not commented and not key.endswith(("_path", "_dir"))] == []
+
+
+@pytest.mark.parametrize("positive", [None, "yes", "", "$x$", "a<b>", 0, 1, -1, True, False])
+def test_positive_class_keeps_the_type_of_its_label(load: Load, positive: object) -> None:
+    found = load({"base.positive": positive}).base.positive
+    assert (type(found), found) == (type(positive), positive)
+
+
+@pytest.mark.parametrize("positive", [1.5, ["yes"], {"label": "yes"}])
+def test_positive_class_that_is_no_label_is_refused(refusal: Refusal, positive: object) -> None:
+    problem = "must be a label (text, an integer or a boolean), or null."
+    assert refusal({"base.positive": positive}).endswith(problem)

@@ -15,6 +15,7 @@ def split(
     base = Base(
         task="regression" if kind.pop("task", "") == "regression" else "classification",
         target_column=target,
+        positive=None,
         random_state=random_state,
         log_level="INFO",
     )

@@ -10,7 +10,8 @@ import pytest
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
 
-from src.errors import TrainError
+from src.config.train import BINARY_SCORINGS
+from src.errors import ConfigError, TrainError
 from src.train import search
 from src.train.fit import fit_model
 from src.train.model import Candidate
@@ -302,3 +303,22 @@ def test_progress_is_a_bar_on_a_terminal(
         progress.refresh()
     assert "search: 100%" in capsys.readouterr().err
     assert messages(caplog, logging.INFO) == []
+
+
+@pytest.mark.parametrize("scoring", BINARY_SCORINGS)
+@pytest.mark.parametrize("positive", [None, "low"])
+def test_search_scores_the_positive_class(scoring: str, positive: str | None) -> None:
+    table = make_table().assign(target=lambda rows: rows["target"].replace({"mid": "low"}))
+    config = make_config("logreg", scoring=scoring, param_grid={"logreg": {"C": [1.0]}})
+    config = config.model_copy(update={"base": config.base.model_copy(update={"positive": positive})})
+    metrics = fit_model(table, COLUMNS, config).cv_metrics
+    assert metrics[f"cv_{scoring}_mean"] > (0.7 if positive else 0.4)
+    # The baseline never predicts the rarer class.
+    if scoring == "recall":
+        assert metrics["cv_recall_mean_baseline"] == (1 if positive else 0)
+
+
+@pytest.mark.parametrize("scoring", BINARY_SCORINGS)
+def test_scoring_of_two_classes_is_refused_for_three(scoring: str) -> None:
+    with pytest.raises(ConfigError, match=f"^train.scoring = '{scoring}' needs two classes, .* 'high', 'low', 'mid'; "):
+        fit_model(make_table(), COLUMNS, make_config("logreg", scoring=scoring))
