@@ -47,12 +47,12 @@ def find_number_format(levels: pd.Series, decimal: str = ".") -> NumberFormat | 
     """
     values = pd.Series(levels.dropna().unique(), dtype=TEXT)
     texts = [text for text in map(_plain, values.head(MAX_LEVELS).tolist()) if text.strip().lower() not in MISSING]
-    matches = [match for text in texts if (match := _PARTS.match(text))]
+    # Letters before a number make it a code, such as P001.
+    matches = [match for text in texts if (match := _PARTS.match(text)) and (not match[1] or _is_currency(match[1]))]
     if len(matches) < 2 or len(texts) - len(matches) > (1 - MOSTLY) * len(texts) + 1:
         return None
     units = {unit for match in matches for unit in (match[1], match[3].strip()) if unit}
-    # Other letters before a number make it a code, such as P001.
-    if len(units) > 1 or any(match[1] and not _is_currency(match[1]) for match in matches):
+    if len(units) > 1:
         return None
     unit = next(iter(units), "")
     decimals, groups, either = _find_marks(match[2].strip() for match in matches)

@@ -27,9 +27,9 @@ PARAMS = Path("params.yaml")
 MAX_DECLARED = 50
 # Of a name and of a line, when they are shown.
 MAX_NAME, MAX_LENGTH = 80, 500
-# The first settings for each task.
+# Settings that must not stay from the former table.
 DEFAULTS: dict[str, Any] = {
-    "train.estimator": "auto",
+    "train.estimator": ["hist_gradient_boosting"],
     "train.class_weight": "none",
     "train.param_grid": {},
 }

@@ -132,7 +132,7 @@ def _find_na_marks(table: pd.DataFrame, decimal: str) -> list[str]:
             marks |= others if known else set()
         elif is_mark.any():
             rest = levels[~is_mark]
-            if guess_column(rest.rename(name), decimal).declared["kind"] in ("date", "boolean", "number"):
+            if guess_column(rest.rename(name), decimal).declared["kind"] in ("date", "boolean"):
                 marks |= set(levels[is_mark])
     return sorted(marks)
 

@@ -83,7 +83,7 @@ def guess_column(column: pd.Series, decimal: str = ".", *, has_codes: bool = Fal
         return ColumnGuess({"kind": "ignore"}, "lists or other objects, which cannot be features")
     n_missing = len(column) - len(present)
     missing = f", {n_missing} of {len(column)} missing" if n_missing else ""
-    guess = _guess_numbers(name, present, has_codes) if is_numeric_dtype(present) else None
+    guess = _guess_numbers(name, present, has_codes, not n_missing) if is_numeric_dtype(present) else None
     if guess is None and holds_text(present):
         guess = _guess_text(name, present, decimal)
     guess = guess or _guess_by_type(name, present)
@@ -91,7 +91,7 @@ def guess_column(column: pd.Series, decimal: str = ".", *, has_codes: bool = Fal
     return guess
 
 
-def _guess_numbers(name: str, present: pd.Series, has_codes: bool) -> ColumnGuess | None:
+def _guess_numbers(name: str, present: pd.Series, has_codes: bool, is_complete: bool) -> ColumnGuess | None:
     if is_bool_dtype(present):
         return None
     is_whole = is_integer_dtype(present) or bool((present == present.round()).all())
@@ -115,7 +115,7 @@ def _guess_numbers(name: str, present: pd.Series, has_codes: bool) -> ColumnGues
         steps = present.astype(float).diff().dropna()
         # Years of a time series are in order, too.
         in_order = bool((steps == 1).all() or (steps == -1).all()) and not (lowest >= 1500 and highest <= 2200)
-        if len(present) >= MIN_ROWS and in_order:
+        if len(present) >= MIN_ROWS and in_order and is_complete:
             return ColumnGuess({"kind": "ignore"}, "the number of the row")
         return None
     return _guess_group(name, present, n_levels)
@@ -133,7 +133,9 @@ def _guess_text(name: str, present: pd.Series, decimal: str) -> ColumnGuess | No
         return ColumnGuess({"kind": "ordinal", "order": order}, f"levels in order: {shown}")
     if guess := _guess_dates(present, levels):
         return guess
-    if (found := find_number_format(levels, decimal)) and not found.others:
+    if found := find_number_format(levels, decimal):
+        if found.others:
+            return None
         return _guess_formatted_numbers(levels, found.options, is_ambiguous=found.is_ambiguous)
     if len(present) >= MIN_ROWS and present.str.count(r"\S+").mean() < 3:
         if len(levels) == len(present):
@@ -150,7 +152,7 @@ def _guess_formatted_numbers(levels: pd.Series, options: dict[str, Any], *, is_a
         )
     declared = {"kind": "number", **options}
     value = convert(pd.Series([example]), declared)[0].iloc[0]
-    guess = ColumnGuess(declared, f"numbers such as {example[:30]}, which is {value:,}")
+    guess = ColumnGuess(declared, f"numbers such as {example[:30]}, which is {value:,.10g}")
     if is_ambiguous:
         unit = {key: value for key, value in options.items() if key == "unit"}
         mark = re.sub(r"[^.,]", "", example)[:1] or ","
@@ -159,7 +161,7 @@ def _guess_formatted_numbers(levels: pd.Series, options: dict[str, Any], *, is_a
         else:
             guess.otherwise = {"kind": "number", "decimal": "." if mark == "," else ",", "thousands": mark, **unit}
         other = convert(pd.Series([example]), guess.otherwise)[0].iloc[0]
-        guess.question = f"{example[:30]} is read as {value:,}; is it {other:,} instead?"
+        guess.question = f"{example[:30]} is read as {value:,.10g}; is it {other:,.10g} instead?"
     return guess
 
 

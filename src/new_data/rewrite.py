@@ -37,6 +37,10 @@ def rewrite_settings(text: str, values: Mapping[str, Any], blocks: Mapping[str, 
     yaml = YAML()
     yaml.width = 2**20
     yaml.preserve_quotes = True
+    # By default, ruamel.yaml writes nothing for null.
+    yaml.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     try:
         settings, indent, offset = load_yaml_guess_indent(text, yaml=yaml)
     # ruamel.yaml refuses some texts that PyYAML reads, and some by the error of a conversion.

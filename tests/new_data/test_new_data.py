@@ -185,7 +185,7 @@ def proposed(tmp_path: Path, rows: pd.DataFrame, target: str, text: str = PARAMS
     """Return the settings that are proposed for a table, as text and as loaded."""
     rows.to_csv(tmp_path / "t.csv", index=False)
     guess = guess_table(tmp_path / "t.csv", target)
-    new = propose(text, guess, Path("data/external/t.csv"), None, "classification")
+    new = propose(text, guess, Path("data/external/t.csv"), None)
     (tmp_path / "params.yaml").write_text(new, encoding="utf-8")
     return new, load_config(tmp_path / "params.yaml")
 
@@ -204,12 +204,15 @@ def test_numeric_target_sets_up_a_regression(tmp_path: Path) -> None:
     ] == []
 
 
-def test_training_settings_stay_if_the_task_stays(tmp_path: Path) -> None:
+def test_settings_of_the_former_table_are_reset(tmp_path: Path) -> None:
     text = PARAMS.replace("scoring: f1_macro", "scoring: accuracy").replace(
-        "class_weight: none", "class_weight: balanced"
+        "{kind: stratified}", "{kind: group, column: x}"
     )
+    text = text.replace("class_weight: none", "class_weight: balanced").replace("positive: null", "positive: spam")
     _, config = proposed(tmp_path, ROWS, "species", text)
-    assert (config.train.scoring, config.train.class_weight) == ("accuracy", "balanced")
+    assert (config.train.scoring, config.train.class_weight, config.train.param_grid) == ("roc_auc", "none", {})
+    assert (config.data_split.split.kind, config.base.positive) == ("stratified", "y")
+    assert config.tracking.experiment_name == "t"
     assert config.data_load.missing_target == "error"
 
 
@@ -225,10 +228,12 @@ def test_description_gives_the_reasons(tmp_path: Path) -> None:
     rows = ROWS.assign(species=[None, *ROWS["species"][1:]], **{f"x{position}": 0.5 for position in range(50)})
     rows.to_csv(tmp_path / "t.csv", index=False, sep=";")
     lines = describe(guess_table(tmp_path / "t.csv"), Path("t.csv")).splitlines()
-    assert lines[:9] == [
+    assert lines[:11] == [
         "t.csv: 40 rows × 54 columns",
         "  target  species: its name is typical of a target; 1 of 40 rows have none and are dropped",
         "  task    classification: 2 different texts",
+        "  split   stratified: at random, with the same share of each class",
+        "  score   roc_auc: how well x is separated from y, whatever the threshold",
         "  separator  ';': the most frequent one in the first line",
         "  columns",
         "    a b   number            1.5 to 4.5, 10 of 40 missing",
