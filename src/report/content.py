@@ -14,7 +14,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from src.config.schema import Config
-from src.config.train import RESULT_COLUMNS, metric_of
+from src.config.train import BINARY_SCORINGS, RESULT_COLUMNS, metric_of
 from src.data.candidates import name_candidates
 from src.data.findings import Finding
 from src.data.headline import Headline, read_headline, short_number
@@ -161,7 +161,7 @@ def build_report(facts: Facts, config: Config) -> Report:
     """Build the content of the report; sections without content are left out."""
     sections: dict[str, list[Block]] = {
         "Errors": [*_pictures(facts, "confusion_matrix", "predicted_against_true", "residuals"), *_classes(facts)],
-        "Each class against the rest": [*_pictures(facts, "roc", "precision_recall"), *_areas(facts)],
+        _name_curves(facts): [*_pictures(facts, "roc", "precision_recall"), *_areas(facts)],
         "Calibration": _pictures(facts, "calibration"),
         "Importance": _pictures(facts, "permutation_importance"),
         "Weak slices": _describe_slices(facts, config),
@@ -174,7 +174,7 @@ def build_report(facts: Facts, config: Config) -> Report:
         "Limits": [Items(list(list_limits(facts.metrics, len(facts.X_test), config)))],
         "Data": _describe_data(facts, config),
     }
-    headline = read_headline(facts.metrics, config.train.scoring)
+    headline, positive = read_headline(facts.metrics, config.train.scoring), _positive(facts)
     return Report(
         table_name=config.data_load.table_name,
         target=config.base.target_column,
@@ -182,6 +182,7 @@ def build_report(facts: Facts, config: Config) -> Report:
             "Predicting ",
             Code(config.base.target_column),
             f": {config.base.task} with {facts.n_train} training rows and {len(facts.X_test)} test rows",
+            *(("; the positive class is ", Code(positive)) if positive is not None else ()),
         ),
         metric=f"test_{metric_of(config.train.scoring)}",
         headline=headline,
@@ -194,6 +195,15 @@ def build_report(facts: Facts, config: Config) -> Report:
 
 def _pictures(facts: Facts, *names: str) -> list[Block]:
     return [Picture(path, *_FIGURES[path.stem]) for name in names for path in facts.plots if path.stem == name]
+
+
+def _positive(facts: Facts) -> Any:
+    """Return the label of the positive class; None if there are not two classes."""
+    return facts.predictions.positive if isinstance(facts.predictions, ClassPredictions) else None
+
+
+def _name_curves(facts: Facts) -> str:
+    return "Each class against the rest" if _positive(facts) is None else "Curves of the positive class"
 
 
 def _judge(headline: Headline | None) -> str:
@@ -235,7 +245,7 @@ def _estimator(model: Pipeline) -> Any:
 
 
 def _describe_model(facts: Facts, config: Config) -> list[Block]:
-    train, estimator = config.train, _estimator(facts.model)
+    train, estimator, positive = config.train, _estimator(facts.model), _positive(facts)
     defaults = {name: param.default for name, param in inspect.signature(type(estimator)).parameters.items()}
     searched = set(facts.candidates.columns).difference(RESULT_COLUMNS)
     params: list[list[Text]] = [
@@ -245,9 +255,13 @@ def _describe_model(facts: Facts, config: Config) -> list[Block]:
     ]
     kinds = ", ".join(f"{len(names)} {kind.replace('_', ' ')}" for kind, names in facts.features.items() if names)
     scaler = getattr(facts.model[-1], "transformer_", None)
+    positive_class: list[list[Text]] = [["Positive class", (Code(positive), _why_positive(config))]]
+    if positive is None:
+        positive_class = []
     rows: list[list[Text]] = [
         ["Task", config.base.task],
         ["Target", (Code(config.base.target_column), f", {_describe_step(scaler)}" if scaler else "")],
+        *positive_class,
         ["Estimator", _describe_winner(facts, config)],
         *params,
         ["Columns", kinds or "none"],
@@ -255,6 +269,10 @@ def _describe_model(facts: Facts, config: Config) -> list[Block]:
         ["Class weight", train.class_weight],
     ]
     return [Table(["Property", "Value"], rows)]
+
+
+def _why_positive(config: Config) -> str:
+    return ", the rarer class of the training rows" if config.base.positive is None else ", chosen by base.positive"
 
 
 def describe_preprocessing(steps: Sequence[Any]) -> str:
@@ -316,9 +334,9 @@ def _describe_metrics(facts: Facts, config: Config) -> list[Block]:
         interval = " to ".join(map(short_number, headline.interval or ()))
         baseline = "" if headline.baseline is None else short_number(headline.baseline)
         rows.append([(Code(headline.name), " (headline)"), short_number(headline.value), interval, baseline])
+    in_first_row = {f"test_{metric}{suffix}" for suffix in ("", "_ci95_low", "_ci95_high", "_baseline")}
     for name, value in [*facts.metrics.items(), *facts.cv_metrics.items()]:
-        # The row of the headline has the metrics that begin with its name.
-        if not isinstance(value, dict) and not name.startswith(f"test_{metric}"):
+        if not isinstance(value, dict) and name not in in_first_row:
             rows.append([(Code(name),), short_number(value), "", ""])
     n_rows, n_resampled = count_rows(metric, facts.predictions)
     scaled = "the test rows" if n_resampled == n_rows else f"{n_resampled} random test rows, scaled to all test rows"
@@ -328,7 +346,17 @@ def _describe_metrics(facts: Facts, config: Config) -> list[Block]:
         ),
         f"The interval comes from {config.evaluate.n_bootstrap} bootstrap resamples of {scaled}. The baseline is a "
         f"dummy model that always predicts the {_constant(config)} in the training rows.",
+        *_describe_positive(facts),
     ]
+
+
+def _describe_positive(facts: Facts) -> list[Block]:
+    """Say which metrics are about the positive class."""
+    if (positive := _positive(facts)) is None:
+        return []
+    about = [name for name in (*BINARY_SCORINGS, "calibration_error", "pr_auc") if f"test_{name}" in facts.metrics]
+    names = [piece for name in about for piece in (Code(f"test_{name}"), ", ")][:-1]
+    return [("About the positive class ", Code(positive), ": ", *names, ".")] if about else []
 
 
 def _classes(facts: Facts) -> list[Block]:

@@ -33,7 +33,7 @@ Rows = list[dict[str, Any]]
 def compute_curves(predictions: Predictions, importance: pd.DataFrame, random_state: int) -> dict[str, Rows]:
     """Compute the points of each plot that the predictions allow.
 
-    ROC and precision-recall are curves of the second of two classes, otherwise means over the classes, each against
+    ROC and precision-recall are curves of the positive of two classes, otherwise means over the classes, each against
     the rest.
     """
     curves: dict[str, Rows] = {}

@@ -14,13 +14,16 @@ from scipy.stats import DegenerateDataWarning, bootstrap
 
 from src.report.predictions import ClassPredictions, Floats, Predictions
 
-LABEL_METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted")
+LABEL_METRICS = ("accuracy", "balanced_accuracy", "f1", "f1_macro", "f1_weighted", "precision", "recall")
+AREA_METRICS = ("average_precision", "roc_auc", "roc_auc_ovr")
 # Of more rows, a random sample is resampled.
 MAX_ROWS = 20_000
 # Numbers computed at once, which fit into a processor's cache.
 _BATCH = 200_000
 
 Statistic = Callable[..., Any]
+# Of the negative and positive rows of each rank, both of shape (n_samples, n_ranks).
+Area = Callable[[NDArray[np.intp], NDArray[np.intp]], Floats]
 
 
 def bootstrap_interval(
@@ -54,7 +57,7 @@ def count_rows(metric: str, predictions: Predictions) -> tuple[int, int]:
     if metric in LABEL_METRICS:
         return len(predictions.y_true), len(predictions.y_true)
     n_rows, n_curves = len(predictions.known[0]), len(predictions.one_vs_rest)
-    if metric != "roc_auc_ovr":
+    if metric not in AREA_METRICS:
         return n_rows, min(n_rows, MAX_ROWS)
     return (n_rows, min(n_rows, max(1000, MAX_ROWS // n_curves))) if n_curves else (0, 0)
 
@@ -68,16 +71,20 @@ def _resample_labels(metric: str, predictions: ClassPredictions, n_bootstrap: in
     for start in range(0, n_bootstrap, batch):
         cells = np.zeros((min(batch, n_bootstrap - start), n_labels**2))
         cells[:, filled] = rng.multinomial(counts.sum(), counts[filled] / counts.sum(), size=len(cells))
-        scores.append(_score_matrices(metric, cells.reshape(-1, n_labels, n_labels)))
+        matrices = cells.reshape(-1, n_labels, n_labels)
+        scores.append(_score_matrices(metric, matrices, predictions.positive_code))
     return np.concatenate(scores)
 
 
-def _score_matrices(metric: str, matrices: Floats) -> Floats:
+def _score_matrices(metric: str, matrices: Floats, positive_code: int) -> Floats:
     """Score confusion matrices of shape (n, n_labels, n_labels), true labels down, as scikit-learn does."""
     hits = np.diagonal(matrices, axis1=1, axis2=2)
     true, either = matrices.sum(axis=2), matrices.sum(axis=2) + matrices.sum(axis=1)
     if metric == "accuracy":
         return np.asarray(hits.sum(axis=1) / true.sum(axis=1))
+    if metric in ("f1", "precision", "recall"):
+        rows = {"f1": either / 2, "precision": either - true, "recall": true}[metric][:, positive_code]
+        return np.asarray(hits[:, positive_code] / np.maximum(rows, 0.5))
     if metric == "balanced_accuracy":
         values, weights = hits / np.maximum(true, 1), true > 0
     else:
@@ -102,14 +109,15 @@ def _resample_rows(metric: str, predictions: Predictions, n_bootstrap: int, rng:
     if n_resampled < n_rows:
         center = _make_statistic(metric, predictions, rows)(rows)
         values = center + (values - statistic(np.arange(n_resampled))) * np.sqrt(n_resampled / n_rows)
-    return np.minimum(values, 1) if metric in ("r2", "roc_auc_ovr") else values
+    return np.minimum(values, 1) if metric in ("r2", *AREA_METRICS) else values
 
 
 def _make_statistic(metric: str, predictions: Predictions, rows: NDArray[np.intp]) -> Statistic:
     """Return a function of indices into `rows`, shape (…, n_samples), that reduces the last axis to the metric."""
     if isinstance(predictions, ClassPredictions):
-        if metric == "roc_auc_ovr":
-            return _make_mean_area([(each.y_true[rows], each.y_score[rows]) for each in predictions.one_vs_rest])
+        if metric in AREA_METRICS:
+            area = _average_precision if metric == "average_precision" else _roc_area
+            return _make_mean_area([(each.y_true[rows], each.y_score[rows]) for each in predictions.one_vs_rest], area)
         y_true, scores = (values[rows] for values in predictions.known)
         smallest = np.finfo(float).eps
         losses = -np.log(np.clip(scores[np.arange(len(rows)), y_true], smallest, 1 - smallest))
@@ -132,26 +140,39 @@ def _make_statistic(metric: str, predictions: Predictions, rows: NDArray[np.intp
     }[metric]
 
 
-def _make_mean_area(classes: list[tuple[NDArray[np.bool_], Floats]]) -> Statistic:
-    """Return a function for the mean area under the ROC curves, over the classes that a resample defines."""
+def _make_mean_area(classes: list[tuple[NDArray[np.bool_], Floats]], area: Area) -> Statistic:
+    """Return a function for the mean area under the curves, over the classes that a resample defines."""
     ranked = [(np.unique(y_score, return_inverse=True)[1], y_true) for y_true, y_score in classes]
 
     def mean_area(places: NDArray[np.intp], axis: int = -1) -> Any:  # noqa: ARG001 - scipy passes -1
-        areas = np.array([_compute_area(ranks[places], y_true[places]) for ranks, y_true in ranked])
+        areas = np.array([_compute_area(ranks[places], y_true[places], area) for ranks, y_true in ranked])
         with np.errstate(invalid="ignore"):
             return np.nansum(areas, axis=0) / np.isfinite(areas).sum(axis=0)
 
     return mean_area
 
 
-def _compute_area(ranks: NDArray[np.intp], is_positive: NDArray[np.bool_]) -> Any:
-    """Compute the share of ordered pairs along the last axis, where a tie counts half; NaN without pairs."""
+def _compute_area(ranks: NDArray[np.intp], is_positive: NDArray[np.bool_], area: Area) -> Any:
+    """Compute an area along the last axis from the rows of each rank; NaN if it is undefined."""
     n_ranks, n_samples = int(ranks.max()) + 1, int(np.prod(ranks.shape[:-1]))
     cells = np.where(is_positive, ranks + n_ranks, ranks).reshape(n_samples, -1)
     cells += np.arange(n_samples)[:, None] * 2 * n_ranks
     counts = np.bincount(cells.ravel(), minlength=n_samples * 2 * n_ranks).reshape(n_samples, 2, n_ranks)
-    negative, positive = counts[:, 0], counts[:, 1]
-    ordered = (positive * (np.cumsum(negative, axis=1) - negative / 2)).sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        areas = ordered / (positive.sum(axis=1) * negative.sum(axis=1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        areas = area(counts[:, 0], counts[:, 1])
     return areas.reshape(ranks.shape[:-1])
+
+
+def _roc_area(negative: NDArray[np.intp], positive: NDArray[np.intp]) -> Floats:
+    """Compute the share of ordered pairs, where a tie counts half."""
+    ordered = (positive * (np.cumsum(negative, axis=1) - negative / 2)).sum(axis=1)
+    return np.asarray(ordered / (positive.sum(axis=1) * negative.sum(axis=1)))
+
+
+def _average_precision(negative: NDArray[np.intp], positive: NDArray[np.intp]) -> Floats:
+    """Compute the precision at each rank, from the highest on, weighted by its positive rows."""
+    hits, rows = (np.cumsum(counts[:, ::-1], axis=1)[:, ::-1] for counts in (positive, positive + negative))
+    precisions = hits / np.maximum(rows, 1)
+    # Without a negative row the curve is undefined, as in `one_vs_rest`.
+    defined = np.where(negative.sum(axis=1) > 0, positive.sum(axis=1), 0)
+    return np.asarray((precisions * positive).sum(axis=1) / defined)

@@ -85,13 +85,13 @@ def predict_baseline(predictions: Predictions, y_train: NDArray[Any], metric: st
         return predict_rows(model, X_test, predictions.y_true, "regression")
     model = make_pipeline(DummyClassifier(strategy="prior").fit(X, y_train))
     y_test = pd.Index(predictions.labels).take(predictions.y_true).to_numpy()
-    return predict_rows(model, X_test, y_test, "classification")
+    return predict_rows(model, X_test, y_test, "classification", predictions.positive)
 
 
 def calibration_bins(predictions: ClassPredictions) -> tuple[Floats, Floats, NDArray[np.intp]]:
     """Compare predicted probabilities with outcomes, in bins of equal width.
 
-    With two classes, the probability of the second is compared with its share (Naeini et al. 2015);
+    With two classes, the probability of the positive one is compared with its share (Naeini et al. 2015);
     with more, that of the predicted class with the accuracy (Guo et al. 2017).
 
     Returns:
@@ -99,7 +99,8 @@ def calibration_bins(predictions: ClassPredictions) -> tuple[Floats, Floats, NDA
     """
     y_true, probabilities = predictions.known
     if predictions.n_classes == 2:
-        predicted, observed = probabilities[:, 1], y_true == 1
+        code = predictions.positive_code
+        predicted, observed = probabilities[:, code], y_true == code
     else:
         predicted, observed = probabilities.max(axis=1), y_true == probabilities.argmax(axis=1)
     # scikit-learn's calibration_curve does not return the number of rows.
@@ -157,13 +158,20 @@ def safe_names(labels: list[Any]) -> list[str]:
 def _metrics(predictions: Predictions) -> Mapping[str, Callable[[Any], float]]:
     if isinstance(predictions, NumberPredictions):
         return _OF_NUMBERS
+    is_binary = predictions.n_classes == 2
+    of_labels = _OF_LABELS | (_OF_POSITIVE_LABELS if is_binary else {})
     if not predictions.has_scores:
-        return _OF_LABELS
-    return _OF_LABELS | _OF_RANKS | (_OF_PROBABILITIES if predictions.is_probability else {})
+        return of_labels
+    of_ranks = _OF_RANKS | (_OF_POSITIVE_RANKS if is_binary else {})
+    return of_labels | of_ranks | (_OF_PROBABILITIES if predictions.is_probability else {})
 
 
 def _macro(function: Callable[..., float], average: str = "macro") -> Callable[[ClassPredictions], float]:
     return lambda p: function(p.y_true, p.y_pred, average=average, zero_division=0.0)
+
+
+def _of_positive(function: Callable[..., float]) -> Callable[[ClassPredictions], float]:
+    return lambda p: function(p.y_true == p.positive_code, p.y_pred == p.positive_code, zero_division=0.0)
 
 
 def _calibration_error(p: ClassPredictions) -> float:
@@ -182,11 +190,18 @@ _OF_LABELS: dict[str, Callable[[Any], float]] = {
     "precision_macro": _macro(sklearn_metrics.precision_score),
     "recall_macro": _macro(sklearn_metrics.recall_score),
 }
+_OF_POSITIVE_LABELS: dict[str, Callable[[Any], float]] = {
+    "f1": _of_positive(sklearn_metrics.f1_score),
+    "precision": _of_positive(sklearn_metrics.precision_score),
+    "recall": _of_positive(sklearn_metrics.recall_score),
+}
 # Averages over the classes, each against the rest, with equal weights; NaN without any.
 _OF_RANKS: dict[str, Callable[[Any], float]] = {
     "pr_auc": lambda p: float(np.mean([each.average_precision for each in p.one_vs_rest] or [np.nan])),
     "roc_auc_ovr": lambda p: float(np.mean([each.roc_auc for each in p.one_vs_rest] or [np.nan])),
 }
+# Of two classes, the average is that of the positive one: the names are those of scikit-learn's scorers.
+_OF_POSITIVE_RANKS = {"average_precision": _OF_RANKS["pr_auc"], "roc_auc": _OF_RANKS["roc_auc_ovr"]}
 _OF_PROBABILITIES: dict[str, Callable[[Any], float]] = {
     "brier": lambda p: sklearn_metrics.brier_score_loss(*p.known, labels=range(p.n_classes)),
     "calibration_error": _calibration_error,

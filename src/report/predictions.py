@@ -64,6 +64,7 @@ class ClassPredictions:
         y_pred: Codes, shape (n_samples,).
         scores: Probability or decision value of each class, shape (n_samples, n_classes), or
             (n_samples, 0) if the model predicts labels only.
+        positive_code: Of two classes, the code of the positive one.
     """
 
     labels: list[Any]
@@ -72,6 +73,12 @@ class ClassPredictions:
     y_pred: Codes
     scores: Floats
     is_probability: bool
+    positive_code: int = 1
+
+    @property
+    def positive(self) -> Any:
+        """Label of the positive class; None if there are not two classes."""
+        return self.labels[self.positive_code] if self.n_classes == 2 else None
 
     @cached_property
     def is_known(self) -> NDArray[np.bool_]:
@@ -90,11 +97,11 @@ class ClassPredictions:
 
     @cached_property
     def one_vs_rest(self) -> list[OneVsRest]:
-        """Scores of the second of two classes, else of each class that some but not all of the known rows have."""
+        """Scores of the positive of two classes, else of each class that some but not all of the known rows have."""
         if not self.has_scores:
             return []
         y_true, scores = self.known
-        codes = [1] if self.n_classes == 2 else range(self.n_classes)
+        codes = [self.positive_code] if self.n_classes == 2 else range(self.n_classes)
         found = [OneVsRest(self.labels[code], y_true == code, scores[:, code]) for code in codes]
         return [each for each in found if each.y_true.any() and not each.y_true.all()]
 
@@ -120,12 +127,15 @@ class NumberPredictions:
 Predictions = ClassPredictions | NumberPredictions
 
 
-def predict_rows(model: Pipeline, X: pd.DataFrame, y_true: NDArray[Any], task: Task) -> Predictions:
+def predict_rows(
+    model: Pipeline, X: pd.DataFrame, y_true: NDArray[Any], task: Task, positive: Any = None
+) -> Predictions:
     """Predict rows whose target is known.
 
     Args:
         X: Featurized rows, shape (n_samples, n_features).
         y_true: Their target, shape (n_samples,).
+        positive: Label of the positive class; None takes the second of two.
     """
     # Transform once for labels and probabilities: it costs more than most estimators.
     rows, estimator = model[:-1].transform(X) if len(model) > 1 else X, model[-1]
@@ -144,17 +154,23 @@ def predict_rows(model: Pipeline, X: pd.DataFrame, y_true: NDArray[Any], task: T
         name = type(estimator).__name__
         logger.info("%s predicts labels only: metrics that need scores of each class are left out", name)
         scores = scores[:, :0]
-    return encode_classes(y_true, y_pred, scores, classes, is_probability=is_probability)
+    return encode_classes(y_true, y_pred, scores, classes, is_probability, positive)
 
 
 def encode_classes(
-    y_true: NDArray[Any], y_pred: NDArray[Any], scores: NDArray[Any], classes: NDArray[Any], is_probability: bool
+    y_true: NDArray[Any],
+    y_pred: NDArray[Any],
+    scores: NDArray[Any],
+    classes: NDArray[Any],
+    is_probability: bool,
+    positive: Any = None,
 ) -> ClassPredictions:
     """Encode labels as codes.
 
     Args:
         scores: Shape (n_samples, n_classes) or (n_samples, 0).
         classes: Labels that the model knows, shape (n_classes,).
+        positive: Label of the positive class; None takes the second of two.
     """
     known = pd.Index(classes)
     codes = known.get_indexer(pd.Index(y_true))
@@ -167,4 +183,5 @@ def encode_classes(
         y_pred=known.get_indexer(pd.Index(y_pred)),
         scores=np.asarray(scores, dtype=float),
         is_probability=is_probability,
+        positive_code=1 if positive is None else int(known.get_loc(positive)),
     )

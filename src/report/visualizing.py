@@ -135,7 +135,7 @@ def merge_rarest(counts: NDArray[np.intp], labels: Sequence[Any]) -> tuple[NDArr
 
 
 def plot_roc(predictions: ClassPredictions) -> Figure:
-    """Draw the ROC curve of each class against the rest."""
+    """Draw the ROC curve of the positive of two classes, else of each class against the rest."""
     figure, axes = _new_curve_axes("ROC curve", "False positive rate", "True positive rate", predictions)
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="chance")
     curves = [(each.label, each.roc_auc, *each.roc) for each in predictions.one_vs_rest]
@@ -144,7 +144,7 @@ def plot_roc(predictions: ClassPredictions) -> Figure:
 
 
 def plot_precision_recall(predictions: ClassPredictions) -> Figure:
-    """Draw precision against recall of each class against the rest."""
+    """Draw precision against recall of the positive of two classes, else of each class against the rest."""
     figure, axes = _new_curve_axes("Precision-recall curve", "Recall", "Precision", predictions)
     if predictions.n_classes == 2:
         for each in predictions.one_vs_rest:
@@ -156,12 +156,17 @@ def plot_precision_recall(predictions: ClassPredictions) -> Figure:
 
 
 def _new_curve_axes(title: str, x_label: str, y_label: str, predictions: ClassPredictions) -> tuple[Figure, Axes]:
-    title = f"{title}, {len(predictions.y_true)} test rows"
+    title = f"{title}{_of_positive(predictions)}, {len(predictions.y_true)} test rows"
     # Below the axes there is room for the legend.
     figure, axes = _new_axes(4.6, 4.2, title, x_label, y_label, bottom=4.2)
     # No curve lies on the frame.
     axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
     return figure, axes
+
+
+def _of_positive(predictions: ClassPredictions) -> str:
+    """Name the positive class in a title."""
+    return f" of {fit_label(predictions.positive, 24)}" if predictions.n_classes == 2 else ""
 
 
 def _draw_curves(
@@ -191,10 +196,10 @@ def plot_calibration(predictions: ClassPredictions) -> Figure:
     """Draw the observed share against the predicted probability, and below it the number of rows of each point."""
     predicted, observed, n_rows = calibration_bins(predictions)
     if predictions.n_classes == 2:
-        x_label, y_label = f"Probability of {fit_label(predictions.labels[1], 24)}", "Observed share"
+        x_label, y_label = f"Probability of {fit_label(predictions.positive, 24)}", "Observed share"
     else:
         x_label, y_label = "Probability of the predicted class", "Observed accuracy"
-    title = f"Calibration, {n_rows.sum()} test rows"
+    title = f"Calibration{_of_positive(predictions)}, {n_rows.sum()} test rows"
     figure, axes = _new_axes(4.6, 4.2, title, "", y_label, bottom=2.2)
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfect")
     axes.plot(predicted, observed, marker="o", color=COLOURS[0], label="model")

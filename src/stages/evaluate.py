@@ -8,6 +8,7 @@ from src.data.files import read_table, write_metrics, write_text
 from src.data.findings import read_findings
 from src.data.headline import read_headline
 from src.data.models import read_model
+from src.data.scoring import find_positive
 from src.data.target import split_target
 from src.report.content import Facts, build_report
 from src.report.curves import compute_curves, write_curves
@@ -38,10 +39,11 @@ def evaluate(config: Config) -> StageResult:
     # The rows are already featurized.
     model = read_model(train.model_path)[1:]
 
-    predictions = predict_rows(model, X_test, y_test, base.task)
+    positive = find_positive(y_train, base.positive, base.task)
+    predictions = predict_rows(model, X_test, y_test, base.task, positive)
     metrics = compute_metrics(predictions, y_train, train.scoring, settings.n_bootstrap, base.random_state)
     used = X_test[[name for names in features.values() for name in names]]
-    importance = measure_importance(model, used, y_test, train.scoring, base.random_state)
+    importance = measure_importance(model, used, y_test, train.scoring, base.random_state, positive)
 
     write_metrics(metrics, settings.metrics_path)
     if (headline := read_headline(metrics, train.scoring)) and headline.problem:
@@ -65,7 +67,8 @@ def evaluate(config: Config) -> StageResult:
     write_text(write_page(report, settings.report_path), settings.report_path)
     write_text(write_card(report, settings.model_card_path), settings.model_card_path)
     artifacts = [settings.plots_dir, settings.report_path, settings.model_card_path]
-    return StageResult(metrics=metrics, artifacts=artifacts)
+    tags = {} if positive is None else {"positive": str(positive)}
+    return StageResult(metrics=metrics, tags=tags, artifacts=artifacts)
 
 
 if __name__ == "__main__":

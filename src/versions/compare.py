@@ -30,7 +30,8 @@ PAGE = Path("reports/compare/index.html")
 TEMPLATE = "compare.html.j2"
 MISSING = "Neither DVC's cache nor its remote has the picture."
 # Metrics begin with these after `test_` or `cv_`; others have no direction.
-SCORES = ("accuracy", "balanced_accuracy", "f1", "neg_", "pr_auc", "precision", "r2", "recall", "roc_auc")
+SCORES = ("accuracy", "average_precision", "balanced_accuracy", "f1", "neg_", "pr_auc", "precision", "r2", "recall",
+          "roc_auc")  # fmt: skip
 LOSSES = ("brier", "calibration_error", "log_loss", "mae", "mape", "median_absolute_error", "rmse")
 WITHOUT_DIRECTION = ("_baseline", "_ci95_high", "_ci95_low", "_std")
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,46 @@ def test_split_and_search_have_their_limits() -> None:
     assert "No parameters were searched" not in limits()
     assert "No parameters were searched" in limits(train__search={"kind": "none"})
     assert limits().endswith("associations, not causes.")
+
+
+# --- the positive class ---
+
+
+@pytest.mark.parametrize("positive", ["a<b>", "$x$", 1, True])
+def test_positive_class_is_named(positive: Any) -> None:
+    labels = [False if positive is True else 0 if positive == 1 else "no", positive]
+    two = replace(make_classes(40, 2), labels=labels)
+    report = build(make_facts(predictions=two, metrics={**METRICS, "test_f1": 0.5, "test_roc_auc": 0.9}))
+    assert plain(report.subtitle).endswith(f"; the positive class is {positive}")
+    assert (str(positive), ", the rarer class of the training rows") in [
+        row[1] for row in tables(report, "Model")[0].rows
+    ]
+    assert f"About the positive class {positive}: test_f1, test_roc_auc." in map(plain, report.sections["Metrics"][1:])
+    assert "Curves of the positive class" in report.sections
+
+
+def test_setting_of_the_positive_class_is_named() -> None:
+    (table,) = tables(build(make_facts(predictions=make_classes(40, 2)), base__positive="class 01"), "Model")
+    assert ["Positive class", ("class 01", ", chosen by base.positive")] in table.rows
+
+
+@pytest.mark.parametrize("n_classes", [3, 40])
+def test_more_than_two_classes_have_no_positive_class(n_classes: int) -> None:
+    report = build(make_facts(predictions=make_classes(40, n_classes)))
+    assert "positive class" not in str(report)
+    assert "Each class against the rest" in report.sections
+
+
+def test_headline_hides_no_metric_whose_name_it_begins() -> None:
+    names = (
+        "test_f1",
+        "test_f1_ci95_low",
+        "test_f1_ci95_high",
+        "test_f1_baseline",
+        "test_f1_macro",
+        "test_f1_weighted",
+    )
+    report = build(make_facts(metrics=dict.fromkeys(names, 0.5)), train__scoring="f1")
+    assert [plain(row[0]) for row in tables(report, "Metrics")[0].rows][:3] == [
+        "test_f1 (headline)", "test_f1_macro", "test_f1_weighted",
+    ]  # fmt: skip

@@ -1,9 +1,10 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from src.config.train import SCORINGS, metric_of
+from src.config.train import BINARY_SCORINGS, SCORINGS, metric_of
 from src.report import intervals
 from src.report.intervals import bootstrap_interval, count_rows
 from src.report.metrics import score_one
@@ -13,12 +14,15 @@ from tests.report.conftest import make_classes, make_numbers, take
 CLASS_METRICS = [metric_of(scoring) for scoring in SCORINGS["classification"]]
 NUMBER_METRICS = [metric_of(scoring) for scoring in SCORINGS["regression"]]
 CASES = [
-    *[(metric, "classes", n_rows) for metric in CLASS_METRICS for n_rows in (60,)],
+    *[(metric, "two classes" if metric in BINARY_SCORINGS else "classes", 60) for metric in CLASS_METRICS],
     *[(metric, "numbers", n_rows) for metric in NUMBER_METRICS for n_rows in (39, 40)],
 ]
 
 
 def make(kind: str, n_rows: int) -> Any:
+    if kind == "two classes":
+        # The first class is positive.
+        return replace(make_classes(n_rows, 2), positive_code=0)
     return make_classes(n_rows, 3) if kind == "classes" else make_numbers(n_rows)
 
 
@@ -52,7 +56,12 @@ def test_tied_scores_count_half_in_the_interval_of_the_area() -> None:
 
 @pytest.mark.parametrize(
     ("metric", "kind"),
-    [("roc_auc_ovr", "classes"), ("log_loss", "classes"), *((metric, "numbers") for metric in NUMBER_METRICS)],
+    [
+        ("average_precision", "two classes"),
+        ("roc_auc_ovr", "classes"),
+        ("log_loss", "classes"),
+        *((metric, "numbers") for metric in NUMBER_METRICS),
+    ],
 )
 def test_sample_of_many_rows_gives_nearly_the_same_interval(
     metric: str, kind: str, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from src.config.train import SCORINGS, metric_of
+from src.config.train import BINARY_SCORINGS, SCORINGS, metric_of
+from src.data.scoring import make_scoring
 from src.report.metrics import calibration_bins, compute_metrics, safe_names, score, score_one
 from src.report.predictions import ClassPredictions, NumberPredictions, encode_classes, predict_rows
 from src.tracking.runs import fit_key
@@ -22,6 +24,7 @@ from tests.report.conftest import ODD_NAMES, labels_of, make_classes, make_numbe
 LOADERS = {"binary": load_breast_cancer, "multiclass": load_iris}
 OF_LABELS = ["accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "precision_macro", "recall_macro"]
 OF_RANKS = ["pr_auc", "roc_auc_ovr"]
+OF_POSITIVE = ["average_precision", "f1", "precision", "recall", "roc_auc"]
 OF_PROBABILITIES = ["brier", "calibration_error", "log_loss"]
 
 
@@ -53,21 +56,43 @@ def test_two_classes_by_hand() -> None:
     assert score(predicted("aabb", "abbb", probabilities, "ab")) == pytest.approx(
         {
             "accuracy": 3 / 4,
+            # Of b, from the highest probability on: b, a, b.
+            "average_precision": 1 / 2 + 1 / 2 * 2 / 3,
             "balanced_accuracy": (1 / 2 + 1) / 2,
             "brier": (0.2**2 + 0.8**2 + 0.3**2 + 0.1**2) / 4,
             # Of [0.2], [0.7], [0.8] and [0.9], each a bin of its own, none, one, none and one are b.
             "calibration_error": (0.2 + 0.3 + 0.8 + 0.1) / 4,
+            "f1": f1_b,
             "f1_macro": (f1_a + f1_b) / 2,
             "f1_weighted": (f1_a + f1_b) / 2,
             "log_loss": -np.log([0.8, 0.2, 0.7, 0.9]).mean(),
-            # From the highest on: b, a, b.
             "pr_auc": 1 / 2 + 1 / 2 * 2 / 3,
+            "precision": 2 / 3,
             "precision_macro": (1 + 2 / 3) / 2,
+            "recall": 1,
             "recall_macro": (1 / 2 + 1) / 2,
+            "roc_auc": 3 / 4,
             # Of four pairs (a, b), one puts the a above the b.
             "roc_auc_ovr": 3 / 4,
         }
     )
+
+
+def test_positive_class_decides_what_scores_of_two_classes_are_about() -> None:
+    probabilities = [[0.8, 0.2], [0.2, 0.8], [0.3, 0.7], [0.1, 0.9]]
+    of_b = predicted("aabb", "abbb", probabilities, "ab")
+    of_a = replace(of_b, positive_code=0)
+    found, other = score(of_a), score(of_b)
+    assert (of_a.positive, of_b.positive) == ("a", "b")
+    # Of a, from the highest probability on: a, b, a, b.
+    assert found["average_precision"] == found["pr_auc"] == pytest.approx(1 / 2 + 1 / 2 * 2 / 3)
+    assert (found["precision"], found["recall"], found["f1"]) == pytest.approx((1, 1 / 2, 2 / 3))
+    assert (other["precision"], other["recall"], other["f1"]) == pytest.approx((2 / 3, 1, 4 / 5))
+    # Each bin of a is one of b, seen from the other side.
+    assert found["calibration_error"] == pytest.approx(other["calibration_error"])
+    np.testing.assert_allclose(calibration_bins(of_a)[0], 1 - calibration_bins(of_b)[0][::-1])
+    same = {"accuracy", "balanced_accuracy", "brier", "f1_macro", "f1_weighted", "log_loss", "roc_auc", "roc_auc_ovr"}
+    assert {name: found[name] for name in same} == pytest.approx({name: other[name] for name in same})
 
 
 def test_three_unequal_classes_by_hand() -> None:
@@ -120,15 +145,20 @@ def test_metrics_of_classes_equal_those_of_scikit_learn(n_rows: int, n_classes: 
     }
     found = score(predictions)
     assert {name: found[name] for name in expected} == pytest.approx(expected)
-    assert set(found) - set(expected) == {"calibration_error"}
+    assert set(found) - set(expected) == {"calibration_error", *(OF_POSITIVE if n_classes == 2 else [])}
 
 
-@pytest.mark.parametrize("kind", sorted(LOADERS))
-@pytest.mark.parametrize("scoring", SCORINGS["classification"])
-def test_headline_equals_the_score_of_the_search(kind: str, scoring: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "positive", "scoring"),
+    [
+        *[("multiclass", None, scoring) for scoring in SCORINGS["classification"] if scoring not in BINARY_SCORINGS],
+        *[("binary", positive, scoring) for scoring in SCORINGS["classification"] for positive in ("one", "zero")],
+    ],
+)
+def test_headline_equals_the_score_of_the_search(kind: str, positive: str | None, scoring: str) -> None:
     model, X, y = fitted(kind, LogisticRegression(max_iter=1000))
-    expected = sklearn_metrics.get_scorer(scoring)(model, X, y)
-    found = score_one(metric_of(scoring), predict_rows(model, X, y, "classification"))
+    expected = make_scoring(scoring, positive)(model, X, y)
+    found = score_one(metric_of(scoring), predict_rows(model, X, y, "classification", positive))
     assert found == pytest.approx(-expected if scoring.startswith("neg_") else expected)
 
 
@@ -144,7 +174,7 @@ def test_headline_of_numbers_equals_the_score_of_the_search(scoring: str) -> Non
 def test_model_with_decision_values_only_has_no_metric_of_probabilities(kind: str) -> None:
     model, X, y = fitted(kind, SVC())
     metrics = score(predict_rows(model, X, y, "classification"))
-    assert sorted(metrics) == sorted([*OF_LABELS, *OF_RANKS])
+    assert sorted(metrics) == sorted([*OF_LABELS, *OF_RANKS, *(OF_POSITIVE if kind == "binary" else [])])
     assert 0.9 < metrics["roc_auc_ovr"] < 1
 
 
@@ -193,7 +223,12 @@ def test_label_unknown_to_the_model_counts_as_wrong_and_is_logged(caplog: pytest
 
 
 def test_rows_with_unknown_labels_only_have_metrics_of_labels_only() -> None:
-    assert set(score(predicted("yz", "ab", [[0.8, 0.2], [0.2, 0.8]], "ab"))) == set(OF_LABELS)
+    assert set(score(predicted("yz", "ab", [[0.8, 0.2], [0.2, 0.8]], "ab"))) == {
+        *OF_LABELS,
+        "f1",
+        "precision",
+        "recall",
+    }
 
 
 def test_class_without_test_rows_is_left_out_of_the_ranks() -> None:
@@ -205,7 +240,7 @@ def test_undefined_metrics_are_left_out_and_logged(caplog: pytest.LogCaptureFixt
     with caplog.at_level(logging.INFO):
         metrics = score(predicted("aa", "ab", [[0.8, 0.2], [0.2, 0.8]], "ab"))
     assert {"pr_auc", "roc_auc_ovr"}.isdisjoint(metrics)
-    assert "undefined for these rows, and left out: pr_auc, roc_auc_ovr" in caplog.text
+    assert "undefined for these rows, and left out: pr_auc, roc_auc_ovr, average_precision, roc_auc" in caplog.text
     assert np.isfinite(list(metrics.values())).all()
 
 
@@ -297,7 +332,10 @@ def test_regression_has_every_metric_in_order() -> None:
 def test_headline_lies_in_its_interval(task: str, scoring: str) -> None:
     name, metrics = (
         metric_of(scoring),
-        compute(make_classes(60, 3) if task == "classification" else make_numbers(60), scoring),
+        compute(
+            make_classes(60, 2 if scoring in BINARY_SCORINGS else 3) if task == "classification" else make_numbers(60),
+            scoring,
+        ),
     )
     assert metrics[f"test_{name}_ci95_low"] < metrics[f"test_{name}"] < metrics[f"test_{name}_ci95_high"]
     assert [key for key in metrics if "_ci95_" in key] == [f"test_{name}_ci95_high", f"test_{name}_ci95_low"]
@@ -312,14 +350,16 @@ def test_undefined_headline_has_neither_interval_nor_baseline() -> None:
 # --- the baseline ---
 
 
-@pytest.mark.parametrize("scoring", SCORINGS["classification"])
-@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize(
+    ("scoring", "n_classes"),
+    [(name, n) for name in SCORINGS["classification"] for n in (2, 3) if n == 2 or name not in BINARY_SCORINGS],
+)
 def test_baseline_of_classes_predicts_the_most_frequent_one(scoring: str, n_classes: int) -> None:
     predictions = make_classes(60, n_classes)
     labels = np.array(predictions.labels, dtype=object)
     y_train = np.repeat(labels, [20, 30, 10][:n_classes])
     dummy = DummyClassifier(strategy="prior").fit(np.zeros((len(y_train), 1)), y_train)
-    expected = sklearn_metrics.get_scorer(scoring)(dummy, np.zeros((60, 1)), labels[predictions.y_true])
+    expected = make_scoring(scoring, labels[1])(dummy, np.zeros((60, 1)), labels[predictions.y_true])
     found = compute(predictions, scoring, y_train)[f"test_{metric_of(scoring)}_baseline"]
     assert found == pytest.approx(-expected if scoring.startswith("neg_") else expected)
 

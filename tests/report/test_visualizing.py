@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -332,3 +333,14 @@ def test_label_fits_on_one_line(label: Any) -> None:
     text = fit_label(label, 20)
     assert 0 < len(text) <= 20
     assert "\n" not in text
+
+
+@pytest.mark.parametrize("positive", ["yes", 1, True, "a<b>", "$x$"])
+def test_positive_class_is_in_the_titles_of_its_curves(positive: Any) -> None:
+    two = replace(make_classes(40, 2), labels=[positive, "other"], positive_code=0)
+    for draw in (plot_roc, plot_precision_recall, plot_calibration):
+        assert f" of {positive}, 40 test rows" in drawn(draw(two)).axes[0].get_title()
+    assert drawn(plot_calibration(two)).axes[1].get_xlabel() == f"Probability of {positive}"
+    assert any(str(positive) in text.get_text() for text in plot_roc(two).axes[0].get_legend().get_texts())
+    three = make_classes(40, 3)
+    assert plot_roc(three).axes[0].get_title() == "ROC curve, 40 test rows"

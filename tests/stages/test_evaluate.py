@@ -19,7 +19,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from sklearn.svm import SVC
 
 from src.config.schema import CURVES, Config
-from src.errors import MissingInputError
+from src.errors import ConfigError, MissingInputError
 from src.stages.evaluate import evaluate
 from tests.config.conftest import VALID
 from tests.report.conftest import ODD_NAMES
@@ -228,3 +228,28 @@ def test_missing_input_names_the_stage_that_makes_it(prepare: Prepare, path: str
     with pytest.raises(MissingInputError, match=rf"^{path} is missing.*stage {maker} makes it"):
         evaluate(config)
     assert outputs() == {}
+
+
+@pytest.mark.parametrize("positive", [None, "no", "yes"])
+def test_positive_class_is_visible_everywhere(prepare: Prepare, positive: str | None) -> None:
+    config = prepare(scoring="average_precision")
+    config = config.model_copy(update={"base": config.base.model_copy(update={"positive": positive})})
+    counts = pd.read_parquet("data/train.parquet")["target"].value_counts()
+    label = positive or str(counts.idxmin())
+    result = evaluate(config)
+    assert result is not None
+    assert result.tags == {"positive": label}
+    assert f"the positive class is <code>{label}</code>" in Path("reports/report.html").read_text()
+    assert f"`{label}`, {'chosen' if positive else 'the rarer class'}" in Path("reports/model_card.md").read_text()
+    found = metrics()
+    assert found["test_average_precision"] == found["test_pr_auc"]
+    assert found["test_recall"] == found["test_recall_class"][label]
+    share = (pd.read_parquet("data/test.parquet")["target"] == label).mean()
+    assert found["test_average_precision_baseline"] == pytest.approx(share)
+
+
+def test_unknown_positive_class_is_one_line(prepare: Prepare) -> None:
+    config = prepare()
+    config = config.model_copy(update={"base": config.base.model_copy(update={"positive": "maybe"})})
+    with pytest.raises(ConfigError, match=r"^base\.positive = 'maybe' is not a class .* 'no', 'yes', or null"):
+        evaluate(config)
