@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from src.atomic import atomic_path
 from src.config.data_load import Column, SklearnSource
+from src.config.featurize import Feature
 from src.config.schema import Config
 from src.config.section import Section
 from src.data.files import read_json
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 # Kind and further properties of each column, as plain values, because the fitted model contains them.
 Columns = Mapping[str, Mapping[str, Any]]
-FEATURE_KINDS = ("number", "category", "ordinal", "high_cardinality", "boolean")
+FEATURE_KINDS = ("number", "category", "ordinal", "high_cardinality", "boolean", "date", "text")
 
 
 class Schema(Section):
@@ -39,13 +40,21 @@ class Schema(Section):
 _SCHEMA = TypeAdapter(Schema)
 
 
-def features_by_kind(columns: Columns, features: Iterable[str], excluded: Iterable[str] = ()) -> dict[str, list[str]]:
-    """Group raw columns, except the excluded ones, and computed features, which are numbers, by kind."""
+def features_by_kind(
+    columns: Columns, features: Mapping[str, Feature], excluded: Iterable[str] = ()
+) -> dict[str, list[str]]:
+    """Group raw columns and computed features, which are numbers, by kind.
+
+    Args:
+        features: Declared features; a date that one of them uses is no feature itself.
+        excluded: Raw columns that are no features.
+    """
     kinds: dict[str, list[str]] = {kind: [] for kind in FEATURE_KINDS}
-    excluded = set(excluded)
+    excluded, sources = set(excluded), {name for feature in features.values() for name in feature.columns}
     for name, column in columns.items():
-        if column["kind"] in kinds and name not in excluded:
-            kinds[column["kind"]].append(name)
+        kind = column["kind"]
+        if kind in kinds and name not in excluded and not (kind == "date" and name in sources):
+            kinds[kind].append(name)
     kinds["number"] += features
     return kinds
 

@@ -37,7 +37,7 @@ def run_checks(train: pd.DataFrame, test: pd.DataFrame, columns: Columns, config
         config: All settings; checks that `data_split.checks` ignores are skipped.
     """
     base, settings = config.base, config.data_split.checks
-    kinds = features_by_kind(columns, config.features, config.no_features)
+    kinds = features_by_kind(columns, config.featurize.features, config.no_features)
     names = [name for of_kind in kinds.values() for name in of_kind if name in train]
     target = base.target_column
     findings: list[Finding | None] = []

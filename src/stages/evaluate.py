@@ -33,7 +33,9 @@ def evaluate(config: Config) -> StageResult:
     X_test, y_test = split_target(test, base.target_column, base.task, to_learn=False)
     target = read_table(data.train_path, made_by="data_split", columns=[base.target_column])
     y_train = target[base.target_column].to_numpy()
-    features = features_by_kind(read_columns(config.data_load.schema_path), config.features, config.no_features)
+    features = features_by_kind(
+        read_columns(config.data_load.schema_path), config.featurize.features, config.no_features
+    )
     findings, candidates = read_findings(data.checks_path), read_candidates(train.cv_results_path)
     cv_metrics = read_cv_metrics(train.cv_metrics_path)
     # The rows are already featurized.

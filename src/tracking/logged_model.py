@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 # Types from these modules are trusted; any other type is refused by name.
-TRUSTED_MODULES = ("numpy.", "scipy.", "sklearn.", "src.featurize.features.")
+TRUSTED_MODULES = ("numpy.", "scipy.", "sklearn.", "src.featurize.")
 # Containers; skops also checks their content.
 TRUSTED_TYPES = ("collections.OrderedDict", "collections.defaultdict", "functools.partial")
 # What a model needs to predict; pinned as in requirements.txt.

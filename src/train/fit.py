@@ -66,15 +66,13 @@ def fit_model(table: pd.DataFrame, columns: Columns, config: Config) -> FitResul
         TrainError: No candidate can be fitted.
     """
     base, settings = config.base, config.train
-    kinds = features_by_kind(columns, config.features, config.no_features)
+    kinds = features_by_kind(columns, config.featurize.features, config.no_features)
     spec = ModelSpec(
         base.task, kinds, columns, settings.preprocess, settings.class_weight == "balanced", base.random_state
     )
     if not spec.names:
-        raise DataError("no column is a feature: every column is the target, a date, ignored, or groups the rows.")
+        raise DataError("no column is a feature: every column is the target, ignored, or groups the rows.")
     sources = {column for feature in config.featurize.features.values() for column in feature.columns}
-    if dates := [name for name, column in columns.items() if column["kind"] == "date" and name not in sources]:
-        logger.info("dates are not features, so these columns are not used: %s; declare a date_part", ", ".join(dates))
     candidates = list_candidates(settings, base.task, base.random_state)
     # Report wrong estimators and parameter names before any fit.
     for candidate in {candidate.estimator: candidate for candidate in candidates}.values():

@@ -40,6 +40,7 @@ class ModelSpec:
         kinds: Column names by kind, as returned by `features_by_kind`.
         columns: Description of each raw column.
         balanced: Whether rare classes get a higher weight.
+        cache: Folder that keeps encoded texts during a search.
     """
 
     task: Task
@@ -48,6 +49,7 @@ class ModelSpec:
     preprocess: Preprocess
     balanced: bool
     random_state: int
+    cache: str | None = None
 
     @property
     def names(self) -> list[str]:
@@ -72,7 +74,14 @@ def make_model(candidate: Candidate, spec: ModelSpec) -> Pipeline:
         # Each level needs a bin of its own.
         max_levels = min(max_levels, known["max_bins"]) if isinstance(known["max_bins"], int) else max_levels
     preprocess = make_preprocess(
-        spec.kinds, spec.columns, spec.preprocess, estimator_spec, spec.task, spec.random_state, max_levels
+        spec.kinds,
+        spec.columns,
+        spec.preprocess,
+        estimator_spec,
+        spec.task,
+        spec.random_state,
+        max_levels,
+        spec.cache,
     )
     return Pipeline([("preprocess", preprocess), ("estimator", estimator)])
 

@@ -23,6 +23,7 @@ from sklearn.preprocessing import (
 
 from src.config.train import Preprocess, Task
 from src.data.columns import Columns
+from src.featurize.encoders import DateEncoder, TextEncoder
 from src.train.estimators import EstimatorSpec
 
 # Histogram boosting stores each value in one byte, and reserves one code for missing values.
@@ -38,6 +39,7 @@ def make_preprocess(
     task: Task,
     random_state: int,
     max_levels: int = MAX_NATIVE_LEVELS,
+    cache: str | None = None,
 ) -> ColumnTransformer:
     """Create the unfitted step between the features and the estimator.
 
@@ -47,6 +49,7 @@ def make_preprocess(
     Args:
         columns: Description of each raw column, for the order of ordinal levels.
         max_levels: Levels per category where the estimator takes integer codes.
+        cache: Folder that keeps encoded texts, so that candidates with equal rows share them.
     """
     # Unseen and missing levels become NaN.
     codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
@@ -59,6 +62,8 @@ def make_preprocess(
         cv=folds(N_TARGET_FOLDS, shuffle=True, random_state=random_state),
     )
     steps: dict[str, Any]
+    scaling = settings.scale if estimator.encoding == "scaled" else "none"
+    scaler: list[Any] = {"standard": [StandardScaler()], "robust": [RobustScaler()], "none": []}[scaling]
     if estimator.encoding == "native":
         steps = {
             # First, so that their positions are known to the estimator.
@@ -69,10 +74,9 @@ def make_preprocess(
             "ordinal": ordinal,
             "high_cardinality": target_mean,
             "boolean": codes,
+            "date": DateEncoder(),
         }
     else:
-        scaling = settings.scale if estimator.encoding == "scaled" else "none"
-        scaler = {"standard": [StandardScaler()], "robust": [RobustScaler()], "none": []}[scaling]
         steps = {
             "category": OneHotEncoder(
                 handle_unknown="infrequent_if_exist",
@@ -83,9 +87,18 @@ def make_preprocess(
             "ordinal": make_pipeline(ordinal, _imputer("most_frequent"), *scaler),
             "high_cardinality": make_pipeline(target_mean, *scaler),
             "boolean": make_pipeline(codes, _imputer("most_frequent")),
+            "date": make_pipeline(
+                DateEncoder(circular=estimator.encoding == "scaled"), _imputer(settings.impute), *scaler
+            ),
         }
+    columns_of = {kind: list(kinds[kind]) for kind in steps if kinds[kind]}
+    # One step per text, because each has its own words. What is cached is not scaled, so that all encodings share it.
+    for number, name in enumerate(kinds["text"], 1):
+        encoder = TextEncoder(is_classes=task == "classification", random_state=random_state)
+        steps[f"text{number}"] = make_pipeline(encoder, *(scaler or ["passthrough"]), memory=cache)
+        columns_of[f"text{number}"] = [name]
     return ColumnTransformer(
-        [(kind, step, list(kinds[kind])) for kind, step in steps.items() if kinds[kind]],
+        [(step, steps[step], names) for step, names in columns_of.items()],
         sparse_threshold=0.3 if estimator.accepts_sparse else 0.0,
     )
 

@@ -11,12 +11,13 @@ import json
 import logging
 import math
 import sys
+import tempfile
 import time
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,8 @@ def run_search(
 ) -> list[Result]:
     """Score all candidates on all folds, or as many candidates as the time budget allows, in their order.
 
+    Texts are encoded once per fold, for all candidates: of 100,000 texts of 50 words, one encoding takes 30 s.
+
     Args:
         candidates: Candidates in order of preference.
         X: Featurized training rows, shape (n_rows, n_columns).
@@ -123,7 +126,9 @@ def run_search(
         subsets = [subsample_fold(fold, fraction, y, config) for fold in folds]
         n_rows = len(subsets[0][0])
         label = f"round {number} of {len(fractions)} on {n_rows} rows" if len(fractions) > 1 else "search"
-        scored = _score([candidates[position] for position in remaining], spec, X, y, subsets, config, label)
+        chosen = [candidates[position] for position in remaining]
+        with tempfile.TemporaryDirectory() if spec.kinds["text"] else nullcontext() as cache:
+            scored = _score(chosen, replace(spec, cache=cache), X, y, subsets, config, label)
         for position, candidate_fits in zip(remaining, scored, strict=False):
             candidate = candidates[position]
             results[position] = Result(candidate, tuple(fit.score for fit in candidate_fits), n_rows)

@@ -88,12 +88,6 @@ def _find_problems(stage: str, config: Config, metrics: Mapping[str, float]) -> 
         elif stage == "data_split":
             for finding in read_findings(config.data_split.checks_path):
                 yield f"data check {finding.kind}: {finding.message}"
-        elif stage == "train":
-            used = {name for feature in config.featurize.features.values() for name in feature.columns}
-            used |= {str(getattr(config.data_split.split, "column", ""))}
-            columns = read_columns(config.data_load.schema_path)
-            if dates := [name for name, column in columns.items() if column["kind"] == "date" and name not in used]:
-                yield f"dates are not features: declare a date_part of {', '.join(map(show, dates))}, or ignore it"
         elif stage == "evaluate":
             headline = read_headline(metrics, config.train.scoring)
             if headline and headline.problem:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from src.config.featurize import Feature
 from src.data.columns import (
     declared_columns,
     features_by_kind,
@@ -22,6 +23,10 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "d": {"kind": "date"},
     "e": {"kind": "ignore"},
 }
+FEATURES = {
+    "a_to_b": Feature(ratio=["a", "b"]),
+    "month": Feature.model_validate({"date_part": {"column": "d", "part": "month"}}),
+}
 FILE: dict[str, Any] = {
     "featurize.features": {},
     "data_load.source": {"kind": "file"},
@@ -30,13 +35,16 @@ FILE: dict[str, Any] = {
 
 
 def test_features_are_grouped_by_kind_and_computed_ones_are_numbers() -> None:
-    assert features_by_kind(COLUMNS, ["a_to_b"], excluded=["c"]) == {
+    assert features_by_kind(COLUMNS, {"a_to_b": FEATURES["a_to_b"]}, excluded=["c"]) == {
         "number": ["a", "a_to_b"],
         "category": [],
         "ordinal": ["grüße"],
         "high_cardinality": [],
         "boolean": [],
+        "date": ["d"],
+        "text": [],
     }
+    assert features_by_kind(COLUMNS, {"month": FEATURES["month"]})["date"] == []
 
 
 def test_columns_round_trip_through_the_file(load: Load) -> None:

@@ -21,9 +21,10 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "member": {"kind": "boolean"},
     "day": {"kind": "date"},
     "clinic": {"kind": "category"},
+    "review": {"kind": "text"},
     "note": {"kind": "ignore"},
 }
-USED = [name for name in COLUMNS if name not in ("day", "note")]
+USED = [name for name in COLUMNS if name != "note"]
 # Smaller grids for estimators that take long with their default ones.
 QUICK = {
     "extra_trees": {"n_estimators": [5]},
@@ -47,12 +48,13 @@ def make_table(task: Task = "classification", n_rows: int = 90, seed: int = 0, g
             "member": rng.integers(0, 2, n_rows).astype(float),
             "day": pd.Timestamp("2026-01-01") + pd.to_timedelta(rng.permutation(n_rows), "D"),
             "clinic": rng.choice(list("abcdefgh"), n_rows),
+            "review": [" ".join(rng.choice(["good", "bad", "fine", "old", "new"], 3)) for _ in range(n_rows)],
             "note": "x",
         }
     )
     signal = 2 * table["height"] + 3 * (table["colour"] == "red") + table["size"].map({"S": 0, "M": 1, "L": 2})
     if gaps:
-        for name in USED:
+        for name in [name for name in USED if name != "day"]:
             table.loc[rng.random(n_rows) < 0.1, name] = np.nan
     if task == "regression":
         return table.assign(target=5000 + 1000 * signal)
@@ -62,8 +64,8 @@ def make_table(task: Task = "classification", n_rows: int = 90, seed: int = 0, g
 def strange_rows() -> pd.DataFrame:
     """Make rows with only missing values, and rows with unseen levels."""
     rows = make_table(n_rows=12, seed=9).drop(columns="target")
-    rows.loc[0, USED] = np.nan
-    rows.loc[1:4, ["colour", "size", "postcode", "clinic"]] = "never seen"
+    rows.loc[0, USED] = None
+    rows.loc[1:4, ["colour", "size", "postcode", "clinic", "review"]] = "never seen"
     return rows
 
 

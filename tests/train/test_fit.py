@@ -11,6 +11,7 @@ from sklearn.pipeline import Pipeline
 
 from src.config.train import ESTIMATOR_PARAMS, Task
 from src.errors import ConfigError, DataError, TrainError
+from src.featurize import encoders
 from src.featurize.features import prepare_rows
 from src.train.fit import FitResult, fit_model
 from src.train.folds import make_folds
@@ -96,7 +97,8 @@ def test_model_is_better_than_the_baseline(task: Task, name: str, caplog: pytest
     if name not in ESTIMATOR_PARAMS[task]:
         pytest.skip("does the other task")
     table, grid = make_table(task, 240), {name: FEW_TREES.get(name, {})}
-    metrics = fit_model(table, COLUMNS, make_config(name, task, param_grid=grid)).cv_metrics
+    columns = {name: COLUMNS[name] for name in ("height", "colour", "size", "member")}
+    metrics = fit_model(table, columns, make_config(name, task, param_grid=grid)).cv_metrics
     scoring = "r2" if task == "regression" else "accuracy"
     assert set(metrics) == {f"cv_{scoring}_mean", f"cv_{scoring}_std", f"cv_{scoring}_mean_baseline"}
     assert metrics[f"cv_{scoring}_mean"] > metrics[f"cv_{scoring}_mean_baseline"] + 0.2
@@ -222,17 +224,30 @@ def test_group_column_is_not_a_feature() -> None:
     assert list(model.feature_names_in_) == [name for name in USED if name != "clinic"]
 
 
-def test_unused_dates_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    fit(search=NO_SEARCH)
-    assert [record.message for record in caplog.records if "date" in record.message] == [
-        "dates are not features, so these columns are not used: day; declare a date_part"
-    ]
+def test_date_that_a_feature_uses_is_no_feature_itself() -> None:
+    columns = {"height": {"kind": "number"}, "day": {"kind": "date"}}
+    features = {"month": {"date_part": {"column": "day", "part": "month"}}}
+    table = make_table(gaps=False)
+    by_default = fit_model(table, columns, make_config(search=NO_SEARCH)).model
+    assert list(by_default["preprocess"].feature_names_in_) == ["height", "day"]
+    table["month"] = table["day"].dt.month * 1.0
+    declared = fit_model(table, columns, make_config(features=features, search=NO_SEARCH)).model
+    assert list(declared["preprocess"].feature_names_in_) == ["height", "month"]
+    assert list(declared.feature_names_in_) == ["height", "day"]
+
+
+def test_texts_are_encoded_once_per_fold_for_all_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded = []
+    monkeypatch.setattr(encoders, "_fill", lambda X: encoded.append(len(X)) or X.iloc[:, 0].fillna("").tolist())
+    grids = {"logreg": {"C": [0.1, 1.0]}, "hist_gradient_boosting": {"max_iter": [2, 3]}}
+    fit_model(make_table(), {"review": {"kind": "text"}}, make_config(list(grids), param_grid=grids))
+    # Three folds of 60 rows to fit on and, for each candidate, 30 to score; then all rows.
+    assert (encoded.count(60), encoded.count(30), encoded.count(90)) == (3, 12, 1)
 
 
 def test_table_without_features_is_an_error() -> None:
     with pytest.raises(DataError, match="no column is a feature"):
-        fit_model(make_table(), {"day": {"kind": "date"}, "note": {"kind": "ignore"}}, make_config())
+        fit_model(make_table(), {"note": {"kind": "ignore"}}, make_config())
 
 
 def test_input_is_not_changed() -> None:

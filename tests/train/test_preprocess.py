@@ -4,15 +4,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.model_selection import StratifiedKFold, cross_val_score
 
 from src.config.train import Preprocess, Task
 from src.data.columns import features_by_kind
+from src.data.kinds import DATE, TEXT_KINDS
+from src.featurize.encoders import DateEncoder, TextEncoder
 from src.train.estimators import Encoding, EstimatorSpec
+from src.train.model import Candidate, ModelSpec, make_model
 from src.train.preprocess import make_preprocess
 from tests.train.tables import COLUMNS, make_table, strange_rows
 
 ENCODINGS: list[Encoding] = ["scaled", "unscaled", "native"]
-ALL_KINDS = features_by_kind(COLUMNS, [])
+ALL_KINDS = features_by_kind(COLUMNS, {})
 
 
 def prepare(
@@ -168,13 +173,109 @@ def test_unseen_high_cardinality_level_is_the_overall_mean() -> None:
     np.testing.assert_allclose(made[:, 0], 2.0)
 
 
+def dates(*values: str | None) -> pd.DataFrame:
+    return pd.DataFrame({"day": pd.Series(values, dtype=DATE)})
+
+
+def test_december_is_beside_january_for_scaled_estimators() -> None:
+    year = dates(*(f"{2000 + number // 12}-{number % 12 + 1:02}-15" for number in range(48)))
+    encoder = DateEncoder(circular=True).fit(year)
+    names = list(encoder.get_feature_names_out())
+    month = [names.index("day_month_sin"), names.index("day_month_cos")]
+    january, june, december = encoder.transform(dates("2026-01-15", "2026-06-15", "2026-12-15"))[:, month]
+    assert np.linalg.norm(december - january) < 0.6 < np.linalg.norm(december - june)
+
+
+def test_trees_get_plain_parts_and_the_time_of_a_date() -> None:
+    rows = dates("1970-01-03 06:00", "1971-02-04 12:30", None)
+    encoder = DateEncoder()
+    made = encoder.fit_transform(rows)
+    assert list(encoder.get_feature_names_out()) == ["day_time", "day_month", "day_weekday", "day_hour", "day_day"]
+    assert made[0].tolist() == [2.25, 1.0, 5.0, 6.0, 3.0]
+    assert made[1, 1:].tolist() == [2.0, 3.0, 12.5, 4.0]
+    assert np.isnan(made[2]).all()
+
+
+@pytest.mark.parametrize("circular", [False, True])
+def test_parts_that_do_not_vary_are_left_out(circular: bool) -> None:
+    encoder = DateEncoder(circular).fit(dates("2026-01-01", "2026-01-08", "2026-01-15"))
+    expected = ["day_time"] if circular else ["day_time", "day_day"]
+    assert list(encoder.get_feature_names_out()) == expected
+    assert encoder.transform(dates("2030-05-05 07:00", None)).shape == (2, len(expected))
+
+
+def test_missing_date_is_imputed_and_marked_for_scaled_estimators() -> None:
+    made = prepare(dates("2026-01-01", "2026-02-02", None, "2026-01-09"), {"date": ["day"]})
+    assert np.isfinite(made).all()
+    encoder = DateEncoder(circular=True).fit(dates("2026-01-01", None))
+    assert list(encoder.get_feature_names_out()) == ["day_time", "day_is_missing"]
+
+
+def reviews(n_filler: int, n_rows: int = 300, seed: int = 0) -> tuple[pd.DataFrame, NDArray[Any]]:
+    """Make texts of 5 to 30 words, of which one says whether the text is positive."""
+    rng = np.random.default_rng(seed)
+    filler = [f"w{number}" for number in range(n_filler)]
+    y, texts = rng.integers(0, 2, n_rows), []
+    for label in y:
+        words = rng.choice(filler, rng.integers(5, 31)).tolist()
+        words[0] = rng.choice(["great", "perfect", "lovely", "superb"] if label else ["awful", "broken", "poor", "sad"])
+        texts.append(" ".join(rng.permutation(words)).capitalize() + ".")
+    return pd.DataFrame({"review": text(*texts)}), y
+
+
+@pytest.mark.parametrize("n_filler", [20, 200, 2000])
+@pytest.mark.parametrize("estimator", ["logreg", "hist_gradient_boosting"])
+def test_words_that_decide_the_label_are_found(estimator: str, n_filler: int) -> None:
+    X, y = reviews(n_filler)
+    preprocess = Preprocess(impute="median", scale="standard", max_categories=20)
+    kinds = {kind: ["review"] if kind == "text" else [] for kind in ALL_KINDS}
+    spec = ModelSpec("classification", kinds, {"review": {"kind": "text"}}, preprocess, False, 0)
+    model = make_model(Candidate(estimator, {}), spec)
+    assert cross_val_score(model, X, y, cv=StratifiedKFold(5), scoring="roc_auc").mean() > 0.95
+
+
+def test_texts_predict_a_number_and_several_classes() -> None:
+    X, y = reviews(200)
+    for target, is_classes, n_outputs in [
+        (3.0 * y, False, 1),
+        (y, True, 1),
+        (np.array(["u", "v", "w"])[y * 2], True, 1),
+    ]:
+        encoder = TextEncoder(is_classes=is_classes)
+        made = encoder.fit_transform(X, target)
+        assert made.shape == (300, n_outputs + 30)
+        assert np.corrcoef(made[:, 0], y)[0, 1] > 0.8
+    assert TextEncoder(n_topics=2).fit_transform(X, np.arange(300) % 3).shape == (300, 5)
+
+
+def test_prediction_of_a_text_excludes_its_own_target() -> None:
+    X, _ = reviews(2000)
+    y = np.random.default_rng(1).integers(0, 2, 300)
+    assert abs(np.corrcoef(TextEncoder().fit_transform(X, y)[:, 0], y)[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize("texts", [[None] * 9, ["", " ", "!"] * 3, ["a"] * 9, [f"w{number}" for number in range(9)]])
+def test_texts_without_common_words_are_encoded(texts: list[str | None]) -> None:
+    train, y = pd.DataFrame({"review": text(*texts)}), np.arange(9) % 2
+    encoder = TextEncoder().fit(train, y)
+    made = encoder.transform(pd.DataFrame({"review": text("never seen", None)}))
+    assert np.isfinite(made).all()
+    assert made.shape[1] == len(encoder.get_feature_names_out())
+
+
+def test_encoders_can_be_cloned() -> None:
+    assert clone(TextEncoder(n_topics=3, random_state=5)).get_params()["n_topics"] == 3
+    assert clone(DateEncoder(circular=True)).circular
+
+
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_column_without_any_value_is_kept(encoding: Encoding) -> None:
     rows = make_table(n_rows=20)
     for name in ALL_KINDS["number"] + ALL_KINDS["boolean"]:
         rows[name] = np.nan
-    for name in ALL_KINDS["category"] + ALL_KINDS["ordinal"] + ALL_KINDS["high_cardinality"]:
+    for name in [name for kind in TEXT_KINDS for name in ALL_KINDS[kind]]:
         rows[name] = text(*[None] * 20)
+    rows["day"] = pd.Series([pd.NaT] * 20, dtype=DATE)
     made = prepare(rows, ALL_KINDS, encoding)
     assert made.shape[0] == 20
     assert encoding == "native" or np.isfinite(made).all()

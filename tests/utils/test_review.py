@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
 
-from src.config.data_split import Split
 from src.config.load import load_config
 from src.config.schema import Config
 from src.data.findings import Finding, write_findings
@@ -80,15 +78,6 @@ def test_warnings_are_those_that_stages_logged_and_those_that_skipped_stages_wou
     assert logged.warnings == ["column 'empty' has no values: ignored", all_three[1]]
     failed = review(config, {"data_load": "failed", "data_split": "stale"}, data_load=["old file"])
     assert failed.warnings == ["old file"]
-
-
-def test_date_that_nothing_uses_is_reported(config: Config) -> None:
-    write(config.data_load.schema_path, {**SCHEMA, "columns": {"a": {"kind": "number"}, "sold on": {"kind": "date"}}})
-    warning = "dates are not features: declare a date_part of 'sold on', or ignore it"
-    assert review(config, {"train": "unchanged"}).warnings == [warning]
-    split = TypeAdapter(Split).validate_python({"kind": "time", "column": "sold on"})
-    by_time = config.model_copy(update={"data_split": config.data_split.model_copy(update={"split": split})})
-    assert review(by_time, {"train": "unchanged"}).warnings == []
 
 
 def test_failed_stage_gives_its_error_first(config: Config) -> None:
