@@ -22,24 +22,22 @@ from tqdm import tqdm
 
 from src.atomic import atomic_path
 from src.config.data_load import TableFile
-from src.data.columns import Columns
+from src.data.columns import Columns, read_as_text
 from src.data.files import open_parquet
 from src.data.kinds import convert_columns, has_number_format
 from src.data_load.arrow import to_table
-from src.data_load.read_file import (
-    COMPRESSIONS,
-    PARQUET_SUFFIXES,
+from src.data_load.read_file import kind_of
+from src.data_load.text_files import (
     TEXT_SUFFIXES,
     UNREADABLE,
     check_last_value,
-    check_parts,
     check_text,
     csv_options,
-    open_plain,
-    opener_of,
+    open_text,
     reason_of,
     wrong_encoding,
 )
+from src.data_load.typed_files import PARQUET_SUFFIXES, check_parts, read_typed, without_marks
 from src.errors import DataError, MissingInputError
 from src.text import show
 from src.utils.command import command
@@ -68,13 +66,13 @@ def predict_file(
 
     Args:
         model: A fitted Pipeline that takes raw columns, from `load_model`.
-        input_path: CSV or TSV, also compressed, Parquet, a folder of Parquet parts, or `-` for stdin; columns that
-            neither the model nor `keep` needs are ignored.
+        input_path: A file of any type that training reads, or `-` for stdin; columns that neither the model nor
+            `keep` needs are ignored. Text and Parquet are read in chunks, other types at once.
         output_path: CSV or Parquet, or `-` for stdout, with the columns of `keep`, the column `prediction` in the
             order of the rows and, if the model has probabilities, a column `probability_<class>` in [0, 1] for each
             class.
         chunk_rows: Rows in memory at a time.
-        how: Format of a text file, as in `data_load.source` when the model was fitted.
+        how: Format of the file, as in `data_load.source` when the model was fitted.
         keep: Columns of the input to write unchanged.
         pipe_format: `csv` or `parquet`, for stdin and stdout.
 
@@ -97,7 +95,9 @@ def predict_file(
         if input_path == PIPE:
             source = stack.enter_context(_copied_stdin(pipe_format))
         suffix = f".{pipe_format}" if output_path == PIPE else output_path.suffix
-        _check_suffixes(source, label, output_path, suffix)
+        kind_of(source, label)
+        if suffix not in (".csv", ".parquet"):
+            raise DataError(f"{output_path} must end in .csv or .parquet, or be - for standard output.")
         sink: Any = sys.stdout.buffer
         if output_path != PIPE:
             sink = stack.enter_context(stack.enter_context(atomic_path(output_path)).open("wb"))
@@ -159,18 +159,6 @@ def _predict(model: Any, X: pd.DataFrame) -> pd.DataFrame:
     return predictions
 
 
-def _check_suffixes(source: Path, label: str, output_path: Path, suffix: str) -> None:
-    opener, kind = opener_of(source)
-    is_parquet = source.is_dir() or (kind in PARQUET_SUFFIXES and opener is open_plain)
-    if kind not in TEXT_SUFFIXES and not is_parquet:
-        known, compressed = ", ".join((*TEXT_SUFFIXES, *PARQUET_SUFFIXES)), ", ".join(COMPRESSIONS)
-        raise DataError(
-            f"{label} must end in {known}, or be a folder of Parquet parts; text can also be compressed: {compressed}."
-        )
-    if suffix not in (".csv", ".parquet"):
-        raise DataError(f"{output_path} must end in .csv or .parquet, or be - for standard output.")
-
-
 @dataclass(frozen=True)
 class _Wanted:
     """What to read.
@@ -180,7 +168,7 @@ class _Wanted:
         names: Columns of the model.
         keep: Columns to keep.
         chunk_rows: Maximum number of rows at a time.
-        how: Format of a text file.
+        how: Format of the file.
     """
 
     columns: Columns
@@ -210,12 +198,14 @@ def _read_chunks(path: Path, label: str, wanted: _Wanted) -> Iterator[Chunk]:
 
 
 def _read_file(path: Path, label: str, wanted: _Wanted, schema: pa.Schema | None = None) -> Iterator[Chunk]:
-    kind = opener_of(path)[1]
+    kind = kind_of(path, label)
     try:
         if kind in PARQUET_SUFFIXES:
             yield from _read_parquet(path, label, wanted, schema)
+        elif kind in TEXT_SUFFIXES:
+            yield from _read_text(path, label, wanted, kind)
         else:
-            yield from _read_text(path, label, wanted)
+            yield from _read_at_once(path, label, wanted, kind)
     except FileNotFoundError:
         raise DataError(f"{label} is missing.") from None
     except (UnicodeError, *UNREADABLE) as error:
@@ -237,15 +227,22 @@ def _read_parquet(path: Path, label: str, wanted: _Wanted, schema: pa.Schema | N
             if batch.num_rows:
                 rows = pa.Table.from_batches([batch])
                 kept = _as_they_are(rows.select(keep).cast(kept_schema))
-                yield to_table(rows.select(names), label), kept, label, n_rows
+                yield to_table(without_marks(rows.select(names), wanted.how.na_values), label), kept, label, n_rows
                 n_rows += batch.num_rows
 
 
-def _read_text(path: Path, label: str, wanted: _Wanted) -> Iterator[Chunk]:
+def _read_at_once(path: Path, label: str, wanted: _Wanted, kind: str) -> Iterator[Chunk]:
+    rows = read_typed(path, kind, wanted.how, {*read_as_text(wanted.columns), *wanted.keep}, label)
+    _check_columns(label, rows.column_names, wanted)
+    for start in range(0, rows.num_rows, wanted.chunk_rows):
+        chunk = rows.slice(start, wanted.chunk_rows)
+        yield to_table(chunk.select(wanted.names), label), _as_they_are(chunk.select(wanted.keep)), label, start
+
+
+def _read_text(path: Path, label: str, wanted: _Wanted, kind: str) -> Iterator[Chunk]:
     names, keep, how = wanted.names, wanted.keep, wanted.how
-    opener, kind = opener_of(path)
     check_text(path, how.encoding, label)
-    with opener(path) as raw, pa_csv.open_csv(raw, **csv_options(how, kind, {}, with_care=True)) as file:
+    with open_text(path, how) as raw, pa_csv.open_csv(raw, **csv_options(how, kind, {}, with_care=True)) as file:
         header = file.schema.names
     _check_columns(label, header, wanted, " Check data_load.source.separator." if len(header) == 1 else "")
     # All columns are read as text, and converted by kind: `007` of a category is not 7.
@@ -263,7 +260,7 @@ def _read_text(path: Path, label: str, wanted: _Wanted) -> Iterator[Chunk]:
         if how.decimal == "," and wanted.columns[name]["kind"] in ("number", "boolean")
         if not has_number_format(wanted.columns[name])
     ]
-    with opener(path) as raw, pa_csv.open_csv(raw, **as_text) as file:
+    with open_text(path, how) as raw, pa_csv.open_csv(raw, **as_text) as file:
         for batch in file:
             for start in range(0, batch.num_rows, wanted.chunk_rows):
                 rows = pa.Table.from_batches([batch.slice(start, wanted.chunk_rows)])
@@ -304,7 +301,7 @@ def main() -> None:
         "--input",
         type=Path,
         required=True,
-        help="raw rows: Parquet, a folder of Parquet parts, text in the format of data_load.source, or - for stdin",
+        help="raw rows: a file of any type that training reads, in the format of data_load.source, or - for stdin",
     )
     parser.add_argument("--output", type=Path, required=True, help="CSV or Parquet, or - for stdout")
     parser.add_argument(

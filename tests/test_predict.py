@@ -141,12 +141,11 @@ def test_input_in_another_format_names_the_setting(
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["rows.xlsx", "rows.parquet.gz", "rows"])
+@pytest.mark.parametrize("name", ["rows.sav", "rows.parquet.gz", "rows"])
 def test_unknown_suffix_lists_the_known_ones(model: Pipeline, tmp_path: Path, name: str) -> None:
     with pytest.raises(
         DataError,
-        match=r"must end in \.csv, \.tsv, \.txt, \.parquet, \.pq, or be a folder of Parquet parts; "
-        r"text can also be compressed: \.gz",
+        match=r"must end in \.csv, \.tsv, \.txt, \.jsonl, .*, and text and JSON may also end in \.gz",
     ):
         predict_file(model, tmp_path / name, tmp_path / "predictions.csv")
 
@@ -534,7 +533,7 @@ def test_extra_columns_are_ignored_with_a_warning(
             'n,code,flag,day,size,more\n1,7,yes,,S,x\n1,7,yes,,S,"x\n1,7,yes,,S,x\n',
             "a quote in column 'more' of row 3 ",
         ),
-        ("PK\x03\x04", " is a zip archive or an Excel workbook: save its table as CSV."),
+        ("PK\x03\x04", " is a zip archive or an Excel workbook: rename it to .xlsx, or save its table as CSV."),
         ("n,n,code,flag,day,size\n1,1,7,yes,,S\n", ": duplicate column n; each name must occur once."),
         ("n,code,flag,day,size\n", " has no rows."),
         ("", " cannot be read as csv: Empty CSV file."),

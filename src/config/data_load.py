@@ -9,7 +9,10 @@ from pydantic import AfterValidator, Field, PlainValidator, model_validator
 from src.config.section import ColumnName, OutputPath, PublicUrl, RepoPath, Section
 
 # Suffixes of table files.
-SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".gz", ".bz2", ".xz", ".zst", ".zip")
+SUFFIXES = (
+    *(".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet", ".pq", ".feather", ".arrow", ".xlsx"),
+    *(".gz", ".bz2", ".xz", ".zst", ".zip"),
+)
 # Common marks of a missing value. `None` is not one of them, because it may be a category.
 DEFAULT_NA = ("#N/A", "N/A", "NA", "NULL", "NaN", "nan", "null")
 
@@ -22,8 +25,11 @@ class SklearnSource(Section):
 
 
 def _check_separator(separator: str) -> str:
-    if separator != "auto" and (len(separator) != 1 or not separator.isascii() or separator in '"\r\n'):
-        raise ValueError("must be auto or a single ASCII character other than a quote or a newline, such as ';'")
+    is_name = separator in ("auto", "whitespace")
+    if not is_name and (len(separator) != 1 or not separator.isascii() or separator in '"\r\n'):
+        raise ValueError(
+            "must be auto, whitespace or a single ASCII character other than a quote or a newline, such as ';'"
+        )
     return separator
 
 
@@ -37,14 +43,16 @@ def _check_encoding(encoding: str) -> str:
 
 
 class TableFile(Section):
-    """Format of a text file; Parquet uses only `dates`.
+    """Format of a file. `na_values` and `dates` apply to all of them, the others only to text or Excel.
 
     Attributes:
-        separator: Character between fields; `auto` is a tab in `.tsv` files and a comma in others.
+        separator: Character between the fields of a text file; `auto` is a tab in `.tsv` files and a comma in others,
+            `whitespace` one or more blanks or tabs.
         encoding: Name of a Python text encoding.
-        decimal: Decimal mark of numbers.
-        skip_rows: Number of lines before the header.
-        na_values: Marks of a missing value in addition to the empty field and `DEFAULT_NA`.
+        decimal: Decimal mark of numbers in a text file.
+        skip_rows: Number of lines before the header of a text file, or of rows in an Excel sheet.
+        sheet: Name of the sheet of an Excel workbook; None for the first one.
+        na_values: Marks of a missing value. In text and Excel, they add to the empty field and `DEFAULT_NA`.
         default_na_values: False if the marks of `DEFAULT_NA` are values, such as NA for Namibia.
         dates: Columns with dates in ISO 8601; declare a column with a `format` for others.
     """
@@ -53,6 +61,7 @@ class TableFile(Section):
     encoding: Annotated[str, AfterValidator(_check_encoding)] = "utf-8"
     decimal: Literal[".", ","] = "."
     skip_rows: Annotated[int, Field(ge=0)] = 0
+    sheet: Annotated[str, Field(min_length=1)] | None = None
     na_values: list[str] = Field(default=[])
     default_na_values: bool = True
     dates: list[ColumnName] = Field(default=[])

@@ -15,7 +15,8 @@ from src.data.columns import Columns, read_as_text
 from src.data.kinds import holds_text
 from src.data.target import prepare_target
 from src.data_load.infer import infer_columns
-from src.data_load.read_file import find_parts, read_file
+from src.data_load.read_file import read_file
+from src.data_load.typed_files import find_parts
 from src.errors import DataError
 from src.text import message_of
 

@@ -20,7 +20,7 @@ from src.data_load.read_file import read_file
 from src.data_split.split import split_table
 from src.errors import DataError
 from src.new_data.guess_columns import ColumnGuess, guess_column
-from src.new_data.sniff import sniff_text
+from src.new_data.sniff import sniff_file
 from src.text import show
 
 TARGET_NAMES = ("target", "label", "class", "y", "outcome", "species", "diagnosis", "churn", "survived", "default")
@@ -71,7 +71,7 @@ def guess_table(path: Path, target_column: str | None = None) -> Guess:
     Raises:
         DataError: The file cannot be read, has a single column, or does not have the target column.
     """
-    source, codes = sniff_text(path)
+    source, codes = sniff_file(path)
     table = _read(path, source)
     decimal = source.get("decimal", (".", ""))[0]
     if marks := _find_na_marks(table, decimal):

@@ -22,7 +22,7 @@ def test_na_values_add_to_the_default_marks_unless_these_are_off(options: dict[s
     assert ("NA" in source.missing) is has_defaults
 
 
-SEPARATOR = "must be auto or a single ASCII character other than a quote or a newline"
+SEPARATOR = "must be auto, whitespace or a single ASCII character other than a quote or a newline"
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_wrong_format_of_a_file_is_refused(refusal: Refusal, setting: str, value
     assert message.startswith(f"params.yaml: data_load.source.{setting} = {shown!r}{problem}")
 
 
-@pytest.mark.parametrize("separator", ["auto", ",", ";", "\t", "|", " "])
+@pytest.mark.parametrize("separator", ["auto", "whitespace", ",", ";", "\t", "|", " "])
 def test_separator_is_a_single_character(load: Load, separator: str) -> None:
     source = load(PATH | {"data_load.source": {"kind": "file", "separator": separator}}).data_load.source
     assert isinstance(source, FileSource)

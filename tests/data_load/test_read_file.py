@@ -17,9 +17,10 @@ import pytest
 
 from src.config.data_load import TableFile
 from src.data_load import read_file as module
+from src.data_load import text_files
 from src.data_load.read_file import read_file
 from src.errors import DataError
-from src.new_data.sniff import sniff_text
+from src.new_data.sniff import sniff_file
 
 CSV = "a,b,c\n1,x,2024-01-31\n2.5,None,2024-02-01\n,NA,\n"
 
@@ -106,7 +107,7 @@ def test_quoted_field_may_hold_separators_quotes_and_line_ends(tmp_path: Path) -
 
 
 def test_quoted_line_ends_may_cross_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", 64)
     path = write(tmp_path, "a,b\n" + '"one\ntwo\nthree",1\n' * 50)
     table = read_file(path, TableFile())
     assert table["a"].unique().tolist() == ["one\ntwo\nthree"]
@@ -114,7 +115,7 @@ def test_quoted_line_ends_may_cross_blocks(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_type_is_inferred_from_all_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", 64)
     path = write(tmp_path, "a,b\n" + "1,1\n" * 200 + "x,1.5\n")
     assert [str(dtype) for dtype in read_file(path, TableFile()).dtypes] == ["str", "float64"]
 
@@ -214,12 +215,12 @@ def test_no_lines_are_skipped_without_a_reason(tmp_path: Path, text: str) -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"PK\x03\x04" + bytes(range(256)), " is a zip archive or an Excel workbook: save its table as CSV."),
-        (b"\xd0\xcf\x11\xe0" + bytes(range(256)), " is an Excel workbook: save its table as CSV."),
+        (b"PK\x03\x04" + bytes(range(256)), " is a zip archive or an Excel workbook: rename it to .xlsx, or "),
+        (b"\xd0\xcf\x11\xe0" + bytes(range(256)), " is an old or encrypted Excel workbook: save its table as "),
         (b"PAR1" + bytes(100), " is Parquet: rename it to .parquet."),
         (gzip.compress(CSV.encode(), mtime=0), " is compressed by gzip: rename it to .csv.gz."),
-        (b'{"a": 1}\n{"a": 2}\n', " is JSON: save it as CSV or Parquet."),
-        (b'[{"a": 1}]', " is JSON: save it as CSV or Parquet."),
+        (b'{"a": 1}\n{"a": 2}\n', " is JSON: rename it to .jsonl if each line is an object, else save it as CSV."),
+        (b'[{"a": 1}]', " is a JSON array: write one object a line to a .jsonl file, or save it as CSV."),
         (b"<!DOCTYPE html>\n<html>", " is a web page: check the address that it was downloaded from."),
         (b"version https://git-lfs.github.com/spec/v1\n", " is a pointer of Git LFS: run `git lfs pull`."),
         *((CSV.encode(encoding), " is not utf-8 text: it has many zero bytes; if it is text, set data_load.source.enc")
@@ -231,8 +232,8 @@ def test_file_of_another_type_is_named(tmp_path: Path, content: bytes, message: 
     assert refusal(path).startswith(message)
     if b"\0" not in content or not message.startswith(" is not"):
         with pytest.raises(DataError) as caught:
-            sniff_text(path)
-        assert str(caught.value) == f"{path}{message}"
+            sniff_file(path)
+        assert str(caught.value).startswith(f"{path}{message}")
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "ascii"])
@@ -241,11 +242,12 @@ def test_wrong_encoding_is_refused(tmp_path: Path, encoding: str) -> None:
     assert f" is not valid {encoding} (" in refusal(path, TableFile(encoding=encoding))
 
 
-@pytest.mark.parametrize("name", ["t.xlsx", "t", "t.csv.zip", "t.parquet.gz"])
+@pytest.mark.parametrize("name", ["t.sav", "t", "t.csv.zip", "t.parquet.gz", "t.xlsx.gz"])
 def test_unknown_file_type_lists_the_known_ones(tmp_path: Path, name: str) -> None:
-    assert "must end in .csv, .tsv, .txt, .parquet, .pq, and a text may also end in .gz" in refusal(
-        write(tmp_path, "a,b\n", name)
-    )
+    assert (
+        "must end in .csv, .tsv, .txt, .jsonl, .ndjson, .parquet, .pq, .feather, .arrow, .xlsx, and text and JSON may "
+        "also end in .gz"
+    ) in refusal(write(tmp_path, "a,b\n", name))
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv.gz", "t.csv.xz", "t.csv.bz2", "t.csv.zst"])
@@ -266,7 +268,7 @@ def test_damaged_file_is_refused_wherever_a_byte_flipped(
         damaged[position] ^= 0xFF
         path = write(tmp_path, bytes(damaged), f"t.csv.{suffix}")
         # Not each flip is an error: the time in gzip's header means nothing, and zstd may have no checksum.
-        for read in (partial(read_file, how=TableFile()), sniff_text):
+        for read in (partial(read_file, how=TableFile()), sniff_file):
             try:
                 read(path)
             except DataError as error:

@@ -6,13 +6,13 @@ import pyarrow as pa
 import pytest
 
 from src.errors import DataError
-from src.new_data.sniff import sniff_text
+from src.new_data.sniff import sniff_file
 
 
 def sniff(tmp_path: Path, content: bytes, name: str = "t.csv") -> dict[str, Any]:
     path = tmp_path / name
     path.write_bytes(content)
-    return {setting: value for setting, (value, _) in sniff_text(path)[0].items()}
+    return {setting: value for setting, (value, _) in sniff_file(path)[0].items()}
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_encoding_that_is_not_utf_8_is_guessed_from_the_text(tmp_path: Path, enc
 
 def test_settings_come_with_their_reasons(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes("größe;länge\n1,5;2.5\n1,5;x\n".encode("cp1252"))
-    assert sniff_text(tmp_path / "t.csv")[0] == {
+    assert sniff_file(tmp_path / "t.csv")[0] == {
         "encoding": ("cp1252", "not UTF-8; check that accented letters are right"),
-        "separator": (";", "the most frequent one in the first line"),
+        "separator": (";", "2 of 2 rows have 2 fields"),
         "decimal": (",", "2 values like 1,5 and 1 like 1.5"),
     }
 
@@ -108,7 +108,7 @@ ROWS = b"a,b,target\n" + b"1,2,x\n" * 20
         (b'"a\nb",b,y\n' + b"1,2,x\n" * 20, {}),
         (b'"a;\r\nb\r\nc";"b";y\n' + b"1;2;x\n" * 20, {"separator": ";"}),
         (b'b,"a\nb",y\n' + b"1,2,x\n" * 20, {}),
-        (b'Screws of 5"\n' + ROWS, {}),
+        (b'Screws of 5"\n' + ROWS, {"skip_rows": 1}),
         (b'Report of "2024"\n"a\nb",b,y\n' + b"1,2,x\n" * 20, {"skip_rows": 1}),
         (b"# a\n# b\n# c, d\n" + ROWS, {"skip_rows": 3}),
         (b"Report; of 2024\n\n" + ROWS.replace(b",", b";"), {"skip_rows": 2, "separator": ";"}),
@@ -132,21 +132,21 @@ def test_file_in_no_known_encoding_is_refused(tmp_path: Path) -> None:
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.csv is missing\."):
-        sniff_text(tmp_path / "gone.csv")
+        sniff_file(tmp_path / "gone.csv")
 
 
 def test_nothing_is_guessed_of_parquet_and_folders(tmp_path: Path) -> None:
     assert sniff(tmp_path, b"PAR1", "t.parquet") == {}
-    assert sniff_text(tmp_path) == ({}, set())
+    assert sniff_file(tmp_path) == ({}, set())
 
 
 def test_columns_with_leading_zeros_are_codes(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("zip,n,share,short\n01234,0,0.5\n99999,1,0\n")
-    assert sniff_text(path)[1] == {"zip"}
+    assert sniff_file(path)[1] == {"zip"}
 
 
 def test_code_is_found_below_a_name_of_two_lines(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text('"zip\ncode",n\n01234,0\n99999,1\n')
-    assert sniff_text(path)[1] == {"zip\ncode"}
+    assert sniff_file(path)[1] == {"zip\ncode"}
