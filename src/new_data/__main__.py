@@ -94,13 +94,17 @@ def describe(guess: Guess, path: Path) -> str:
 def ask(guess: Guess, path: Path, *, yes: bool) -> None:
     """Ask about each column in doubt, and change its guess; without a terminal or with `yes`, note the doubt."""
     for name, column in guess.columns.items():
-        if not column.question:
+        if column.doubt is None:
             continue
-        question = f"{path}, column {one_line(name, MAX_NAME)!r}: {column.question}"
-        if not yes and confirm(one_line(question, MAX_LENGTH)):
-            column.declared, column.why = dict(column.otherwise or {}), "as you said"
+        doubt = column.doubt
+        where = f"column {one_line(name, MAX_NAME)!r}: {doubt.read_as}"
+        if not yes and confirm(one_line(f"{path}, {where}. Read it otherwise: {doubt.alternative}?", MAX_LENGTH)):
+            column.declared, column.why = doubt.declared, f"{doubt.alternative}, as you said"
         else:
-            guess.notes.append(f"column {name!r}: {column.question} Then declare {column.otherwise}")
+            declared = ", ".join(
+                f"{key}: {value!r}" if key != "kind" else f"{key}: {value}" for key, value in doubt.declared.items()
+            )
+            guess.notes.append(f"{where}; if {doubt.alternative}, declare data_load.columns.{name}: {{{declared}}}")
 
 
 @command

@@ -34,6 +34,7 @@ _EPOCHS = {"s": (315_532_800, 4_102_444_800), "ms": (315_532_800_000, 4_102_444_
 MIN_ROWS = 20
 # Rows of one patient; more rows of a value make it an ordinary category.
 MAX_GROUP_ROWS = 50
+OTHER_MARK = {".": ",", ",": "."}
 MAX_LEVELS, MAX_SHAPES = 100_000, 5
 _DAYS = ("%d.%m.%Y", "%d/%m/%Y", "%d-%m-%Y", "%d %m %Y", "%d.%m.%y", "%d/%m/%y", "%d-%m-%y")
 _MONTHS = ("%m.%d.%Y", "%m/%d/%Y", "%m-%d-%Y", "%m %d %Y", "%m.%d.%y", "%m/%d/%y", "%m-%d-%y")
@@ -49,6 +50,21 @@ _LIKE_A_DATE = re.compile(
 )
 
 
+@dataclass(frozen=True)
+class Doubt:
+    """Another way to read a column.
+
+    Attributes:
+        read_as: How the guess reads a value.
+        alternative: The other way in words.
+        declared: Its declaration.
+    """
+
+    read_as: str
+    alternative: str
+    declared: dict[str, Any]
+
+
 @dataclass
 class ColumnGuess:
     """A guessed declaration.
@@ -57,15 +73,13 @@ class ColumnGuess:
         declared: Properties, as in `data_load.columns`.
         why: The reason.
         is_group: Whether rows with the same value belong together, such as those of a patient.
-        question: What to ask the user, if there is doubt.
-        otherwise: Declaration if the user answers yes.
+        doubt: What to ask the user.
     """
 
     declared: dict[str, Any]
     why: str
     is_group: bool = False
-    question: str = ""
-    otherwise: dict[str, Any] | None = None
+    doubt: Doubt | None = None
 
 
 def guess_column(column: pd.Series, decimal: str = ".", *, has_codes: bool = False) -> ColumnGuess:
@@ -152,17 +166,16 @@ def _guess_formatted_numbers(levels: pd.Series, options: dict[str, Any], *, is_a
         )
     declared = {"kind": "number", **options}
     value = convert(pd.Series([example]), declared)[0].iloc[0]
-    guess = ColumnGuess(declared, f"numbers such as {example[:30]}, which is {value:,.10g}")
-    if is_ambiguous:
-        unit = {key: value for key, value in options.items() if key == "unit"}
-        mark = re.sub(r"[^.,]", "", example)[:1] or ","
-        if options.get("thousands") == mark:
-            guess.otherwise = {"kind": "number", "decimal": mark, **unit}
-        else:
-            guess.otherwise = {"kind": "number", "decimal": "." if mark == "," else ",", "thousands": mark, **unit}
-        other = convert(pd.Series([example]), guess.otherwise)[0].iloc[0]
-        guess.question = f"{example[:30]} is read as {value:,.10g}; is it {other:,.10g} instead?"
-    return guess
+    why = f"numbers such as {example[:30]}, which is {value:,.10g}"
+    if not is_ambiguous:
+        return ColumnGuess(declared, why)
+    mark = re.sub(r"[^.,]", "", example)[:1] or ","
+    other = {"decimal": mark} if options.get("thousands") == mark else {"decimal": OTHER_MARK[mark], "thousands": mark}
+    other = {"kind": "number", **other, **{key: unit for key, unit in options.items() if key == "unit"}}
+    instead = convert(pd.Series([example]), other)[0].iloc[0]
+    return ColumnGuess(
+        declared, why, doubt=Doubt(f"{example[:30]} is read as {value:,.10g}", f"it is {instead:,.10g}", other)
+    )
 
 
 def _guess_by_type(name: str, present: pd.Series) -> ColumnGuess:
@@ -233,10 +246,11 @@ def _guess_dates(present: pd.Series, levels: pd.Series) -> ColumnGuess | None:
         order = "day" if in_order[0] else "month"
         forms = day_first if in_order[0] else month_first
         return ColumnGuess(_declare_dates(forms), f"{why}, {order} first, because the rows are in this order")
-    guess = ColumnGuess(_declare_dates(day_first), f"{why}, day first", otherwise=_declare_dates(month_first))
-    date = convert(texts.head(1), guess.declared)[0].iloc[0]
-    guess.question = f"{texts.iloc[0]} is read as {date.day} {date:%B %Y}; is the month first instead?"
-    return guess
+    date = convert(texts.head(1), _declare_dates(day_first))[0].iloc[0]
+    doubt = Doubt(
+        f"{texts.iloc[0]} is read as {date.day} {date:%B %Y}", "the month is first", _declare_dates(month_first)
+    )
+    return ColumnGuess(_declare_dates(day_first), f"{why}, day first", doubt=doubt)
 
 
 def _list_formats(texts: pd.Series) -> list[str]:

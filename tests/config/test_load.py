@@ -84,7 +84,7 @@ def test_key_of_another_kind_of_source_is_not_suggested(refusal: Refusal) -> Non
     source = {"kind": "dvc", "path": "t.parquet", "repo": ".", "rev": "v1", "name": "iris"}
     message = refusal({"data_load.source": source})
     assert message.startswith("params.yaml: data_load.source.name = 'iris' is unknown; allowed here: dates, ")
-    assert ", repo, rev, separator, skip_rows." in message
+    assert ", repo, rev, separator, sheet, skip_rows." in message
 
 
 @pytest.mark.parametrize(("old", "new"), [("traps", "checks"), ("traps_path", "checks_path")])

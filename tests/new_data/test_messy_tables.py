@@ -141,7 +141,7 @@ DAYS = pd.Series(pd.Timestamp("2020-01-01") + pd.to_timedelta(RNG.integers(0, 90
 def test_dates_in_one_format_become_dates(read: Read, form: str) -> None:
     guess, trained, _ = read(DAYS.dt.strftime(form).tolist())
     assert guess.columns["x"].declared["kind"] == "date"
-    assert not guess.columns["x"].question
+    assert guess.columns["x"].doubt is None
     assert trained.tolist() == DAYS.tolist()
 
 
@@ -161,8 +161,8 @@ def test_order_of_day_and_month_is_decided_by_the_order_of_the_rows_or_asked(rea
     (guess, _, _) = read(shuffled.dt.strftime("%m/%d/%Y %H:%M").tolist())
     column = guess.columns["x"]
     assert column.declared["format"] == "%d/%m/%Y %H:%M"
-    assert column.otherwise == {"kind": "date", "format": "%m/%d/%Y %H:%M"}
-    assert "is the month first instead?" in column.question
+    assert column.doubt is not None
+    assert column.doubt.declared == {"kind": "date", "format": "%m/%d/%Y %H:%M"}
 
 
 def test_time_zones_are_converted_to_utc(read: Read) -> None:

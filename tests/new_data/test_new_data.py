@@ -140,6 +140,26 @@ def test_suggested_command_works_for_a_name_with_spaces(repo: Path, new_data: Ru
     assert f"data/external/{name}.dvc" in tracked.split("\0")
 
 
+DAYS = [f"{day:02d}/{month:02d}/2024" for month in (3, 1, 2) for day in (5, 1, 9, 12)]
+
+
+@pytest.mark.parametrize(("answer", "form"), [("y\ny\n", "%m/%d/%Y"), ("\ny\n", "%d/%m/%Y")])
+def test_order_of_day_and_month_is_asked(repo: Path, new_data: Run, answer: str, form: str) -> None:
+    ROWS.assign(day=(DAYS * 4)[:40]).to_csv(repo.parent / "own.csv", index=False)
+    _, err = new_data("--file", "../own.csv", answer=answer)
+    assert "column 'day': 05/03/2024 is read as 5 March 2024. Read it otherwise: the month is first? [y/N]" in err
+    assert load_config(Path("params.yaml")).declared_columns["day"] == {"kind": "date", "format": form}
+
+
+def test_doubt_that_is_not_asked_about_is_noted(repo: Path, new_data: Run) -> None:
+    ROWS.assign(day=(DAYS * 4)[:40]).to_csv(repo.parent / "own.csv", index=False)
+    out, _ = new_data("--file", "../own.csv", "--yes")
+    assert (
+        "  note: column 'day': 05/03/2024 is read as 5 March 2024; if the month is first, declare "
+        "data_load.columns.day: {kind: date, format: '%m/%d/%Y'}"
+    ) in out
+
+
 def test_file_in_data_external_is_not_copied(repo: Path, new_data: Run) -> None:
     shutil.copy(repo.parent / "own.csv", repo / "data/external/here.csv")
     _, err = new_data("--file", "data/external/here.csv", code=2)
@@ -234,7 +254,7 @@ def test_description_gives_the_reasons(tmp_path: Path) -> None:
         "  task    classification: 2 different texts",
         "  split   stratified: at random, with the same share of each class",
         "  score   roc_auc: how well x is separated from y, whatever the threshold",
-        "  separator  ';': the most frequent one in the first line",
+        "  separator  ';': 40 of 40 rows have 54 fields",
         "  columns",
         "    a b   number            1.5 to 4.5, 10 of 40 missing",
         "    town  category          4 levels such as Bonn, Ulm, None",
