@@ -14,12 +14,12 @@ from src.config.schema import Base
 from src.config.train import Task
 from src.data.kinds import convert, holds_text
 from src.data.target import prepare_target
-from src.data_load.infer import holds_objects
+from src.data_load.infer import MANY_LEVELS, holds_objects
 from src.data_load.number_format import find_number_format
 from src.data_load.read_file import read_file
 from src.data_split.split import split_table
 from src.errors import DataError
-from src.new_data.guess_columns import ColumnGuess, guess_column
+from src.new_data.guess_columns import ColumnGuess, can_be_target, guess_column
 from src.new_data.sniff import sniff_file
 from src.text import show
 
@@ -106,8 +106,9 @@ def _guess_format_of_target(raw: pd.Series, decimal: str, guess: Guess) -> pd.Se
             guess.declared_target = {"kind": "boolean"}
             guess.task = ("classification", f"booleans such as {found.why}")
     name, task = guess.target[0], guess.task[0]
-    table, _ = prepare_target(raw.to_frame(), name, task, "drop", guess.declared_target)
-    return table[name]
+    known = raw.dropna().reset_index(drop=True)
+    table, _ = prepare_target(known.to_frame(), name, task, "error", guess.declared_target)
+    return table[name].set_axis(raw.dropna().index)
 
 
 def _read(path: Path, source: dict[str, tuple[Any, str]]) -> pd.DataFrame:
@@ -118,23 +119,36 @@ def _read(path: Path, source: dict[str, tuple[Any, str]]) -> pd.DataFrame:
 def _find_na_marks(table: pd.DataFrame, decimal: str) -> list[str]:
     """List the marks of missing values in columns that otherwise contain numbers, dates or booleans."""
     marks: set[str] = set()
+    others: set[str] = set()
     for name in table.columns:
         if not holds_text(table[name]) or holds_objects(table[name]):
             continue
         levels = pd.Series(table[name].dropna().unique())
-        if len(levels) <= 2 or not levels.map(lambda level: isinstance(level, str)).all():
+        if not levels.map(lambda level: isinstance(level, str)).all():
             continue
-        is_mark = levels.str.strip().str.lower().isin(NA_MARKS)
-        if (found := find_number_format(levels, decimal)) is not None:
-            others = set(found.others)
-            # One or two words among numbers mean missing values, too.
-            known = others <= set(levels[is_mark]) or (len(others) <= 2 and not any(map(_has_digit, others)))
-            marks |= others if known else set()
-        elif is_mark.any():
-            rest = levels[~is_mark]
-            if guess_column(rest.rename(name), decimal).declared["kind"] in ("date", "boolean"):
-                marks |= set(levels[is_mark])
-    return sorted(marks)
+        found = _marks_among(levels, decimal)
+        marks |= found
+        if not found and len(levels) <= MANY_LEVELS:
+            others |= set(levels)
+    # They would become missing in all columns. A word, such as `none`, may be a level of another column.
+    return sorted(mark for mark in marks if mark not in others or not any(map(str.isalpha, mark)))
+
+
+def _marks_among(levels: pd.Series, decimal: str) -> set[str]:
+    if len(levels) <= 2:
+        return set()
+    is_mark = levels.str.strip().str.lower().isin(NA_MARKS)
+    if (found := find_number_format(levels, decimal)) is not None:
+        words = set(found.others)
+        # One or two words among numbers mean missing values, too.
+        is_known = words <= set(levels[is_mark]) or (len(words) <= 2 and not any(map(_has_digit, words)))
+        return words if is_known else set()
+    if is_mark.any() and guess_column(levels[~is_mark].rename("levels"), decimal).declared["kind"] in (
+        "date",
+        "boolean",
+    ):
+        return set(levels[is_mark])
+    return set()
 
 
 def _has_digit(text: str) -> bool:
@@ -151,7 +165,8 @@ def _guess_target(table: pd.DataFrame, target_column: str | None) -> tuple[str, 
         for name in names:
             if name.lower() == known:
                 return name, "its name is typical of a target"
-    return names[-1], "the last column; set another with TARGET=…"
+    last = next((name for name in reversed(names) if can_be_target(table[name])), names[-1])
+    return last, "the last column that can be one; set another with TARGET=…"
 
 
 def _check_target(target: pd.Series) -> None:

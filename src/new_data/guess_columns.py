@@ -28,6 +28,8 @@ _EPOCH_NAME = re.compile(
     r"(.*[^a-z])?(time|timestamp|ts|date|epoch|created|updated|modified|at|on)(_?at)?|.*(timestamp|_time)",
     re.IGNORECASE,
 )
+# Names of numbers that say when.
+_TIME = re.compile(r"(.*[^a-z])?(time|t|second|minute|hour|day|week|month|quarter|year|period|age)s?", re.IGNORECASE)
 # Seconds and milliseconds of the years 1980 to 2100.
 _EPOCHS = {"s": (315_532_800, 4_102_444_800), "ms": (315_532_800_000, 4_102_444_800_000)}
 # A column of fewer rows does not show whether its values repeat.
@@ -129,7 +131,7 @@ def _guess_numbers(name: str, present: pd.Series, has_codes: bool, is_complete: 
         steps = present.astype(float).diff().dropna()
         # Years of a time series are in order, too.
         in_order = bool((steps == 1).all() or (steps == -1).all()) and not (lowest >= 1500 and highest <= 2200)
-        if len(present) >= MIN_ROWS and in_order and is_complete:
+        if len(present) >= MIN_ROWS and in_order and is_complete and not _TIME.fullmatch(name):
             return ColumnGuess({"kind": "ignore"}, "the number of the row")
         return None
     return _guess_group(name, present, n_levels)
@@ -197,6 +199,11 @@ def _guess_by_type(name: str, present: pd.Series) -> ColumnGuess:
     return ColumnGuess({"kind": kind}, f"{present.nunique()} values of type {present.dtype}")
 
 
+def can_be_target(column: pd.Series) -> bool:
+    """Return whether a column is none that nobody predicts: an identifier, a date or free text."""
+    return column.nunique() < MIN_ROWS or guess_column(column).declared["kind"] not in ("ignore", "date", "text")
+
+
 def _is_id(name: str) -> bool:
     return bool(_ID.fullmatch(name) or _ID.fullmatch(name.lower()))
 
@@ -207,17 +214,15 @@ def _guess_group(name: str, present: pd.Series, n_levels: int) -> ColumnGuess | 
     if n_levels < MIN_ROWS or not 1 < n_rows <= MAX_GROUP_ROWS:
         return None
     words = re.sub(r"([a-z])([A-Z])", r"\1_\2", name)
-    is_named = any(_GROUP.fullmatch(word) for word in re.split(r"[^A-Za-z]+", words)) or _is_id(name)
-    # Codes such as P001, of about as many rows each.
+    parts = [word.lower() for word in re.split(r"[^A-Za-z]+", words)]
+    is_named = any(map(_GROUP.fullmatch, parts)) or parts[-1] in ("id", "ids", "uuid", "guid")
+    # Without such a name, codes such as P001, or numbers called `nr`, of about as many rows each.
     sizes = present.value_counts()
     is_even = sizes.iloc[0] <= 2 * sizes.median() and sizes.median() >= 2
     is_code = holds_text(present) and present.drop_duplicates().head(1000).map(_CODE.fullmatch).notna().all()
-    if not is_named and not (is_code and is_even):
+    if not is_named and not (is_even and (is_code or _is_id(name))):
         return None
-    if is_named and is_numeric_dtype(present) and not is_integer_dtype(present) and not (present % 1 == 0).all():
-        return None
-    why = f"an identifier of {n_levels} groups of rows"
-    return ColumnGuess({"kind": "ignore"}, why, is_group=sizes.median() >= 2)
+    return ColumnGuess({"kind": "ignore"}, f"an identifier of {n_levels} groups of rows", is_group=True)
 
 
 def _guess_dates(present: pd.Series, levels: pd.Series) -> ColumnGuess | None:

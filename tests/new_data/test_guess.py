@@ -27,13 +27,29 @@ def guess_column(tmp_path: Path, values: Any) -> tuple[dict[str, Any], str]:
     [
         (["a", "Species", "b"], "Species", "its name is typical of a target"),
         (["y", "label", "b"], "label", "its name is typical of a target"),
-        (["a", "b", "c"], "c", "the last column; set another with TARGET=…"),
+        (["a", "b", "c"], "c", "the last column that can be one; set another with TARGET=…"),
     ],
 )
 def test_target_is_guessed_by_name_or_is_the_last_column(
     tmp_path: Path, names: list[str], target: str, reason: str
 ) -> None:
     assert guess(tmp_path, **{name: ["x", "y"] * 10 for name in names}).target == (target, reason)
+
+
+def test_identifier_or_date_is_no_target(tmp_path: Path) -> None:
+    days = pd.date_range("2024-01-01", periods=N).strftime("%d.%m.%Y")
+    assert guess(tmp_path, a=[0.5, 1.5] * 30, customer_id=range(N), day=days).target[0] == "a"
+
+
+def test_time_that_counts_the_rows_is_a_feature(tmp_path: Path) -> None:
+    found = guess(tmp_path, time=range(N), obs=range(N), target=["a", "b"] * (N // 2)).columns
+    assert (found["time"].declared, found["obs"].declared) == ({"kind": "number"}, {"kind": "ignore"})
+
+
+def test_word_that_is_a_level_elsewhere_is_no_mark(tmp_path: Path) -> None:
+    rows = ["yes", *map(str, range(100, 100 + N - 1))]
+    assert guess(tmp_path, x=rows, z=["yes", "no"] * (N // 2), target=["a", "b"] * (N // 2)).source == {}
+    assert guess(tmp_path, x=rows, target=["a", "b"] * (N // 2)).source["na_values"][0] == ["yes"]
 
 
 def test_given_target_is_used(tmp_path: Path) -> None:
