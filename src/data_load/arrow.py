@@ -1,6 +1,7 @@
 """Convert tables from pyarrow to pandas without a second copy in memory."""
 
 import logging
+import re
 
 import pandas as pd
 import pyarrow as pa
@@ -19,7 +20,8 @@ def to_table(rows: pa.Table, name: str) -> pd.DataFrame:
     """Convert a pyarrow table to a DataFrame; the memory of `rows` is freed.
 
     Decimals become floats, or integers if they are whole and large; times of day become text;
-    a column without values becomes missing numbers. Integers with missing values become floats, or Int64
+    a column without values becomes missing numbers; maps, and structs without fields, become lists of text, since
+    pandas or Parquet cannot hold them. Integers with missing values become floats, or Int64
     and UInt64 if a float cannot hold them. A column without a name is called `column_<position>`.
 
     Args:
@@ -34,6 +36,10 @@ def to_table(rows: pa.Table, name: str) -> pd.DataFrame:
         logger.warning("%s: columns without a name are called %s", name, ", ".join(unnamed))
     check_unique_names(pd.Index(names, dtype=object), f"{name}: ")
     rows = rows.rename_columns(names)
+    for position, field in enumerate(rows.schema):
+        if pa.types.is_nested(field.type) and re.search(r"map<|struct<>|union<", str(field.type)):
+            texts = [None if value is None else [str(value)] for value in rows.column(position).to_pylist()]
+            rows = rows.set_column(position, field.name, pa.array(texts, pa.list_(pa.string())))
     schema = pa.schema([pa.field(name, _type_in_pandas(rows.column(at))) for at, name in enumerate(names)])
     if schema.types != rows.schema.types:
         rows = rows.cast(schema)

@@ -95,7 +95,7 @@ def _split_record(lines: Sequence[str], separator: str) -> list[str]:
 def _is_title(records: Sequence[tuple[int, list[str]]], at: int) -> bool:
     """Return whether a line is a title or a comment that happens to have as many fields as the header."""
     first, *others = records[at][1]
-    if re.match(r"\s*#[#\s]", first) or 2 * sum(not field.strip() for field in others) >= len(others):
+    if re.match(r"\s*#[#\s]", first) or 2 * sum(not field.strip() for field in others) > len(others):
         return True
     below = records[at + 1][1] if at + 1 < len(records) else []
     # Blanks follow the commas of a sentence.

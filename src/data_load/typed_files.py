@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 PARQUET_SUFFIXES = (".parquet", ".pq")
 ARROW_SUFFIXES = (".feather", ".arrow")
 JSON_SUFFIXES = (".jsonl", ".ndjson")
+STREAM = b"\xff\xff\xff\xff"
 EXCEL_SUFFIXES = (".xlsx",)
 TYPED_SUFFIXES = (*JSON_SUFFIXES, *PARQUET_SUFFIXES, *ARROW_SUFFIXES, *EXCEL_SUFFIXES)
 
@@ -47,14 +49,19 @@ def read_typed(path: Path, kind: str, how: TableFile, as_text: Collection[str], 
     Returns:
         The table, in which values listed in `how.na_values` are missing. A column of JSON or Excel whose values have
         several types is text.
+
+    Raises:
+        DataError: The file cannot be read.
     """
+    if path.is_file():
+        _check_not_empty(path, name)
     if path.is_dir():
         rows = _read_parts(path, name)
     elif kind in PARQUET_SUFFIXES:
         with open_parquet(path) as file:
             rows = file.read()
     elif kind in ARROW_SUFFIXES:
-        rows = _read_arrow(path)
+        rows = _read_arrow(path, name)
     elif kind in JSON_SUFFIXES:
         rows = _read_json(path, as_text, name, how.na_values)
     else:
@@ -132,13 +139,27 @@ def _read_parts(folder: Path, name: str) -> pa.Table:
     return pa_dataset.dataset([str(part) for part in parts], schema=schema, format=parquet).to_table()
 
 
-def _read_arrow(path: Path) -> pa.Table:
-    with path.open("rb") as file:
-        is_stream = not file.read(6).startswith((b"ARROW1", b"FEA1"))
-    if not is_stream:
-        return pa_feather.read_table(path, memory_map=False)
-    with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as stream:
-        return stream.read_all()
+def _check_not_empty(path: Path, name: str) -> None:
+    if not path.stat().st_size:
+        raise DataError(f"{name} is empty.")
+
+
+def _read_arrow(path: Path, name: str) -> pa.Table:
+    content = path.read_bytes()
+    # https://arrow.apache.org/docs/format/Columnar.html#ipc-file-format
+    magic = next((mark for mark in (b"ARROW1", b"FEA1", STREAM) if content.startswith(mark)), None)
+    if magic is None:
+        raise DataError(f"{name} is no Arrow file.")
+    if magic != STREAM and not content.endswith(magic):
+        raise DataError(f"{name} is incomplete: it does not end as an Arrow file does; copy or write it again.")
+    try:
+        buffer = pa.BufferReader(content)
+        rows = pa.ipc.open_stream(buffer).read_all() if magic == STREAM else pa_feather.read_table(buffer)
+        # Damaged bytes could crash the process later.
+        rows.validate(full=True)
+    except (pa.ArrowException, MemoryError) as error:
+        raise DataError(f"{name} cannot be read as an Arrow file: {reason_of(error)}.") from None
+    return rows
 
 
 def _read_json(path: Path, as_text: Collection[str], name: str, marks: Collection[str]) -> pa.Table:
@@ -153,7 +174,8 @@ def _read_json(path: Path, as_text: Collection[str], name: str, marks: Collectio
         content = partial(io.BytesIO, regular)
         rows = _parse_json(content)
     if dates := [field.name for field in rows.schema if pa.types.is_timestamp(field.type) and field.name in as_text]:
-        rows = _parse_json(content, dates)
+        # pyarrow puts them first.
+        rows = _parse_json(content, dates).select(rows.column_names)
     return rows
 
 
@@ -207,13 +229,15 @@ def _unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _regular(values: Iterable[Any], marks: Collection[str]) -> list[Any]:
-    """Return values of one type: text if there are several, and missing ones for marks."""
+    """Return values of one type, which is text if there are several, or times of day; those in marks are missing."""
     kept = [None if isinstance(value, str) and value in marks else value for value in values]
     kinds = {float if type(value) is int else type(value) for value in kept} - {type(None)}
     if kinds & {list, dict}:
         # Still nested, so that the column is ignored.
         return [value if value is None else [json.dumps(value)] for value in kept]
-    return kept if len(kinds) < 2 else [value if value is None else text_of(value) for value in kept]
+    if len(kinds) < 2 and time not in kinds:
+        return kept
+    return [value if value is None else text_of(value) for value in kept]
 
 
 def _read_excel(path: Path, how: TableFile, name: str) -> pa.Table:
@@ -243,6 +267,7 @@ def open_workbook(path: Path, name: str) -> Iterator[pd.ExcelFile]:
     Raises:
         DataError: openpyxl is not installed, or the workbook cannot be read.
     """
+    _check_not_empty(path, name)
     with path.open("rb") as file:
         begin = file.read(len(OLD_EXCEL))
     if begin == OLD_EXCEL:
@@ -263,10 +288,12 @@ def open_workbook(path: Path, name: str) -> Iterator[pd.ExcelFile]:
     # A damaged workbook may raise anything.
     except Exception as error:
         reason = one_line(message_of(error), 200).rstrip(".")
-        raise DataError(f"{name} cannot be read as an Excel workbook: {reason}.") from None
+        raise DataError(f"{name} is no Excel workbook, or a damaged one: {reason}.") from None
 
 
 def read_cells(book: pd.ExcelFile, sheet: str, skip_rows: int = 0, n_rows: int | None = None) -> pd.DataFrame:
     """Read the cells of a sheet; one that is empty, or the error of a formula, is an empty text."""
-    grid = book.parse(sheet, header=None, skiprows=skip_rows, nrows=n_rows, dtype=object, na_filter=False)
+    grid = pd.read_excel(
+        book, sheet_name=sheet, header=None, skiprows=skip_rows, nrows=n_rows, dtype=object, na_filter=False
+    )
     return grid.where(grid.notna(), "")

@@ -16,7 +16,7 @@ from src.errors import DataError
 from src.text import one_line, show
 
 # The sample ends after so many lines, or after so many characters, but not before its first lines.
-SAMPLE_LINES, SAMPLE_LETTERS, FIRST_LINES = 1000, 2_000_000, 20
+SAMPLE_LINES, SAMPLE_LETTERS, FIRST_LINES = 1000, 1_000_000, 20
 # The first of them that fits best is used; a single blank is read faster than any white space.
 SEPARATORS = (",", ";", "\t", "|", " ", "whitespace")
 BLANKS = SEPARATORS[-2:]

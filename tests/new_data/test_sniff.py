@@ -4,6 +4,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from openpyxl import Workbook
 
 from src.errors import DataError
 from src.new_data.sniff import sniff_file
@@ -99,6 +100,7 @@ def test_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path, content:
 
 
 ROWS = b"a,b,target\n" + b"1,2,x\n" * 20
+EUROPEAN = b"a;target\n" + b"1,5;x\n" * 20
 
 
 @pytest.mark.parametrize(
@@ -116,6 +118,32 @@ ROWS = b"a,b,target\n" + b"1,2,x\n" * 20
         (b"a,b\n" + b"row,1,2\n" * 20, {}),
         (b"a title\n" + b"one two three\n" * 20, {}),
         (ROWS.decode().encode("utf-32"), {"encoding": "utf-32"}),
+        # Titles and comments with separators.
+        (b"Report, for 2024, in EUR, net\n" + ROWS, {"skip_rows": 1}),
+        (b"Report, for 2024\na,target\n" + b"1,x\n" * 20, {"skip_rows": 1}),
+        (b"# made, today\na,target\n" + b"1,x\n" * 20, {"skip_rows": 1}),
+        (b"#a,target\n" + b"1,x\n" * 20, {}),
+        (b"Report 2024,,\n,,\n" + ROWS, {"skip_rows": 2}),
+        (b"\n\n" + ROWS, {}),
+        (b"Report, of 2024\n# b,c\n\n" + EUROPEAN, {"skip_rows": 3, "separator": ";", "decimal": ","}),
+        (b"Sales,Q1\n" + EUROPEAN, {"skip_rows": 1, "separator": ";", "decimal": ","}),
+        (b'"Source","World, Bank"\n\n"name","code","1960"\n' + b'"x","y","1.5"\n' * 20, {"skip_rows": 2}),
+        # The names of rows of R have no name.
+        (b'"a b" "target"\n' + b"".join(b'"row %d" 1.5 "x"\n' % row for row in range(20)), {"separator": "whitespace"}),
+        (b"a target\n" + b"".join(b"%d 1.5 x\n" % row for row in range(20)), {"separator": "whitespace"}),
+        # One or more blanks.
+        (b"  a  b\ttarget \n" + b"  1  2   x\n" * 20, {"separator": "whitespace"}),
+        (b"a target\n" + b'"New  York" x\nParis y\n' * 20, {"separator": " "}),
+        (b"a target\n" + b'"New York"  x\nParis y\n' * 20, {"separator": "whitespace"}),
+        (
+            b"# made by x\n\n a   target\n" + b" 1,5   x\n" * 20,
+            {"skip_rows": 2, "separator": "whitespace", "decimal": ","},
+        ),
+        # Marks and thousands do not hide the decimal comma.
+        (b"a;target\n" + b"14,17;x\n" * 19 + b"k.A.;x\n-;y\n", {"separator": ";", "decimal": ","}),
+        (b"a;target\n" + b"1.234,50;x\n" * 20, {"separator": ";", "decimal": ","}),
+        (b"day time;target\n" + b"2024-01-01 10:00;x\n" * 20, {"separator": ";"}),
+        (b"name;text\n" + b"x;yes, it is\n" * 20, {"separator": ";"}),
         (ROWS + b"1," + b"x" * 200_000 + b",x\n", {}),
     ],
 )
@@ -150,3 +178,32 @@ def test_code_is_found_below_a_name_of_two_lines(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text('"zip\ncode",n\n01234,0\n99999,1\n')
     assert sniff_file(path)[1] == {"zip\ncode"}
+
+
+def write_excel(path: Path, **sheets: list[list[Any]]) -> Path:
+    book = Workbook(write_only=True)
+    for name, rows in sheets.items():
+        sheet = book.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+    book.save(path)
+    return path
+
+
+def test_sheet_and_header_of_excel_are_found(tmp_path: Path) -> None:
+    rows: list[list[Any]] = [["Report, of 2024"], [], ["a\nb", None, "target"], *[[1, 'x"', "y"]] * 20]
+    path = write_excel(tmp_path / "t.xlsx", Cover=[], Data=rows, More=[["z"]])
+    assert sniff_file(path) == (
+        {
+            "sheet": ("Data", "the first sheet that is not empty"),
+            "skip_rows": (2, "line 3 seems to be the header: 'a\\nb', '', 'target'"),
+        },
+        set(),
+    )
+    assert sniff_file(write_excel(tmp_path / "u.xlsx", Data=rows[2:], More=[["z"]])) == ({}, set())
+
+
+def test_sample_ends_early_in_wide_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.new_data.sniff.SAMPLE_LETTERS", 1000)
+    content = b"a;target\n" + b"1,5;x\n" * 500 + b"1.5;x\n" * 5000
+    assert sniff(tmp_path, content)["decimal"] == ","
