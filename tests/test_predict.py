@@ -26,6 +26,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
 from src.config.data_load import TableFile
+from src.data.columns import read_as_text
+from src.data_load.read_file import read_file
 from src.errors import ConfigError, DataError, FeatureError
 from src.featurize.features import prepare_rows
 from src.predict import main, predict_file
@@ -58,7 +60,16 @@ def make_model(estimator: Any, y: Any = Y) -> Pipeline:
 
 
 def write(path: Path, table: pd.DataFrame) -> Path:
-    table.to_parquet(path) if path.suffix == ".parquet" else table.to_csv(path, index=False)
+    if path.suffix == ".jsonl":
+        table.to_json(path, orient="records", lines=True, date_format="iso")
+    elif path.suffix in (".feather", ".parquet"):
+        getattr(table, f"to_{path.suffix[1:]}")(path)
+    elif path.suffix == ".xlsx":
+        table.to_excel(path, index=False)
+    elif path.suffix == ".txt":
+        table.to_csv(path, index=False, sep=" ", na_rep="NA")
+    else:
+        table.to_csv(path, index=False)
     return path
 
 
@@ -117,6 +128,59 @@ def test_rows_written_like_the_training_table_are_the_same_rows(
     found = received(tmp_path / name, how)
     pd.testing.assert_frame_equal(found, received(write(tmp_path / "plain.csv", RAW.head(4)), TableFile()))
     assert found.loc[2, list(RAW.columns)].isna().all()
+
+
+MESSY = pd.DataFrame(
+    {
+        "n": pd.array([1, None, -999, 4], dtype="Int64"),
+        "code": ["007", "7 b", None, "2024-01-31"],
+        "flag": [True, None, False, True],
+        "day": ["31.01.2024", None, "2.2.2024", "01.12.2024"],
+        "size": ["S", "M", None, "k.A."],
+        "left": ["2024-01-31", "x", None, "1"],
+    }
+)
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".feather", ".parquet", ".xlsx"])
+def test_rows_are_the_same_from_any_file_and_as_in_training(tmp_path: Path, suffix: str) -> None:
+    how = TableFile(na_values=["k.A.", "-999"], separator="whitespace" if suffix == ".txt" else "auto")
+    expected = received(write(tmp_path / "rows.csv", MESSY), TableFile(na_values=["k.A.", "-999"]))
+    assert expected["n"].isna().tolist() == [False, True, True, False]
+    assert expected["size"].isna().tolist() == [False, False, True, True]
+    path = write(tmp_path / f"röws 😀{suffix}", MESSY)
+    pd.testing.assert_frame_equal(received(path, how), expected)
+    trained = prepare_rows(read_file(path, how, read_as_text(COLUMNS)), COLUMNS, FEATURES)
+    pd.testing.assert_frame_equal(trained[expected.columns], expected, check_dtype=False)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".feather", ".parquet", ".xlsx"])
+def test_predictions_and_kept_columns_are_the_same_from_any_file(model: Pipeline, tmp_path: Path, suffix: str) -> None:
+    rows = RAW.assign(row=[f"2024-01-{row + 1:02}" for row in range(len(RAW))])
+    output = tmp_path / "predictions.csv"
+    assert predict_file(model, write(tmp_path / f"rows{suffix}", rows), output, chunk_rows=7, keep=["row"]) == 20
+    found = pd.read_csv(output)
+    assert found["row"].tolist() == rows["row"].tolist()
+    assert found["prediction"].tolist() == model.predict(RAW).tolist()
+    np.testing.assert_array_equal(found[["probability_a", "probability_b"]], model.predict_proba(RAW))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("rows.jsonl", "", " is empty."),
+        ("rows.jsonl", '{"n": 1}\n{', ": line 2 is not a JSON object: "),
+        ("rows.jsonl", '{"n": 1}\n', ": missing column code, flag, day, size; the model needs "),
+        ("rows.feather", "x", " is no Arrow file."),
+        ("rows.xlsx", "x", " is no Excel workbook, or a damaged one: "),
+    ],
+)
+def test_unreadable_typed_file_is_named(model: Pipeline, tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError) as caught:
+        predict_file(model, tmp_path / name, tmp_path / "predictions.csv")
+    assert str(caught.value).startswith(f"{tmp_path / name}{message}")
+    assert not (tmp_path / "predictions.csv").exists()
 
 
 def test_declared_encoding_is_used(tmp_path: Path) -> None:
