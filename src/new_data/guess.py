@@ -1,5 +1,6 @@
 """Guess the settings for a table: target, task, columns, split and scoring, each with the reason."""
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -224,10 +225,13 @@ def _try_split(
     table = pd.DataFrame({str(column.name): values, name: target}).dropna(subset=[name]).reset_index(drop=True)
     base = Base.model_construct(task=guess.task[0], target_column=name, random_state=42)  # type: ignore[call-arg]  # no more
     settings = DataSplit.model_construct(split=TypeAdapter(Split).validate_python(split), test_size=0.2)  # type: ignore[call-arg]  # is needed
+    logging.disable(logging.INFO)
     try:
         split_table(table, base, settings)
     except DataError as error:
         return str(error)
+    finally:
+        logging.disable(logging.NOTSET)
     return None
 
 

@@ -10,6 +10,7 @@ from ruamel.yaml.error import CommentMark, YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from ruamel.yaml.tokens import CommentToken
 from ruamel.yaml.util import load_yaml_guess_indent
+from yaml import SafeLoader, ScalarNode
 
 from src.config.yaml_file import MAX_REASON
 from src.errors import ConfigError
@@ -69,10 +70,16 @@ def _on_one_line(value: Any) -> Any:
     elif isinstance(value, list):
         value = CommentedSeq(map(_on_one_line, value))
     else:
-        # ruamel.yaml writes `? a` inside brackets without quotes and reads it as a mapping.
-        return DoubleQuotedScalarString(value) if str(value).startswith("?") else value
+        return DoubleQuotedScalarString(value) if isinstance(value, str) and _needs_quotes(value) else value
     value.fa.set_flow_style()
     return value
+
+
+def _needs_quotes(text: str) -> bool:
+    """Return whether PyYAML would read plain text as something else, such as `yes` as a boolean."""
+    tag = SafeLoader("").resolve(ScalarNode, text, (True, False))
+    # ruamel.yaml writes `? a` inside brackets without quotes and reads it as a mapping.
+    return tag != "tag:yaml.org,2002:str" or text.startswith("?")
 
 
 def _on_lines(block: Block, indent: int) -> CommentedMap:

@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from src.config.yaml_file import read_yaml
 from src.errors import ConfigError
@@ -130,6 +131,13 @@ def test_settings_of_the_repository_keep_every_other_line() -> None:
     lines = rewrite_settings(text, {"train.cv": 3}).splitlines()
     (changed,) = [pair for pair in zip(text.splitlines(), lines, strict=True) if pair[0] != pair[1]]
     assert changed[1].startswith("  cv: 3 ")
+
+
+@pytest.mark.parametrize("text", ["yes", "no", "on", "1", "1_0", "12:30", "null", "~", "2020-01-01", "=", "? a"])
+def test_text_that_looks_like_another_type_stays_text(text: str) -> None:
+    new = rewrite_settings(TEXT, {"base.task": text, "data.path": [text, {"a": text}]})
+    assert yaml.safe_load(new)["base"]["task"] == text
+    assert yaml.safe_load(new)["data"]["path"] == [text, {"a": text}]
 
 
 @pytest.mark.parametrize("key", ["base.gone", "base.task.deeper", "gone.task"])
