@@ -1,4 +1,4 @@
-"""Settings of `data_load`: the source, the format of text files, and the columns."""
+"""Settings of `data_load`: the source, the format of its file, and the columns."""
 
 from collections.abc import Mapping
 from pathlib import PurePosixPath
