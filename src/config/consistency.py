@@ -77,10 +77,11 @@ def _check_task(config: Config) -> Iterator[str]:
     if train.scoring not in SCORINGS[task]:
         yield f"train.scoring = {train.scoring!r} is unknown for {task}; choose one of {', '.join(SCORINGS[task])}"
     params = ESTIMATOR_PARAMS[task]
-    for name in train.estimator:
+    estimators = train.list_estimators(task)
+    for name in estimators:
         if name not in params and "." not in name:
             yield f"train.estimator = {name!r} does not support {task}; choose one of {', '.join(sorted(params))}"
-    for name in sorted(set(train.estimator) & set(train.param_grid) & set(params)):
+    for name in sorted(set(estimators) & set(train.param_grid) & set(params)):
         for key in sorted(set(train.param_grid[name]) - set(params[name])):
             yield (
                 f"train.param_grid.{name}.{key} is not a parameter of {name} for {task}; "
@@ -92,7 +93,7 @@ def _check_task(config: Config) -> Iterator[str]:
         yield f"train.class_weight = {train.class_weight!r}: a regression has no classes; set it to none"
     if task == "regression" and config.data_split.split.kind == "stratified":
         yield "data_split.split.kind = 'stratified': a regression has no classes; choose random, time or group"
-    if len(train.estimator) > 1 and train.search.kind == "none":
+    if len(estimators) > 1 and train.search.kind == "none":
         yield "train.search.kind = 'none' cannot compare several estimators; choose grid, halving or random"
 
 

@@ -45,6 +45,11 @@ ESTIMATOR_PARAMS: dict[str, dict[str, tuple[str, ...]]] = {
         "svm": ("C", "coef0", "degree", "epsilon", "gamma", "kernel", "max_iter", "tol"),
     },
 }
+# What `train.estimator: auto` stands for, the simplest first.
+AUTO: dict[str, tuple[str, ...]] = {
+    "classification": ("logreg", "hist_gradient_boosting"),
+    "regression": ("ridge", "hist_gradient_boosting"),
+}
 SCORINGS: dict[str, tuple[str, ...]] = {
     "classification": ("accuracy", "average_precision", "balanced_accuracy", "f1", "f1_macro", "f1_weighted",
                        "neg_log_loss", "precision", "recall", "roc_auc", "roc_auc_ovr"),
@@ -60,7 +65,7 @@ _METRIC_OF_SCORING = {
     "neg_root_mean_squared_error": "rmse",
 }
 # Columns of `train.cv_results_path` that are not parameters of a candidate.
-RESULT_COLUMNS = ("estimator", "n_rows", "mean", "std", "rank")
+RESULT_COLUMNS = ("estimator", "n_rows", "mean", "std", "rank", "chosen")
 
 
 def metric_of(scoring: str) -> str:
@@ -80,19 +85,29 @@ class NoSearch(Section):
 
 
 class GridSearch(Section):
-    """Evaluate every combination."""
+    """Evaluate every combination.
+
+    Attributes:
+        seconds: Time after which no further combination is started; then the first combination of each estimator
+            comes first, and two runs may differ.
+    """
 
     kind: Literal["grid"]
+    seconds: Annotated[float, Field(gt=0)] | None = None
 
 
 class HalvingSearch(Section):
     """Evaluate every combination on few rows, and the best 1 in `factor` on `factor` times as many, up to all rows.
 
     The first round has at least 100 rows.
+
+    Attributes:
+        seconds: As for `GridSearch`; each round scores at least one combination.
     """
 
     kind: Literal["halving"]
     factor: Annotated[int, Field(ge=2)] = 3
+    seconds: Annotated[float, Field(gt=0)] | None = None
 
 
 class RandomSearch(Section):
@@ -136,6 +151,8 @@ def _check_estimator(name: str) -> str:
 def _check_unique(names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
         raise ValueError("must name each estimator once")
+    if "auto" in names and len(names) > 1:
+        raise ValueError("must be auto alone, which is a list already")
     return names
 
 
@@ -146,18 +163,21 @@ def _check_n_jobs(n_jobs: int) -> int:
 
 
 EstimatorName = Annotated[str, AfterValidator(_check_estimator)]
+# Without Literal, whose error would come beside that of the name.
+EstimatorOrAuto = Annotated[str, AfterValidator(lambda name: name if name == "auto" else _check_estimator(name))]
 
 
 class Train(Section):
     """The estimators and parameters to search, and how they are scored.
 
     Attributes:
-        estimator: Names or dotted paths of classes; the best by cross-validation is fitted.
+        estimator: Names or dotted paths of classes, the simplest first; the best by cross-validation is fitted, or
+            an earlier one if it is within luck of the best. `auto` alone is the list in `AUTO`.
         param_grid: Values to search, by estimator; an estimator that is not listed has a default grid.
     """
 
     estimator: Annotated[
-        list[EstimatorName],
+        list[EstimatorOrAuto],
         Field(min_length=1),
         AfterValidator(_check_unique),
         BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
@@ -172,3 +192,7 @@ class Train(Section):
     model_path: OutputPath
     cv_metrics_path: OutputPath
     cv_results_path: OutputPath
+
+    def list_estimators(self, task: Task) -> list[str]:
+        """List the names of the estimators, the simplest first."""
+        return list(AUTO[task]) if self.estimator == ["auto"] else self.estimator

@@ -18,7 +18,7 @@ from src.config.train import BINARY_SCORINGS, RESULT_COLUMNS, metric_of
 from src.data.candidates import name_candidates
 from src.data.findings import Finding
 from src.data.headline import Headline, read_headline, short_number
-from src.report.inputs import list_candidates
+from src.report.inputs import list_candidates, sort_candidates
 from src.report.intervals import count_rows
 from src.report.metrics import Metrics, score_classes
 from src.report.predictions import ClassPredictions, Predictions
@@ -34,6 +34,8 @@ _STEPS = {
     "OneHotEncoder": "one-hot encoding",
     "OrdinalEncoder": "ordinal encoding",
     "TargetEncoder": "target encoding",
+    "DateEncoder": "time and parts",
+    "TextEncoder": "prediction from words, topics",
     "RobustScaler": "robust scaling",
     "StandardScaler": "standard scaling",
 }
@@ -228,15 +230,21 @@ def _describe_winner(facts: Facts, config: Config, *, with_params: bool = False)
     n_candidates = len(facts.candidates)
     ranked = _rank(facts.candidates)
     params = name_candidates(list_candidates(ranked))[0].partition(" ")[2] if with_params and len(ranked) > 1 else ""
-    best_of = (f", the best of {n_candidates} candidates by ", Code(config.train.scoring)) if n_candidates > 1 else ()
+    which = "chosen from" if _is_simpler(ranked) else "the best of"
+    best_of = (f", {which} {n_candidates} candidates by ", Code(config.train.scoring)) if n_candidates > 1 else ()
     return (Code(type(_estimator(facts.model)).__name__), *((" with ", Code(params)) if params else ()), *best_of)
 
 
 def _rank(candidates: pd.DataFrame) -> pd.DataFrame:
-    """Return the candidates, the best first and those that failed last; none if nothing was searched."""
+    """Return the candidates, the chosen one first and those that failed last; none if nothing was searched."""
     if not {"mean", "std", "rank"} <= set(candidates) or not candidates["mean"].notna().any():
         return pd.DataFrame()
-    return candidates.sort_values(["rank", "mean"], kind="stable", ignore_index=True)
+    return sort_candidates(candidates)
+
+
+def _is_simpler(ranked: pd.DataFrame) -> bool:
+    """Return whether a candidate was chosen although another scored higher."""
+    return len(ranked) > 0 and ranked["rank"].iloc[0] > 1
 
 
 def _estimator(model: Pipeline) -> Any:
@@ -295,7 +303,7 @@ def _describe_step(step: Any) -> str:
     if isinstance(step, str):
         return {"drop": "dropped", "passthrough": "unchanged"}[step]
     if hasattr(step, "steps"):
-        return ", ".join(_describe_step(part) for _, part in step.steps)
+        return ", ".join(_describe_step(part) for _, part in step.steps if part != "passthrough")
     name, params = type(step).__name__, step.get_params(deep=False)
     if name == "SimpleImputer":
         return f"{params['strategy'].replace('_', '-')} imputation"
@@ -430,7 +438,11 @@ def _describe_search(facts: Facts, config: Config) -> list[Block]:
     ]
     more = f"The best {len(shown)} of {len(ranked)} candidates" if len(ranked) > len(shown) else "All candidates"
     header = ["Rank", "Candidate", f"Mean {config.train.scoring}", "Standard deviation"]
-    return [f"{more}, by cross-validation; the first one was chosen.", Table(header, rows, numbers=(0, 2, 3), marked=0)]
+    why = ", because its estimator is simpler and higher ranks are better by luck only" if _is_simpler(ranked) else ""
+    return [
+        f"{more}, by cross-validation; the first one was chosen{why}.",
+        Table(header, rows, numbers=(0, 2, 3), marked=0),
+    ]
 
 
 def list_limits(metrics: Metrics, n_test: int, config: Config) -> Iterator[Text]:

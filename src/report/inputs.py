@@ -18,7 +18,7 @@ def read_candidates(path: Path) -> pd.DataFrame:
     """Read the candidates that stage `train` compared; empty if nothing was searched.
 
     Returns:
-        Columns `estimator`, parameters, `mean`, `std` and `rank`.
+        Columns `estimator`, parameters, `mean`, `std`, `rank` and `chosen`.
 
     Raises:
         MissingInputError: The file is missing.
@@ -30,6 +30,12 @@ def read_candidates(path: Path) -> pd.DataFrame:
         return pd.DataFrame()
     except FileNotFoundError:
         raise MissingInputError(f"{path} is missing; stage train makes it: run `dvc repro train`.") from None
+
+
+def sort_candidates(candidates: pd.DataFrame) -> pd.DataFrame:
+    """Sort candidates: the chosen one first, and the others by rank."""
+    by = [name for name in ("chosen", "rank", "mean") if name in candidates]
+    return candidates.sort_values(by, ascending=[name != "chosen" for name in by], ignore_index=True)
 
 
 def list_candidates(candidates: pd.DataFrame) -> list[tuple[str, dict[str, Any]]]:

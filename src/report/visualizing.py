@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from src.atomic import atomic_path
 from src.data.candidates import name_candidates
-from src.report.inputs import list_candidates
+from src.report.inputs import list_candidates, sort_candidates
 from src.report.metrics import calibration_bins
 from src.report.predictions import ClassPredictions, Floats, NumberPredictions, Predictions
 
@@ -264,8 +264,8 @@ def plot_importance(importance: pd.DataFrame, scoring: str) -> Figure:
 
 
 def plot_search(candidates: pd.DataFrame, scoring: str) -> Figure:
-    """Draw the score of the best candidates, with the standard deviation over the folds."""
-    scored = candidates[candidates["mean"].notna()].sort_values(["rank", "mean"], kind="stable", ignore_index=True)
+    """Draw the score of the chosen candidate and the best others, with the standard deviation over the folds."""
+    scored = sort_candidates(candidates[candidates["mean"].notna()])
     shown = scored.head(N_CANDIDATES_SHOWN)
     best_of = f"best {len(shown)} of {len(scored)}" if len(scored) > len(shown) else f"{len(shown)}"
     x_label = f"{scoring}, mean ± standard deviation over the folds"

@@ -104,7 +104,7 @@ class Execution:
     params: dict[str, str] = field(default_factory=dict)  # settings of the stage, by dotted key
     metrics: dict[str, float] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
-    candidates: list[dict[str, Any]] = field(default_factory=list)  # of the search, best first
+    candidates: list[dict[str, Any]] = field(default_factory=list)  # of the search, the chosen one first
     artifacts: list[str] = field(default_factory=list)
     model: str | None = None  # path of the model file
     traceback: str | None = None

@@ -21,7 +21,7 @@ from src.train.model import Candidate, ModelSpec, fit_candidate, make_model
 from src.train.search import (
     Result,
     catch_fit_warnings,
-    choose_best,
+    choose_within_luck,
     format_error,
     list_candidate_records,
     list_candidates,
@@ -43,7 +43,7 @@ class FitResult:
         cv_metrics: Mean and standard deviation of the score over the folds, and mean score of
             a dummy estimator; empty without a search.
         cv_results: One row per candidate, in the order in which they were tried.
-        candidates: `estimator`, `params` and `metrics` of each candidate, the best candidate first.
+        candidates: `estimator`, `params` and `metrics` of each candidate: the chosen one, and the others by rank.
     """
 
     model: Pipeline
@@ -81,29 +81,28 @@ def fit_model(table: pd.DataFrame, columns: Columns, config: Config) -> FitResul
     check_scoring(settings.scoring, y_train)
     X_used = _select_columns(X_train, spec)
     if settings.search.kind == "none":
-        results, cv_metrics = [Result(candidates[0])], {}
+        chosen, cv_metrics = Result(candidates[0]), {}
+        results = [chosen]
     else:
         folds = make_folds(X_train, y_train, config)
         results = run_search(spec, candidates, X_used, y_train, folds, config)
-        best, baseline = (
-            choose_best(results),
-            score_baseline(base.task, y_train, folds, settings.scoring, base.positive),
-        )
-        cv_metrics = {f"cv_{settings.scoring}_mean": best.mean, f"cv_{settings.scoring}_std": best.std}
+        n_rows = [sum(len(rows) for rows in part) for part in zip(*folds, strict=True)]
+        chosen = choose_within_luck(results, settings.list_estimators(base.task), n_rows[1] / n_rows[0])
+        baseline = score_baseline(base.task, y_train, folds, settings.scoring, base.positive)
+        cv_metrics = {f"cv_{settings.scoring}_mean": chosen.mean, f"cv_{settings.scoring}_std": chosen.std}
         if not math.isnan(baseline):
             cv_metrics[f"cv_{settings.scoring}_mean_baseline"] = baseline
-    chosen = choose_best(results).candidate
-    fitted = _refit(chosen, spec, X_used, y_train, settings.n_jobs)
+    fitted = _refit(chosen.candidate, spec, X_used, y_train, settings.n_jobs)
     # Added after the search: the rows already have their features, which are stateless.
     raw = {name: dict(column) for name, column in columns.items() if name in sources.union(spec.names)}
     features = FunctionTransformer(prepare_rows, kw_args={"columns": raw, "features": config.features})
     return FitResult(
         model=Pipeline([("features", features.fit(X_train[list(raw)])), *fitted.steps]),
-        estimator=chosen.estimator,
-        best_params=dict(chosen.params),
+        estimator=chosen.candidate.estimator,
+        best_params=dict(chosen.candidate.params),
         cv_metrics=cv_metrics,
-        cv_results=make_results_table(results, halving=settings.search.kind == "halving"),
-        candidates=list_candidate_records(results, settings.scoring),
+        cv_results=make_results_table(results, chosen, halving=settings.search.kind == "halving"),
+        candidates=list_candidate_records(results, chosen, settings.scoring),
     )
 
 

@@ -95,8 +95,8 @@ def make_preprocess(
     # One step per text, because each has its own words. What is cached is not scaled, so that all encodings share it.
     for number, name in enumerate(kinds["text"], 1):
         encoder = TextEncoder(is_classes=task == "classification", random_state=random_state)
-        steps[f"text{number}"] = make_pipeline(encoder, *(scaler or ["passthrough"]), memory=cache)
-        columns_of[f"text{number}"] = [name]
+        steps[f"text {number}"] = make_pipeline(encoder, *(scaler or ["passthrough"]), memory=cache)
+        columns_of[f"text {number}"] = [name]
     return ColumnTransformer(
         [(step, steps[step], names) for step, names in columns_of.items()],
         sparse_threshold=0.3 if estimator.accepts_sparse else 0.0,

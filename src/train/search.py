@@ -77,11 +77,11 @@ def list_candidates(settings: Train, task: Task, random_state: int) -> list[Cand
     """List the candidates of a search; of equally good ones, the first is chosen.
 
     Returns:
-        All combinations of all grids; for a random search, a sample of them without
-        replacement; without a search, the first value of each parameter.
+        All combinations of all grids, in turn by estimator if there is a time budget; for a random search, a
+        sample of them without replacement; without a search, the first value of each parameter.
     """
     grids = []
-    for name in settings.estimator:
+    for name in settings.list_estimators(task):
         grid: Grid = settings.param_grid.get(name, find_estimator(name, task).grid)
         grids.append({"estimator": [name], **{f"estimator__{param}": values for param, values in grid.items()}})
     points: Any = ParameterGrid(grids)
@@ -89,10 +89,24 @@ def list_candidates(settings: Train, task: Task, random_state: int) -> list[Cand
         points = [points[0]]
     elif settings.search.kind == "random":
         points = ParameterSampler(grids, min(settings.search.n_candidates, len(points)), random_state=random_state)
-    return [
+    found = [
         Candidate(point.pop("estimator"), {name.removeprefix("estimator__"): point[name] for name in sorted(point)})
         for point in points
     ]
+    if settings.search.kind in ("grid", "halving") and settings.search.seconds is not None:
+        # A slow estimator must not leave no time for the others.
+        found = [found[place] for place in np.argsort(_count_earlier(found), kind="stable")]
+    return found
+
+
+def _count_earlier(candidates: Sequence[Candidate]) -> list[int]:
+    """Count the earlier candidates of the same estimator."""
+    seen = Counter[str]()
+    places = []
+    for candidate in candidates:
+        places.append(seen[candidate.estimator])
+        seen[candidate.estimator] += 1
+    return places
 
 
 def run_search(
@@ -116,7 +130,7 @@ def run_search(
         TrainError: An estimator refuses the value of a parameter, or no candidate has a score.
     """
     settings = config.train.search
-    factor, fractions = 1, [1.0]
+    factor, fractions, started = 1, [1.0], time.monotonic()
     if settings.kind == "halving":
         factor, fractions = settings.factor, _list_fractions(len(candidates), len(folds[0][0]), settings.factor)
     results: dict[int, Result] = {}
@@ -128,7 +142,7 @@ def run_search(
         label = f"round {number} of {len(fractions)} on {n_rows} rows" if len(fractions) > 1 else "search"
         chosen = [candidates[position] for position in remaining]
         with tempfile.TemporaryDirectory() if spec.kinds["text"] else nullcontext() as cache:
-            scored = _score(chosen, replace(spec, cache=cache), X, y, subsets, config, label)
+            scored = _score(chosen, replace(spec, cache=cache), X, y, subsets, config, label, started)
         for position, candidate_fits in zip(remaining, scored, strict=False):
             candidate = candidates[position]
             results[position] = Result(candidate, tuple(fit.score for fit in candidate_fits), n_rows)
@@ -144,6 +158,35 @@ def run_search(
 def choose_best(results: Sequence[Result]) -> Result:
     """Return the result with the best mean score, the first of several equal ones."""
     return max(results, key=_sort_key)
+
+
+def choose_within_luck(results: Sequence[Result], estimators: Sequence[str], test_to_train: float) -> Result:
+    """Return the best result of the simplest estimator that is within luck of the best result.
+
+    The best candidates of two estimators differ by luck if the mean difference of their scores on the same folds is at
+    most one standard error. That of plain cross-validation is too small, because folds share rows to fit on; it is
+    corrected as by Nadeau and Bengio (2003), https://doi.org/10.1023/A:1024068626366.
+
+    Args:
+        results: Results of the search.
+        estimators: Names of the estimators, the simplest first.
+        test_to_train: Rows to score on per row to fit on, in one fold.
+    """
+    best = choose_best(results)
+    for estimator in estimators[: estimators.index(best.candidate.estimator)]:
+        found = [result for result in results if result.candidate.estimator == estimator]
+        # Scores on fewer rows, of earlier rounds of halving, cannot be compared.
+        if not found or (simpler := choose_best(found)).n_rows != best.n_rows or math.isnan(simpler.mean):
+            continue
+        differences = np.subtract(best.scores, simpler.scores)
+        error = math.sqrt(float(np.var(differences, ddof=1)) * (1 / len(differences) + test_to_train))
+        if (difference := float(differences.mean())) <= error:
+            logger.info(
+                "chose %s: %s is %.3g better, within luck (standard error %.3g)",
+                estimator, best.candidate.estimator, difference, error,
+            )  # fmt: skip
+            return simpler
+    return best
 
 
 def rank_results(results: Sequence[Result]) -> list[int | None]:
@@ -202,8 +245,8 @@ def format_error(error: BaseException) -> str:
     return f"{message_of(error):.300}".rstrip(".")
 
 
-def make_results_table(results: Sequence[Result], *, halving: bool) -> pd.DataFrame:
-    """Make a table with one row per candidate: `estimator`, its parameters, `mean`, `std` and `rank`.
+def make_results_table(results: Sequence[Result], chosen: Result, *, halving: bool) -> pd.DataFrame:
+    """Make a table with one row per candidate: `estimator`, its parameters, `mean`, `std`, `rank` and `chosen`.
 
     It contains no times, so that equal searches write equal files.
 
@@ -219,6 +262,7 @@ def make_results_table(results: Sequence[Result], *, halving: bool) -> pd.DataFr
             "mean": result.mean,
             "std": result.std,
             "rank": rank,
+            "chosen": result is chosen,
         }
         for result, rank in zip(results, rank_results(results), strict=True)
     ]
@@ -227,10 +271,11 @@ def make_results_table(results: Sequence[Result], *, halving: bool) -> pd.DataFr
     return table if halving else table.drop(columns="n_rows")
 
 
-def list_candidate_records(results: Sequence[Result], scoring: str) -> list[dict[str, Any]]:
-    """List `estimator`, `params` and `metrics` of each candidate, the best candidate first."""
+def list_candidate_records(results: Sequence[Result], chosen: Result, scoring: str) -> list[dict[str, Any]]:
+    """List `estimator`, `params` and `metrics` of each candidate: the chosen one, and the others by rank."""
     records = []
-    for rank, result in sorted(zip(rank_results(results), results, strict=True), key=lambda item: item[0] or math.inf):
+    ranked = zip(rank_results(results), results, strict=True)
+    for rank, result in sorted(ranked, key=lambda item: (item[1] is not chosen, item[0] or math.inf)):
         scores = {f"cv_{scoring}_mean": result.mean, f"cv_{scoring}_std": result.std, "cv_rank": float(rank or 0)}
         candidate = result.candidate
         params = _format_params(candidate)
@@ -244,7 +289,8 @@ class Progress(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
     # Starts no monitoring thread.
     monitor_interval = 0
 
-    def __init__(self, total: int, label: str) -> None:
+    def __init__(self, total: int, label: str, budget: float | None = None) -> None:
+        self._budget = math.inf if budget is None else budget
         self._is_terminal = sys.stderr.isatty()
         interval = 0.1 if self._is_terminal else SECONDS_BETWEEN_LOG_LINES
         file = sys.stderr if self._is_terminal else io.StringIO()
@@ -257,7 +303,8 @@ class Progress(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
             super().display(msg, pos)
         elif msg is None:
             total = self.total or 0
-            seconds = self.format_dict["elapsed"] / self.n * (total - self.n)
+            elapsed = self.format_dict["elapsed"]
+            seconds = max(0.0, min(elapsed / self.n * (total - self.n), self._budget - elapsed))
             logger.info("%s: %d of %d fits, about %.0f s left", self.desc, self.n, total, seconds)
 
 
@@ -274,11 +321,11 @@ class _Fit:
 
 def _score(
     candidates: Sequence[Candidate], spec: ModelSpec, X: pd.DataFrame, y: NDArray[Any], folds: list[Fold],
-    config: Config, label: str,
+    config: Config, label: str, started: float,
 ) -> list[list[_Fit]]:  # fmt: skip
     """Fit and score candidates on all folds, until the time budget is spent."""
-    search, started = config.train.search, time.monotonic()
-    seconds = search.seconds if search.kind == "random" else None
+    search = config.train.search
+    seconds = None if search.kind == "none" else search.seconds
     scoring = config.train.scoring
     scorer = make_scoring(scoring, find_positive(y, config.base.positive, config.base.task))
 
@@ -290,7 +337,8 @@ def _score(
                 yield delayed(_fit_and_score)(candidate, spec, X, y, fold, scoring, scorer)
 
     scored: list[list[_Fit]] = []
-    with Progress(len(candidates) * len(folds), label) as progress:
+    left = None if seconds is None else started + seconds - time.monotonic()
+    with Progress(len(candidates) * len(folds), label, left) as progress:
         for number, fit in enumerate(Parallel(config.train.n_jobs, return_as="generator")(list_jobs())):
             if number % len(folds) == 0:
                 scored.append([])

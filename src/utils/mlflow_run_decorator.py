@@ -41,7 +41,7 @@ class StageResult:
     Attributes:
         metrics: Numbers by name; nested ones get dotted names.
         tags: Values by name.
-        candidates: Candidates of a search, best first, each with `estimator`, `params` and `metrics`.
+        candidates: Candidates of a search, the chosen one first, each with `estimator`, `params` and `metrics`.
         artifacts: Files and folders to log.
         model: Model file to log, with its signature and requirements.
     """

@@ -11,7 +11,7 @@ from src.data.columns import declared_columns, read_columns
 from src.data.findings import read_findings
 from src.data.headline import read_headline
 from src.errors import ConfigError, MissingInputError
-from src.report.inputs import list_candidates, read_candidates
+from src.report.inputs import list_candidates, read_candidates, sort_candidates
 from src.text import show
 from src.tracking.dvc_repo import DvcRepo
 from src.tracking.git import read_file, run_git
@@ -59,14 +59,14 @@ def _advise(root: Path) -> str:
 def _name_best(config: Config) -> str:
     """Return what the search chose, such as `svm C=10, the best of 12 candidates`."""
     with suppress(MissingInputError):
-        candidates = read_candidates(config.train.cv_results_path)
+        candidates = sort_candidates(read_candidates(config.train.cv_results_path))
         # There is none if nothing was searched.
         if not {"estimator", "rank"} <= set(candidates):
             return ""
         named = list_candidates(candidates)
         if candidates["rank"].notna().any():
-            best = name_candidates(named)[int(candidates["rank"].argmin())]
-            return f"{best}, the best of {len(named)} candidates" if len(named) > 1 else best
+            which = "the best of" if candidates["rank"].iloc[0] == 1 else "chosen from"
+            return name_candidates(named)[0] + (f", {which} {len(named)} candidates" if len(named) > 1 else "")
     return ""
 
 

@@ -35,6 +35,7 @@ PARAMS = Path(__file__).parents[2] / "params.yaml"
         ("train.n_jobs", -2, "must be greater than or equal to -1"),
         ("train.n_jobs", 0, "must be a number of processes, or -1 for all cores"),
         ("train.estimator", ["knn", "knn"], "must name each estimator once"),
+        ("train.estimator", ["auto", "knn"], "must be auto alone, which is a list already"),
         ("train.param_grid.logreg.C", 1.0, "must be a valid list"),
         ("train.param_grid.logreg.C", [], "must have at least 1 item, not 0"),
         ("evaluate.n_bootstrap", 99, "must be greater than or equal to 100"),
@@ -93,7 +94,7 @@ def test_value_at_the_bound_is_accepted(load: Load, key: str, value: Any) -> Non
 @pytest.mark.parametrize(
     ("search", "complete"),
     [
-        ({"kind": "halving"}, {"kind": "halving", "factor": 3}),
+        ({"kind": "halving"}, {"kind": "halving", "factor": 3, "seconds": None}),
         ({"kind": "random"}, {"kind": "random", "n_candidates": 20, "seconds": None}),
     ],
 )

@@ -67,7 +67,9 @@ def test_parameter_without_a_default_is_listed() -> None:
 SCALED = (
     "category: one-hot encoding of at most 20 levels; number: median imputation, standard scaling; "
     "ordinal: ordinal encoding, most-frequent imputation, standard scaling; "
-    "high cardinality: target encoding, standard scaling; boolean: ordinal encoding, most-frequent imputation"
+    "high cardinality: target encoding, standard scaling; boolean: ordinal encoding, most-frequent imputation; "
+    "date: time and parts, median imputation, standard scaling; "
+    "text 1: prediction from words, topics, standard scaling"
 )
 
 
@@ -79,7 +81,8 @@ SCALED = (
         (
             "hist_gradient_boosting",
             "category: ordinal encoding of at most 255 levels; number: unchanged; ordinal: ordinal encoding; "
-            "high cardinality: target encoding; boolean: ordinal encoding",
+            "high cardinality: target encoding; boolean: ordinal encoding; date: time and parts; "
+            "text 1: prediction from words, topics",
         ),
     ],
 )

@@ -19,6 +19,7 @@ from src.train.search import (
     Progress,
     Result,
     choose_best,
+    choose_within_luck,
     list_candidate_records,
     list_candidates,
     log_fit_warnings,
@@ -243,33 +244,104 @@ def test_result_without_a_score_never_ranks_before_one_with_a_score() -> None:
     assert rank_results(found) == [1, None, 2]
 
 
+@pytest.mark.parametrize(
+    ("simple", "complex_", "is_luck"),
+    [
+        ((0.80, 0.81, 0.79, 0.80), (0.86, 0.87, 0.84, 0.85), False),
+        ((0.80, 0.81, 0.79, 0.80), (0.90, 0.75, 0.85, 0.76), True),
+        ((0.80, 0.80, 0.80, 0.80), (0.80, 0.80, 0.80, 0.80), True),
+        # The difference is 0.00375, one plain standard error 0.0031, a corrected one 0.0047.
+        ((0.80, 0.80, 0.80, 0.80), (0.809, 0.797, 0.809, 0.80), True),
+        ((0.80, 0.80, 0.80, 0.80), (0.81, 0.805, 0.81, 0.805), False),
+    ],
+)
+def test_simpler_estimator_is_chosen_if_the_other_is_better_by_luck_only(
+    simple: tuple[float, ...], complex_: tuple[float, ...], is_luck: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    found = [result(*complex_, estimator="mlp"), result(*simple), result(0.1, 0.1, 0.1, 0.1), result(math.nan)]
+    assert choose_within_luck(found, ["knn", "mlp"], 1 / 3) is found[1 if is_luck else 0]
+    lines = messages(caplog, logging.INFO)
+    assert [line.partition(" better")[0].rpartition(" ")[0] for line in lines] == ["chose knn: mlp is"] * is_luck
+    # Never a more complex one.
+    assert choose_within_luck(found, ["mlp", "knn"], 1 / 3) is found[0]
+
+
+def test_simpler_estimator_that_halving_dropped_is_not_chosen() -> None:
+    found = [result(0.9, 0.9, n_rows=20), result(0.5, 0.7, estimator="mlp")]
+    assert choose_within_luck(found, ["knn", "mlp"], 0.5) is found[1]
+    failed = [result(0.9, math.nan), found[1]]
+    assert choose_within_luck(failed, ["knn", "mlp"], 0.5) is found[1]
+
+
+def test_chosen_candidate_is_the_one_that_is_fitted_and_marked() -> None:
+    # Both find nothing in noise.
+    table = make_table(gaps=False)
+    table["target"] = table["target"].sample(frac=1, random_state=3).to_numpy()
+    grids = {"logreg": {"C": [0.1, 1.0]}, "knn": {"n_neighbors": [3, 5, 7, 9, 11]}}
+    found = fit_model(table, COLUMNS, make_config(["logreg", "knn"], param_grid=grids))
+    chosen = found.cv_results[found.cv_results["chosen"]]
+    assert chosen["estimator"].tolist() == [found.estimator] == ["logreg"]
+    assert chosen["rank"].iloc[0] > 1
+    assert found.candidates[0]["params"] == {"C": str(found.best_params["C"])}
+    assert chosen["mean"].iloc[0] == found.cv_metrics["cv_accuracy_mean"]
+
+
+def test_auto_tries_a_linear_model_and_boosting() -> None:
+    for task, linear in (("classification", "logreg"), ("regression", "ridge")):
+        config = make_config("auto", task, param_grid={})
+        found = list_candidates(config.train, task, random_state=0)
+        assert list(dict.fromkeys(candidate.estimator for candidate in found)) == [linear, "hist_gradient_boosting"]
+
+
+def test_grid_search_with_a_time_budget_takes_turns_and_stops(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    found = candidates(["knn", "logreg"], "grid", seconds=60)
+    assert [candidate.estimator for candidate in found] == ["knn", "logreg"] * 4 + ["knn"] * 8
+    config = make_config("knn", search={"kind": "grid", "seconds": 1e-9}, param_grid=GRID)
+    assert len(fit_model(make_table(), COLUMNS, config).cv_results) == 1
+    assert "stopped after 1e-09 s: scored 1 of 12 candidates" in messages(caplog, logging.INFO)
+
+
 def test_results_table_has_one_column_per_parameter() -> None:
     found = [result(0.5, 0.7, n_neighbors=3), result(0.9, 0.9, estimator="mlp", hidden_layer_sizes=[8, 4], p=None)]
-    table = make_results_table(found, halving=False)
-    assert list(table.columns) == ["estimator", "n_neighbors", "hidden_layer_sizes", "p", "mean", "std", "rank"]
+    table = make_results_table(found, found[1], halving=False)
+    assert list(table.columns) == [
+        "estimator",
+        "n_neighbors",
+        "hidden_layer_sizes",
+        "p",
+        "mean",
+        "std",
+        "rank",
+        "chosen",
+    ]
     assert table.to_csv(index=False).splitlines()[1:] == [
-        "knn,3,,,0.6,0.09999999999999998,2",
-        'mlp,,"[8, 4]",null,0.9,0.0,1',
+        "knn,3,,,0.6,0.09999999999999998,2,False",
+        'mlp,,"[8, 4]",null,0.9,0.0,1,True',
     ]
 
 
 def test_results_table_without_a_search_has_no_scores() -> None:
-    assert make_results_table([result(C=1.0)], halving=False).to_csv(index=False) == (
-        "estimator,C,mean,std,rank\nknn,1.0,,,\n"
+    only = result(C=1.0)
+    assert make_results_table([only], only, halving=False).to_csv(index=False) == (
+        "estimator,C,mean,std,rank,chosen\nknn,1.0,,,,True\n"
     )
 
 
 def test_results_table_of_halving_has_the_number_of_rows() -> None:
     # A parameter of the same name is renamed.
-    table = make_results_table([result(0.5, n_rows=40)], halving=True).assign(x=1)
-    assert list(table.columns) == ["estimator", "n_rows", "mean", "std", "rank", "x"]
-    renamed = make_results_table([Result(Candidate("knn", {"n_rows": 3}), (0.5,), 40)], halving=True)
-    assert renamed.to_csv(index=False) == "estimator,n_rows_,n_rows,mean,std,rank\nknn,3,40,0.5,0.0,1\n"
+    only = result(0.5, n_rows=40)
+    table = make_results_table([only], only, halving=True).assign(x=1)
+    assert list(table.columns) == ["estimator", "n_rows", "mean", "std", "rank", "chosen", "x"]
+    renamed = make_results_table([Result(Candidate("knn", {"n_rows": 3}), (0.5,), 40)], only, halving=True)
+    assert renamed.to_csv(index=False) == "estimator,n_rows_,n_rows,mean,std,rank,chosen\nknn,3,40,0.5,0.0,1,False\n"
 
 
-def test_candidate_records_start_with_the_best_one() -> None:
-    records = list_candidate_records([result(0.5, C=1), result(math.nan, C=2), result(0.9, C=3)], "r2")
-    assert records == [
+def test_candidate_records_start_with_the_chosen_one() -> None:
+    found = [result(0.5, C=1), result(math.nan, C=2), result(0.9, C=3), result(0.4, C=4)]
+    assert [record["params"]["C"] for record in list_candidate_records(found, found[3], "r2")] == ["4", "3", "1", "2"]
+    assert list_candidate_records(found[:3], found[2], "r2") == [
         {"estimator": "knn", "params": {"C": "3"}, "metrics": {"cv_r2_mean": 0.9, "cv_r2_std": 0.0, "cv_rank": 1.0}},
         {"estimator": "knn", "params": {"C": "1"}, "metrics": {"cv_r2_mean": 0.5, "cv_r2_std": 0.0, "cv_rank": 2.0}},
         {"estimator": "knn", "params": {"C": "2"}, "metrics": {}},
@@ -291,6 +363,18 @@ def test_progress_is_logged_with_the_time_left(
         "search: 4 of 4 fits, about 0 s left",
     ]
     assert capsys.readouterr().err == ""
+
+
+def test_progress_knows_that_the_time_is_limited(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    now = 0.0
+    monkeypatch.setattr("tqdm.std.time", lambda: now)
+    with Progress(100, "search", 60.0) as progress:
+        now = 20.0
+        progress.update(2)
+    assert messages(caplog, logging.INFO) == ["search: 2 of 100 fits, about 40 s left"]
 
 
 def test_progress_is_a_bar_on_a_terminal(
