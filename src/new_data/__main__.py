@@ -27,9 +27,11 @@ PARAMS = Path("params.yaml")
 MAX_DECLARED = 50
 # Of a name and of a line, when they are shown.
 MAX_NAME, MAX_LENGTH = 80, 500
+# A search by halving is faster with more rows; with fewer, starting processes takes longer than they save.
+MANY_ROWS, FEW_ROWS, SEARCH_SECONDS = 20_000, 2_000, 120
 # Settings that must not stay from the former table.
 DEFAULTS: dict[str, Any] = {
-    "train.estimator": ["hist_gradient_boosting"],
+    "train.estimator": "auto",
     "train.class_weight": "none",
     "train.param_grid": {},
 }
@@ -60,6 +62,8 @@ def propose(text: str, guess: Guess, path: Path, url: str | None) -> str:
         "featurize.features": {},
         "data_split.split": guess.split[0],
         "train.scoring": guess.scoring[0],
+        "train.search": {"kind": "grid" if guess.n_rows <= MANY_ROWS else "halving", "seconds": SEARCH_SECONDS},
+        "train.n_jobs": -1 if guess.n_rows > FEW_ROWS else 1,
         **DEFAULTS,
         "tracking.experiment_name": name_table({"kind": "file"}, path.as_posix()),
     }

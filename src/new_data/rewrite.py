@@ -77,7 +77,7 @@ def _on_one_line(value: Any) -> Any:
 
 def _needs_quotes(text: str) -> bool:
     """Return whether PyYAML would read plain text as something else, such as `yes` as a boolean."""
-    tag = SafeLoader("").resolve(ScalarNode, text, (True, False))
+    tag = SafeLoader("").resolve(ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]  # PyYAML ships no types
     # ruamel.yaml writes `? a` inside brackets without quotes and reads it as a mapping.
     return tag != "tag:yaml.org,2002:str" or text.startswith("?")
 

@@ -216,7 +216,7 @@ def test_numeric_target_sets_up_a_regression(tmp_path: Path) -> None:
     assert (config.base.task, config.base.target_column, config.data_split.split.kind) == (
         "regression", "price", "random"
     )  # fmt: skip
-    assert (config.train.estimator, config.train.scoring, config.train.class_weight) == (["ridge"], "r2", "none")
+    assert (config.train.estimator, config.train.scoring, config.train.class_weight) == (["auto"], "r2", "none")
     assert config.data_load.missing_target == "drop"
     changed = [line for line in new.splitlines() if line not in PARAMS.splitlines()]
     assert [
