@@ -138,9 +138,9 @@ def _guess_numbers(name: str, present: pd.Series, has_codes: bool, is_complete: 
 
 
 def _guess_text(name: str, present: pd.Series, decimal: str) -> ColumnGuess | None:
-    if not present.map(lambda value: isinstance(value, str)).all():
-        return None
     levels = pd.Series(present.unique())
+    if not isinstance(levels.dtype, pd.StringDtype) and not levels.map(lambda level: isinstance(level, str)).all():
+        return None
     if are_booleans(levels):
         examples = ", ".join(map(str, levels.head(4)))
         return ColumnGuess({"kind": "boolean"}, f"{examples}")
@@ -153,7 +153,7 @@ def _guess_text(name: str, present: pd.Series, decimal: str) -> ColumnGuess | No
         if found.others:
             return None
         return _guess_formatted_numbers(levels, found.options, is_ambiguous=found.is_ambiguous)
-    if len(present) >= MIN_ROWS and present.str.count(r"\S+").mean() < 3:
+    if len(present) >= MIN_ROWS and levels.head(1000).str.count(r"\S+").mean() < 3:
         if len(levels) == len(present):
             return ColumnGuess({"kind": "ignore"}, f"different in each row, such as {levels[0][:40]}")
         return _guess_group(name, present, len(levels))
