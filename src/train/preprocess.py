@@ -83,7 +83,7 @@ def make_preprocess(
                 max_categories=settings.max_categories,
                 sparse_output=estimator.accepts_sparse,
             ),
-            "number": make_pipeline(_imputer(settings.impute), *scaler),
+            "number": make_pipeline(_imputer(settings.impute, marks_missing=True), *scaler),
             "ordinal": make_pipeline(ordinal, _imputer("most_frequent"), *scaler),
             "high_cardinality": make_pipeline(target_mean, *scaler),
             "boolean": make_pipeline(codes, _imputer("most_frequent")),
@@ -103,6 +103,6 @@ def make_preprocess(
     )
 
 
-def _imputer(strategy: str) -> SimpleImputer:
+def _imputer(strategy: str, *, marks_missing: bool = False) -> SimpleImputer:
     # A column without any value, for example in a fold, becomes 0 instead of disappearing.
-    return SimpleImputer(strategy=strategy, keep_empty_features=True)
+    return SimpleImputer(strategy=strategy, keep_empty_features=True, add_indicator=marks_missing)

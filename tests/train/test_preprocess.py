@@ -52,6 +52,14 @@ def test_missing_number_is_imputed_from_the_training_rows(impute: str, value: fl
     assert made == [value]
 
 
+@pytest.mark.parametrize("encoding", ["scaled", "unscaled"])
+def test_missing_number_is_marked_if_one_was_missing_in_training(encoding: Encoding) -> None:
+    train = pd.DataFrame({"a": [1.0, np.nan, 3.0], "b": [1.0, 2.0, 3.0]})
+    rows = pd.DataFrame({"a": [1.0, np.nan], "b": [np.nan, 2.0]})
+    made = prepare(rows, {"number": ["a", "b"]}, encoding, fitted_on=train, scale="none")
+    assert made.tolist() == [[1.0, 2.0, 0.0], [2.0, 2.0, 1.0]]
+
+
 @pytest.mark.parametrize(
     ("scale", "expected"),
     [("standard", [-1.0, 1.0]), ("robust", [-1.0, 1.0]), ("none", [10.0, 30.0])],
