@@ -7,7 +7,7 @@ from pathlib import Path
 from src.config.featurize import Feature
 from src.config.schema import Config
 from src.config.section import EXTERNAL_DIR
-from src.config.train import ESTIMATOR_PARAMS, SCORINGS
+from src.config.train import ESTIMATOR_PARAMS, LABEL_SCORINGS, SCORINGS
 
 TARGET_KINDS = {"classification": ("boolean", "category", "number", "ordinal"), "regression": ("number",)}
 _NUMBERS, _TEXTS = ("boolean", "number"), ("category", "high_cardinality", "ordinal")
@@ -91,6 +91,20 @@ def _check_task(config: Config) -> Iterator[str]:
         yield f"base.positive = {config.base.positive!r}: a regression has no classes; set it to null"
     if task == "regression" and train.class_weight != "none":
         yield f"train.class_weight = {train.class_weight!r}: a regression has no classes; set it to none"
+    if task == "regression" and train.threshold != 0.5:
+        yield f"train.threshold = {train.threshold!r}: a regression has no classes; set it to 0.5"
+    if task == "regression" and train.calibrate != "none":
+        yield f"train.calibrate = {train.calibrate!r}: a regression has no probabilities; set it to none"
+    if train.calibrate != "none" and config.data_split.split.kind == "time":
+        yield (
+            f"train.calibrate = {train.calibrate!r} needs folds that score every row, which a split by time has "
+            "not; set it to none"
+        )
+    if train.threshold == "best" and train.scoring not in LABEL_SCORINGS:
+        yield (
+            f"train.threshold = 'best': train.scoring = {train.scoring!r} does not depend on the threshold; "
+            f"choose one of {', '.join(LABEL_SCORINGS)}"
+        )
     if task == "regression" and config.data_split.split.kind == "stratified":
         yield "data_split.split.kind = 'stratified': a regression has no classes; choose random, time or group"
     if len(estimators) > 1 and train.search.kind == "none":

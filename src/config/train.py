@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from src.config.section import OutputPath, Section
 
@@ -57,6 +57,8 @@ SCORINGS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 # Scorings of two classes, about the positive one.
 BINARY_SCORINGS = ("average_precision", "f1", "precision", "recall", "roc_auc")
+# Scorings of predicted labels, which a threshold changes.
+LABEL_SCORINGS = ("accuracy", "balanced_accuracy", "f1", "f1_macro", "f1_weighted", "precision", "recall")
 # Metric by the name of its scorer in scikit-learn, where the names differ.
 _METRIC_OF_SCORING = {
     "neg_log_loss": "log_loss",
@@ -156,6 +158,12 @@ def _check_unique(names: list[str]) -> list[str]:
     return names
 
 
+def _check_threshold(value: object) -> object:
+    if value != "best" and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1):
+        raise ValueError("must be best or a number between 0 and 1")
+    return value
+
+
 def _check_n_jobs(n_jobs: int) -> int:
     if n_jobs == 0:
         raise ValueError("must be a number of processes, or -1 for all cores")
@@ -173,6 +181,8 @@ class Train(Section):
     Attributes:
         estimator: Names or dotted paths of classes, the simplest first; the best by cross-validation is fitted, or
             an earlier one if it is within luck of the best. `auto` alone is the list in `AUTO`.
+        threshold: Of two classes, probability from which the positive one is predicted; `best` maximises the scoring.
+        calibrate: How probabilities are calibrated; the candidates are compared without.
         param_grid: Values to search, by estimator; an estimator that is not listed has a default grid.
     """
 
@@ -184,6 +194,8 @@ class Train(Section):
     ]
     preprocess: Preprocess
     class_weight: Literal["none", "balanced"]
+    threshold: Annotated[float | Literal["best"], PlainValidator(_check_threshold)]
+    calibrate: Literal["none", "sigmoid", "isotonic"]
     cv: Annotated[int, Field(ge=2)]
     scoring: str
     search: Search

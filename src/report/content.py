@@ -39,6 +39,13 @@ _STEPS = {
     "RobustScaler": "robust scaling",
     "StandardScaler": "standard scaling",
 }
+# Where a model that scales the target, moves the threshold or calibrates keeps its estimator.
+_WRAPPERS = {
+    "CalibratedClassifierCV": "estimator",
+    "FixedThresholdClassifier": "estimator",
+    "FrozenEstimator": "estimator",
+    "TransformedTargetRegressor": "regressor_",
+}
 # Title of each figure, and how to read it.
 _FIGURES = {
     "confusion_matrix": ("Confusion matrix", "Each row is a true class. Cells off the diagonal are errors."),
@@ -248,8 +255,10 @@ def _is_simpler(ranked: pd.DataFrame) -> bool:
 
 
 def _estimator(model: Pipeline) -> Any:
-    # A model that scales the target wraps its estimator.
-    return getattr(model[-1], "regressor_", model[-1])
+    estimator = model[-1]
+    while inner := _WRAPPERS.get(type(estimator).__name__):
+        estimator = getattr(estimator, inner)
+    return estimator
 
 
 def _describe_model(facts: Facts, config: Config) -> list[Block]:
@@ -275,7 +284,10 @@ def _describe_model(facts: Facts, config: Config) -> list[Block]:
         ["Columns", kinds or "none"],
         ["Preprocessing", describe_preprocessing(facts.model[:-1])],
         ["Class weight", train.class_weight],
+        ["Calibration", train.calibrate],
     ]
+    if threshold := getattr(facts.model[-1], "threshold", None):
+        rows.append(["Threshold", f"{threshold:.3g}"])
     return [Table(["Property", "Value"], rows)]
 
 

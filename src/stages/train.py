@@ -25,10 +25,13 @@ def train(config: Config) -> StageResult:
     write_metrics(fit.cv_metrics, settings.cv_metrics_path)
     write_scores(fit.cv_results, settings.cv_results_path)
     best = {"estimator": fit.estimator, **{name: str(value) for name, value in fit.best_params.items()}}
+    tags = {f"best.{name}": value for name, value in best.items()}
+    if fit.threshold is not None:
+        tags["threshold"] = str(fit.threshold)
     return StageResult(
         metrics=fit.cv_metrics,
         model=settings.model_path,
-        tags={f"best.{name}": value for name, value in best.items()},
+        tags=tags,
         candidates=fit.candidates,
     )
 

@@ -16,8 +16,9 @@ from src.data.scoring import check_scoring
 from src.data.target import split_target
 from src.errors import DataError, TrainError
 from src.featurize.features import prepare_rows
-from src.train.folds import make_folds, sort_by_time
-from src.train.model import Candidate, ModelSpec, fit_candidate, make_model
+from src.train.decision import set_threshold
+from src.train.folds import Fold, make_folds, sort_by_time
+from src.train.model import Calibration, Candidate, ModelSpec, fit_candidate, make_model
 from src.train.search import (
     Result,
     catch_fit_warnings,
@@ -44,6 +45,7 @@ class FitResult:
             a dummy estimator; empty without a search.
         cv_results: One row per candidate, in the order in which they were tried.
         candidates: `estimator`, `params` and `metrics` of each candidate: the chosen one, and the others by rank.
+        threshold: Probability from which the positive class is predicted; None for the usual one, 0.5.
     """
 
     model: Pipeline
@@ -52,6 +54,7 @@ class FitResult:
     cv_metrics: dict[str, float]
     cv_results: pd.DataFrame
     candidates: list[dict[str, Any]]
+    threshold: float | None = None
 
 
 def fit_model(table: pd.DataFrame, columns: Columns, config: Config) -> FitResult:
@@ -80,11 +83,12 @@ def fit_model(table: pd.DataFrame, columns: Columns, config: Config) -> FitResul
     X_train, y_train = split_target(sort_by_time(table, config), base.target_column, base.task)
     check_scoring(settings.scoring, y_train)
     X_used = _select_columns(X_train, spec)
+    needs_folds = settings.search.kind != "none" or settings.calibrate != "none" or settings.threshold == "best"
+    folds = make_folds(X_train, y_train, config) if needs_folds else []
     if settings.search.kind == "none":
         chosen, cv_metrics = Result(candidates[0]), {}
         results = [chosen]
     else:
-        folds = make_folds(X_train, y_train, config)
         results = run_search(spec, candidates, X_used, y_train, folds, config)
         n_rows = [sum(len(rows) for rows in part) for part in zip(*folds, strict=True)]
         chosen = choose_within_luck(results, settings.list_estimators(base.task), n_rows[1] / n_rows[0])
@@ -92,7 +96,10 @@ def fit_model(table: pd.DataFrame, columns: Columns, config: Config) -> FitResul
         cv_metrics = {f"cv_{settings.scoring}_mean": chosen.mean, f"cv_{settings.scoring}_std": chosen.std}
         if not math.isnan(baseline):
             cv_metrics[f"cv_{settings.scoring}_mean_baseline"] = baseline
-    fitted = _refit(chosen.candidate, spec, X_used, y_train, settings.n_jobs)
+    fitted = _refit(chosen.candidate, spec, X_used, y_train, folds, config)
+    threshold = None
+    if settings.threshold != 0.5:
+        fitted, threshold = set_threshold(fitted, chosen.candidate, spec, X_used, y_train, folds, config)
     # Added after the search: the rows already have their features, which are stateless.
     raw = {name: dict(column) for name, column in columns.items() if name in sources.union(spec.names)}
     features = FunctionTransformer(prepare_rows, kw_args={"columns": raw, "features": config.features})
@@ -103,6 +110,7 @@ def fit_model(table: pd.DataFrame, columns: Columns, config: Config) -> FitResul
         cv_metrics=cv_metrics,
         cv_results=make_results_table(results, chosen, halving=settings.search.kind == "halving"),
         candidates=list_candidate_records(results, chosen, settings.scoring),
+        threshold=threshold,
     )
 
 
@@ -119,10 +127,13 @@ def _select_columns(X: pd.DataFrame, spec: ModelSpec) -> pd.DataFrame:
     return used.astype(dict.fromkeys(text, "category"))
 
 
-def _refit(candidate: Candidate, spec: ModelSpec, X: pd.DataFrame, y: NDArray[Any], n_jobs: int) -> Pipeline:
+def _refit(
+    candidate: Candidate, spec: ModelSpec, X: pd.DataFrame, y: NDArray[Any], folds: list[Fold], config: Config
+) -> Pipeline:
+    calibration = None if config.train.calibrate == "none" else Calibration(config.train.calibrate, folds)
     with catch_fit_warnings() as caught:
         try:
-            fitted = fit_candidate(candidate, spec, X, y, n_jobs)
+            fitted = fit_candidate(candidate, spec, X, y, config.train.n_jobs, calibration)
             # Some estimators check their parameters only when they predict.
             fitted.predict(X.iloc[:1])
         # Estimators may raise anything.

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import ThreadpoolController
@@ -30,6 +31,14 @@ class Candidate:
     def __str__(self) -> str:
         params = ", ".join(f"{name} = {value!r}" for name, value in self.params.items())
         return f"{self.estimator} with {params or 'its default parameters'}"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How the probabilities of a model are calibrated: `sigmoid` or `isotonic`, on folds or a number of them."""
+
+    method: str
+    folds: Any
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,12 @@ def make_model(candidate: Candidate, spec: ModelSpec) -> Pipeline:
 
 
 def fit_candidate(
-    candidate: Candidate, spec: ModelSpec, X: pd.DataFrame, y: NDArray[Any], n_jobs: int | None = None
+    candidate: Candidate,
+    spec: ModelSpec,
+    X: pd.DataFrame,
+    y: NDArray[Any],
+    n_jobs: int | None = None,
+    calibration: Calibration | None = None,
 ) -> Pipeline:
     """Create and fit the pipeline `[preprocess, estimator]`.
 
@@ -95,6 +109,7 @@ def fit_candidate(
         X: Featurized rows, shape (n_rows, n_columns).
         y: Target, shape (n_rows,).
         n_jobs: Processes of this fit, used only where they cannot change the result.
+        calibration: Calibrates the probabilities of the last step; None leaves them as they are.
     """
     model = make_model(candidate, spec)
     estimator_spec, estimator = find_estimator(candidate.estimator, spec.task), model["estimator"]
@@ -105,13 +120,21 @@ def fit_candidate(
         fit_params["estimator__categorical_feature"] = list(range(len(spec.kinds["category"])))
     if estimator_spec.parallel_fit:
         estimator.set_params(n_jobs=n_jobs)
+    if calibration:
+        calibrated = CalibratedClassifierCV(estimator, method=calibration.method, cv=calibration.folds, ensemble=False)
+        model = Pipeline([model.steps[0], ("estimator", calibrated)])
     with _threadpools(estimator_spec.path).limit(limits=1 if len(X) < MIN_THREADED_ROWS else None):
         model.fit(X, y, **fit_params)
+    if calibration:
+        # The rows of each fold are not needed any more.
+        calibrated.set_params(cv=None)
+    fitted = calibrated.calibrated_classifiers_[0].estimator if calibration else estimator
     # The bytes of the model file must not depend on the number of processes or threads.
     if estimator_spec.parallel_fit:
-        estimator.set_params(n_jobs=None)
-    if hasattr(estimator, "_bin_mapper"):
-        estimator._bin_mapper.n_threads = 1
+        for each in {id(estimator): estimator, id(fitted): fitted}.values():
+            each.set_params(n_jobs=None)
+    if hasattr(fitted, "_bin_mapper"):
+        fitted._bin_mapper.n_threads = 1
     return model
 
 

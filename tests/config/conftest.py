@@ -41,6 +41,8 @@ VALID: dict[str, Any] = {
         "estimator": "logreg",
         "preprocess": {"impute": "median", "scale": "standard", "max_categories": 20},
         "class_weight": "none",
+        "threshold": 0.5,
+        "calibrate": "none",
         "cv": 5,
         "scoring": "f1_macro",
         "search": {"kind": "grid"},
