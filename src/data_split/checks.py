@@ -13,6 +13,7 @@ from src.config.data_split import Checks
 from src.config.schema import Config
 from src.data.columns import Columns, features_by_kind
 from src.data.findings import Finding
+from src.data_split.arithmetic import Relation, find_relations
 from src.data_split.leaks import find_leaks
 from src.errors import DataError
 
@@ -43,7 +44,9 @@ def run_checks(train: pd.DataFrame, test: pd.DataFrame, columns: Columns, config
     findings: list[Finding | None] = []
     if settings.leak != "ignore":
         scores = find_leaks(train, names, train[target], base.task, base.random_state)
-        findings.append(_describe_leaks(scores, base.task))
+        others = [name for name in names if name not in scores]
+        relations = find_relations(train, others, train[target], base.task, base.random_state)
+        findings.append(_describe_leaks(scores, relations, base.task))
     if settings.duplicates != "ignore":
         findings.append(_find_duplicates(train, test, [*names, target]))
     if settings.constant != "ignore":
@@ -75,11 +78,14 @@ def report_findings(findings: Sequence[Finding], settings: Checks) -> None:
         raise DataError(f"{found}. Fix the table, or set data_split.checks of {kinds} to warn or ignore.")
 
 
-def _describe_leaks(scores: dict[str, float], task: str) -> Finding | None:
+def _describe_leaks(scores: dict[str, float], relations: Sequence[Relation], task: str) -> Finding | None:
     measure = "balanced accuracy" if task == "classification" else "R²"
     named = [f"{name!r} ({score:.3f})" for name, score in scores.items()]
     what = f"predicts the target almost perfectly on its own ({measure} of a small tree, cross-validated)"
-    return Finding("leak", f"{_list(named)}: {what}", list(scores)) if scores else None
+    messages = [f"{_list(named)}: {what}"] if scores else []
+    messages += [relation.message for relation in relations]
+    columns = dict.fromkeys([*scores, *(name for relation in relations for name in relation.columns)])
+    return Finding("leak", "; ".join(messages), list(columns)) if messages else None
 
 
 def _about(kind: str, what: str, names: list[str]) -> Finding | None:

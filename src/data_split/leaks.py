@@ -1,4 +1,4 @@
-"""Find columns that predict the target almost perfectly, because they may contain it."""
+"""Find columns that predict the target almost perfectly, alone or together, because they may contain it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
+from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
 
 from src.config.train import Task
+from src.data.kinds import convert, holds_text, to_text
+from src.data_split.arithmetic import MAX_NAME, MISSED, find_relations
+from src.text import one_line
 
 # Balanced accuracy, or R². The best single columns of well-known tables stay below: petal width of
 # iris 0.96, worst perimeter of breast_cancer 0.91. An easy task may reach it without a leak, such as
@@ -61,6 +64,43 @@ def find_leaks(X: pd.DataFrame, names: Sequence[str], y: pd.Series, task: Task, 
         folds = list(splitter(N_FOLDS).split(rows[:, None], target))
         scores = {name: _score(X[name].iloc[rows], target, task, folds) for name in names}
     return {name: score for name, score in scores.items() if score >= ALMOST_PERFECT}
+
+
+def describe_leaks(scores: dict[str, float], task: Task) -> list[str]:
+    """Describe the columns that `find_leaks` found, each in one line."""
+    measure = "balanced accuracy" if task == "classification" else "R²"
+    what = f"predicts the target almost perfectly on its own ({measure} {{:.3f}} of a small tree, cross-validated)"
+    return [f"{one_line(repr(name), MAX_NAME)} {what.format(score)}" for name, score in scores.items()]
+
+
+def find_suspects(X: pd.DataFrame, y: pd.Series, task: Task, random_state: int = 0) -> list[str]:
+    """Describe columns of a raw table that may contain the target, alone or together, each in one line.
+
+    Args:
+        X: Raw rows without the target, of any dtype, shape (n_samples, n_columns); not modified.
+        y: Target, shape (n_samples,); rows where it is missing are left out.
+        random_state: Seed of the samples of rows.
+    """
+    target = convert(y, {"kind": "number"})[0] if task == "regression" else y
+    rows = np.flatnonzero(target.notna())
+    rows = np.sort(np.random.default_rng(random_state).permutation(rows)[:MAX_ROWS])
+    sample = pd.DataFrame({name: _plain(X[name].iloc[rows]) for name in X.columns})
+    target = _plain(target.iloc[rows]) if task == "classification" else target.iloc[rows]
+    scores = find_leaks(sample, list(X.columns), target, task, random_state)
+    others = [name for name in X.columns if name not in scores]
+    relations = find_relations(sample, others, target, task, random_state)
+    return [*describe_leaks(scores, task), *(relation.message for relation in relations)]
+
+
+def _plain(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Convert text that is mostly numbers to numbers, and what is neither number nor date to text."""
+    if is_bool_dtype(column) or (is_numeric_dtype(column) and not is_complex_dtype(column)):
+        return column
+    if not holds_text(column):
+        return column.astype(str).where(column.notna())
+    numbers, _ = convert(column, {"kind": "number"})
+    known = column.notna().sum()
+    return numbers if known and numbers.notna().sum() >= (1 - MISSED) * known else to_text(column)
 
 
 def _balanced_halves(target: NDArray[Any], task: Task) -> tuple[NDArray[np.intp], Fold]:

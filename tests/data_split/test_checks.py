@@ -56,6 +56,23 @@ def test_clean_table_has_no_findings() -> None:
 # --- leaks ---
 
 
+def test_columns_that_give_the_target_together_are_a_leak() -> None:
+    table = make_table().assign(home=lambda rows: rows["a"].round(), away=lambda rows: rows["b"].round())
+    table["target"] = np.where(table["home"] > table["away"], "yes", "no")
+    finding = find(table)["leak"]
+    assert finding.columns == ["home", "away"]
+    assert finding.message == "which of 'home' and 'away' is larger decides the class"
+
+
+def test_leaks_of_one_and_of_several_columns_are_one_finding() -> None:
+    table = make_table(3000)
+    table["target"] = table["a"] + table["b"]
+    table["copy"] = 2 * table["target"]
+    finding = find(table, make_config("regression"))["leak"]
+    assert finding.columns == ["copy", "a", "b"]
+    assert finding.message.endswith("; 'a' + 'b' give the target almost exactly")
+
+
 @pytest.mark.parametrize("n_rows", [100, 5_000, 50_000])
 @pytest.mark.parametrize("kind", ["text", "number", "noisy number", "threshold", "missing"])
 def test_column_that_predicts_the_class_is_a_leak(kind: str, n_rows: int) -> None:
