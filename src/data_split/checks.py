@@ -11,10 +11,11 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype, is_string_dtype
 
 from src.config.data_split import Checks
 from src.config.schema import Config
+from src.config.train import Task
 from src.data.columns import Columns, features_by_kind
 from src.data.findings import Finding
 from src.data_split.arithmetic import Relation, find_relations
-from src.data_split.leaks import find_leaks
+from src.data_split.leaks import describe_score, find_leaks
 from src.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -78,11 +79,9 @@ def report_findings(findings: Sequence[Finding], settings: Checks) -> None:
         raise DataError(f"{found}. Fix the table, or set data_split.checks of {kinds} to warn or ignore.")
 
 
-def _describe_leaks(scores: dict[str, float], relations: Sequence[Relation], task: str) -> Finding | None:
-    measure = "balanced accuracy" if task == "classification" else "R²"
+def _describe_leaks(scores: dict[str, float], relations: Sequence[Relation], task: Task) -> Finding | None:
     named = [f"{name!r} ({score:.3f})" for name, score in scores.items()]
-    what = f"predicts the target almost perfectly on its own ({measure} of a small tree, cross-validated)"
-    messages = [f"{_list(named)}: {what}"] if scores else []
+    messages = [f"{_list(named)}: {describe_score(task)}"] if scores else []
     messages += [relation.message for relation in relations]
     columns = dict.fromkeys([*scores, *(name for relation in relations for name in relation.columns)])
     return Finding("leak", "; ".join(messages), list(columns)) if messages else None

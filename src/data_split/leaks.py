@@ -66,11 +66,10 @@ def find_leaks(X: pd.DataFrame, names: Sequence[str], y: pd.Series, task: Task, 
     return {name: score for name, score in scores.items() if score >= ALMOST_PERFECT}
 
 
-def describe_leaks(scores: dict[str, float], task: Task) -> list[str]:
-    """Describe the columns that `find_leaks` found, each in one line."""
+def describe_score(task: Task) -> str:
+    """Describe what the scores of `find_leaks` mean."""
     measure = "balanced accuracy" if task == "classification" else "R²"
-    what = f"predicts the target almost perfectly on its own ({measure} {{:.3f}} of a small tree, cross-validated)"
-    return [f"{one_line(repr(name), MAX_NAME)} {what.format(score)}" for name, score in scores.items()]
+    return f"predicts the target almost perfectly on its own ({measure} of a small tree, cross-validated)"
 
 
 def find_suspects(X: pd.DataFrame, y: pd.Series, task: Task, random_state: int = 0) -> list[str]:
@@ -89,7 +88,10 @@ def find_suspects(X: pd.DataFrame, y: pd.Series, task: Task, random_state: int =
     scores = find_leaks(sample, list(X.columns), target, task, random_state)
     others = [name for name in X.columns if name not in scores]
     relations = find_relations(sample, others, target, task, random_state)
-    return [*describe_leaks(scores, task), *(relation.message for relation in relations)]
+    alone = [
+        f"{one_line(repr(name), MAX_NAME)} ({score:.3f}): {describe_score(task)}" for name, score in scores.items()
+    ]
+    return [*alone, *(relation.message for relation in relations)]
 
 
 def _plain(column: "pd.Series[Any]") -> "pd.Series[Any]":
