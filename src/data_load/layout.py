@@ -48,7 +48,8 @@ def find_layout(lines: Sequence[str], separator: str) -> Layout:
         lines: The first lines of a file.
         separator: A character, or `whitespace`.
     """
-    records = _split(lines, separator)
+    # A byte order mark is not part of the first name.
+    records = _split([line.removeprefix("\ufeff") for line in lines], separator)
     counts = Counter(len(fields) for _, fields in records)
     n_fields, n_usual = counts.most_common(1)[0] if counts else (0, 0)
     at = 0

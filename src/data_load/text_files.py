@@ -48,7 +48,8 @@ NO_TEXT = {
 }
 FIRST_BYTES, FIRST_LINES = 4096, 100
 # Stands for the blanks between fields: pyarrow needs a single character, and no text has this one.
-UNIT = "\x1f"
+UNIT = b"\x1f"
+FIELD_IN_QUOTES_OR_BLANKS = re.compile(rb'(?<!\S)("(?:[^"]|"")*")(?!\S)|\s+')
 
 
 def csv_options(
@@ -71,7 +72,8 @@ def csv_options(
             skip_rows=how.skip_rows,
         ),
         "parse_options": pa_csv.ParseOptions(
-            delimiter=UNIT if how.separator == "whitespace" else separator_of(how, kind), newlines_in_values=with_care
+            delimiter=UNIT.decode() if how.separator == "whitespace" else separator_of(how, kind),
+            newlines_in_values=with_care,
         ),
         "convert_options": pa_csv.ConvertOptions(
             column_types=types,
@@ -95,19 +97,24 @@ def open_text(path: Path, how: TableFile) -> Any:
     if how.separator != "whitespace":
         return opener(path)
     with io.TextIOWrapper(io.BufferedReader(opener(path)), encoding=how.encoding) as file:
-        text = file.read()
-    text = re.sub(r"^[ \t]+|[ \t]+$", "", text, flags=re.MULTILINE)
-    in_quotes = r'(?<!\S)"(?:[^"\n]|"")*"(?!\S)'
-    if '"' in text:
-        text = re.sub(rf"({in_quotes})|[ \t]+", lambda match: match[1] or UNIT, text)
-    else:
-        text = re.sub(r"[ \t]+", UNIT, text)
-    lines = text.split("\n", how.skip_rows + FIRST_LINES)
-    header, row = (*[at for at in range(how.skip_rows, len(lines)) if lines[at]], 0, 0)[:2]
+        lines = [_separate(line) for line in file.read().removeprefix("\ufeff").encode().split(b"\n")]
+    not_empty = (at for at in range(how.skip_rows, len(lines)) if lines[at])
+    header, row = (*itertools.islice(not_empty, 2), 0, 0)[:2]
     # R writes no name for the names of rows.
     if lines[row].count(UNIT) == lines[header].count(UNIT) + 1:
-        lines[header] = f'""{UNIT}{lines[header]}'
-    return pa.BufferReader("\n".join(lines).encode())
+        lines[header] = b'""' + UNIT + lines[header]
+    return pa.BufferReader(b"\n".join(lines))
+
+
+def _separate(line: bytes) -> bytes:
+    """Replace the blanks between the fields of a line.
+
+    >>> _separate(b'  1  "a b"  ').split(UNIT)
+    [b'1', b'"a b"']
+    """
+    if b'"' in line:
+        return FIELD_IN_QUOTES_OR_BLANKS.sub(lambda match: match[1] or UNIT, line.strip())
+    return UNIT.join(line.split())
 
 
 def check_text(path: Path, encoding: str, name: str) -> None:

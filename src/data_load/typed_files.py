@@ -205,6 +205,8 @@ def _regular_json(file: Any, name: str, marks: Collection[str]) -> bytes:
         try:
             record = json.loads(line, object_pairs_hook=_unique_keys)
         except ValueError as error:
+            if line.lstrip().startswith(b"["):
+                raise DataError(f"{name}: line {number} begins a JSON array; write one object a line.") from None
             reason = one_line(error.msg if isinstance(error, json.JSONDecodeError) else str(error), 200)
             if isinstance(error, UnicodeError):
                 reason = f"{reason}; JSON must be UTF-8"

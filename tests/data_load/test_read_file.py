@@ -84,6 +84,9 @@ def test_compressed_text_is_the_same_table(
     [
         ("a;b\n1,5;x\n", {"separator": ";", "decimal": ","}),
         ("a|b\n1.5|x\n", {"separator": "|"}),
+        ("a b\n1.5 x\n", {"separator": "whitespace"}),
+        ("\ufeff  a \t b \n\n   1,5   'x'\n".replace("'", '"'), {"separator": "whitespace", "decimal": ","}),
+        ('# title, "\na b\r\n1.5\tx', {"separator": "whitespace", "skip_rows": 1}),
         ("a\tb\n1.5\tx\n", {"separator": "\t"}),
         ('a,b\n"1.5","x"\n', {}),
         ("\ufeffa,b\n1.5,x\n", {}),
@@ -104,6 +107,28 @@ def test_other_encodings_are_read_by_their_name(tmp_path: Path, encoding: str) -
 def test_quoted_field_may_hold_separators_quotes_and_line_ends(tmp_path: Path) -> None:
     path = write(tmp_path, 'a,b\n"x,""y""\nz",1\n')
     assert read_file(path, TableFile())["a"].tolist() == ['x,"y"\nz']
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        ('"a b" c\n"x ""y"" z" 1\n', {"a b": ['x "y" z'], "c": [1]}),
+        ("a c\n5\" 7'\n", {"a": ['5"'], "c": ["7'"]}),
+        ('a c\n"" NA\n', {"a": [None], "c": [None]}),
+        ('"a" "c"\n"row 1" 1 2\n"row 2" 3 4\n', {"column_1": ["row 1", "row 2"], "a": [1, 3], "c": [2, 4]}),
+        ("a,b c;d\n1;2 x,y\n", {"a,b": ["1;2"], "c;d": ["x,y"]}),
+    ],
+)
+def test_fields_between_blanks(tmp_path: Path, content: str, columns: dict[str, list[Any]]) -> None:
+    table = read_file(write(tmp_path, content, "t.txt"), TableFile(separator="whitespace"))
+    assert {name: [None if pd.isna(value) else value for value in table[name]] for name in table} == columns
+
+
+def test_wrong_number_of_fields_between_blanks_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "a b\n1 2\n\n3 4 5\n", "t.txt")
+    assert "row 3 has 3 fields instead of 2." in refusal(path, TableFile(separator="whitespace"))
+    path = write(tmp_path, "a b\ncaf\xe9 2\n".encode("latin-1"), "t.txt")
+    assert " is not valid utf-8 (" in refusal(path, TableFile(separator="whitespace"))
 
 
 def test_quoted_line_ends_may_cross_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,6 +181,7 @@ GOOD = '{"a": 1}\n'
     [
         ("", " is empty."),
         ('[{"a": 1}, {"a": 2}]', ": line 1 is a JSON array, not an object; write one object a line."),
+        ('[\n{"a": 1},\n{"a": 2}\n]', ": line 1 begins a JSON array; write one object a line."),
         (GOOD + "\n" + '{"a":\n', ": line 3 is not a JSON object: Expecting value; write one object a line."),
         (GOOD + "1\n", ": line 2 is a JSON single value, not an object"),
         (GOOD + '{"a": 1, "a": 2}\n', ": line 2 is not a JSON object: a key appears more than once"),

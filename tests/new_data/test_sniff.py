@@ -128,6 +128,9 @@ EUROPEAN = b"a;target\n" + b"1,5;x\n" * 20
         (b"Report, of 2024\n# b,c\n\n" + EUROPEAN, {"skip_rows": 3, "separator": ";", "decimal": ","}),
         (b"Sales,Q1\n" + EUROPEAN, {"skip_rows": 1, "separator": ";", "decimal": ","}),
         (b'"Source","World, Bank"\n\n"name","code","1960"\n' + b'"x","y","1.5"\n' * 20, {"skip_rows": 2}),
+        ("\ufeff# c, d\n".encode() + ROWS, {"skip_rows": 1}),
+        ('\ufeff"a,1",b,target\n'.encode() + b"1,2,x\n" * 20, {}),
+        (b"sep=;\n" + EUROPEAN, {"skip_rows": 1, "separator": ";", "decimal": ","}),
         # The names of rows of R have no name.
         (b'"a b" "target"\n' + b"".join(b'"row %d" 1.5 "x"\n' % row for row in range(20)), {"separator": "whitespace"}),
         (b"a target\n" + b"".join(b"%d 1.5 x\n" % row for row in range(20)), {"separator": "whitespace"}),
