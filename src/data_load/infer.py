@@ -12,7 +12,7 @@ from pandas.api.types import is_bool_dtype, is_complex_dtype, is_datetime64_any_
 from src.data.columns import Columns
 from src.data.kinds import FALSE, TRUE, convert, holds_text, to_text
 from src.data_load.arrow import is_inexact
-from src.data_load.number_format import MOSTLY, find_number_format
+from src.data_load.number_format import MOSTLY, find_number_format, has_digits
 from src.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -90,6 +90,8 @@ def _kind_of_text(column: pd.Series, name: str) -> str:
     levels = _levels(column)
     if {type(level) for level in levels.head(1000)} == {bool} or are_booleans(levels):
         return "boolean"
+    if not has_digits(levels):
+        return "category" if len(levels) <= MANY_LEVELS else _kind_of_many(levels, name)
     not_numbers = _not_numbers(levels)
     if not_numbers.any() and not_numbers.sum() <= (1 - MOSTLY) * len(levels):
         others = levels[not_numbers]

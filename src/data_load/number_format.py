@@ -14,10 +14,16 @@ from src.data.kinds import MISSING, TEXT, VARIANTS, convert
 _PARTS = re.compile(
     r"^\s*\(?\s*[-+]?\s*([^\d\s.,'()+-]{0,8})\s*[-+]?(\d[\d.,' ]*|[.,]\d+)\s*([^\d.,'()+-]{0,12}?)\s*\)?\s*$"
 )
+_DIGIT = re.compile(r"\d")
 CURRENCIES = ("EUR", "USD", "CHF", "GBP", "US$", "Fr.", "Rs")
 MAX_LEVELS = 10_000
 # Text with at least this fraction of numbers is a column of numbers with a few other values.
 MOSTLY = 0.9
+
+
+def has_digits(levels: pd.Series) -> bool:
+    """Return whether a value has a digit. Without one, no number or date needs to be looked for, which takes longer."""
+    return any(map(_DIGIT.search, map(str, levels)))
 
 
 @dataclass(frozen=True)

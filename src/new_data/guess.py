@@ -16,7 +16,7 @@ from src.config.train import Task
 from src.data.kinds import convert, holds_text
 from src.data.target import prepare_target
 from src.data_load.infer import MANY_LEVELS, holds_objects
-from src.data_load.number_format import find_number_format
+from src.data_load.number_format import find_number_format, has_digits
 from src.data_load.read_file import read_file
 from src.data_split.split import split_table
 from src.errors import DataError
@@ -139,10 +139,12 @@ def _marks_among(levels: pd.Series, decimal: str) -> set[str]:
     if len(levels) <= 2:
         return set()
     is_mark = levels.str.strip().str.lower().isin(NA_MARKS)
-    if (found := find_number_format(levels, decimal)) is not None:
+    if has_digits(levels) and (found := find_number_format(levels, decimal)) is not None:
         words = set(found.others)
         # One or two words among numbers mean missing values, too.
-        is_known = words <= set(levels[is_mark]) or (len(words) <= 2 and not any(map(_has_digit, words)))
+        is_known = words <= set(levels[is_mark]) or (
+            len(words) <= 2 and not has_digits(pd.Series(list(words), dtype=str))
+        )
         return words if is_known else set()
     if is_mark.any() and guess_column(levels[~is_mark].rename("levels"), decimal).declared["kind"] in (
         "date",
@@ -150,10 +152,6 @@ def _marks_among(levels: pd.Series, decimal: str) -> set[str]:
     ):
         return set(levels[is_mark])
     return set()
-
-
-def _has_digit(text: str) -> bool:
-    return any(letter.isdigit() for letter in text)
 
 
 def _guess_target(table: pd.DataFrame, target_column: str | None) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 
 from src.data.kinds import convert, holds_text, to_text
 from src.data_load.infer import MANY_LEVELS, are_booleans, holds_objects, infer_kind
-from src.data_load.number_format import find_number_format
+from src.data_load.number_format import find_number_format, has_digits
 from src.errors import DataError
 from src.new_data.scales import find_order
 
@@ -147,9 +147,10 @@ def _guess_text(name: str, present: pd.Series, decimal: str) -> ColumnGuess | No
     if len(levels) <= MANY_LEVELS and (order := find_order(levels.tolist())):
         shown = " < ".join(level[:20] for level in order[:4]) + (" < …" if len(order) > 4 else "")
         return ColumnGuess({"kind": "ordinal", "order": order}, f"levels in order: {shown}")
-    if guess := _guess_dates(present, levels):
+    digits = has_digits(levels)
+    if digits and (guess := _guess_dates(present, levels)):
         return guess
-    if found := find_number_format(levels, decimal):
+    if digits and (found := find_number_format(levels, decimal)):
         if found.others:
             return None
         return _guess_formatted_numbers(levels, found.options, is_ambiguous=found.is_ambiguous)
