@@ -136,6 +136,19 @@ def test_logged_model_has_its_path_example_and_run(code: Path, active_run: Any) 
     np.testing.assert_array_equal(loaded.predict(few), loaded.predict(same))
 
 
+@pytest.mark.usefixtures("active_run")
+def test_model_with_threshold_and_calibration_predicts_elsewhere(code: Path) -> None:
+    from src.train.fit import fit_model
+
+    table = make_table()
+    table["target"] = table["target"].replace("mid", "low")
+    config = make_config("logreg", search={"kind": "none"}, threshold=0.3, calibrate="sigmoid")
+    model = fit_model(table, COLUMNS, config).model
+    rows = strange_rows()
+    folder = log(code, model, "classification", "logreg")
+    assert predict_elsewhere(code, folder, rows) == list(model.predict(rows))
+
+
 # --- trust ---
 
 
