@@ -4,6 +4,7 @@ Such columns are usually recorded together with the target, or computed from it,
 """
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -123,7 +124,8 @@ def _find_orders(numbers: Floats, names: Sequence[str], y: Floats) -> list[Relat
     found = []
     for column in np.flatnonzero(_standardize(ranks).any(axis=0)).tolist():
         is_known = ~np.isnan(ranks[:, column])
-        if abs(np.corrcoef(ranks[is_known, column], target[is_known])[0, 1]) < MIN_CORRELATION:
+        x, y_known = ranks[is_known, column], target[is_known]
+        if not np.ptp(x) or not np.ptp(y_known) or abs(np.corrcoef(x, y_known)[0, 1]) < MIN_CORRELATION:
             continue
         if _fit_exactly(ranks[:, [column]], np.asarray(target, dtype=float), 0.0, EXACT_ORDER) is not None:
             text = f"{_show(names[column])} orders the rows almost exactly as the target does"
@@ -296,7 +298,10 @@ def _fit_weights(standard: Floats, is_class: NDArray[np.bool_]) -> tuple[Floats,
     # Importing scikit-learn takes 1 s.
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=1e4, tol=1e-6, max_iter=300).fit(standard, is_class)
+    with warnings.catch_warnings():
+        # The weights of separable classes grow for ever, but their ratios settle.
+        warnings.simplefilter("ignore")
+        model = LogisticRegression(C=1e4, tol=1e-6, max_iter=300).fit(standard, is_class)
     return model.coef_[0], model.predict(standard)
 
 
@@ -305,7 +310,7 @@ def _fit_limit(standard: Floats, values: Floats, is_class: NDArray[np.bool_]) ->
     if len(values) < 2 * MIN_ROWS or not 0 < is_class[::2].sum() < len(is_class[::2]):
         return None
     weights = _fit_weights(standard[::2], is_class[::2])[0] / np.maximum(values.std(axis=0), 1 / LARGEST)
-    weights = weights / np.abs(weights).max()
+    weights = weights / (np.abs(weights).max() or 1.0)
     # A plain sum or difference.
     candidates = [np.sign(weights)] if (np.abs(weights) > 0.7).all() else []
     return next((each for each in [*candidates, weights] if _separates(values @ each, is_class)), None)

@@ -43,7 +43,9 @@ def find_leaks(X: pd.DataFrame, names: Sequence[str], y: pd.Series, task: Task, 
     """
     rows = np.random.default_rng(random_state).permutation(len(X))[:MAX_ROWS]
     sample = y.iloc[rows]
-    target = sample.to_numpy(dtype=float) if task == "regression" else pd.factorize(sample)[0]
+    target = pd.factorize(sample)[0]
+    if task == "regression":
+        target = sample.to_numpy(dtype=float).clip(-LARGEST, LARGEST)
     if task == "classification":
         # Classes too rare for every fold are reported by another check.
         common = np.bincount(target)[target] >= N_FOLDS

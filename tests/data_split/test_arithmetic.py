@@ -224,3 +224,25 @@ def test_same_rows_give_the_same_findings() -> None:
     X = make_table(9000)
     y = X["casual"] + X["registered"] + X["home"]
     assert find_suspects(X, y, "regression", 3) == find_suspects(X.copy(), y, "regression", 3)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_tables_raise_no_error_and_no_warning(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n_rows = int(rng.choice([1, 5, 19, 20, 21, 45, 300]))
+    columns: dict[str, Any] = {
+        "constant": np.ones(n_rows),
+        "mostly zero": np.where(rng.random(n_rows) < 0.97, 0.0, 7.0),
+        "tiny": rng.normal(size=n_rows) * 1e-300,
+        "large": rng.normal(size=n_rows) * 1e300,
+        "infinite": rng.choice([np.inf, -np.inf, 1.0, np.nan], n_rows),
+        "empty": np.full(n_rows, np.nan),
+        "whole": rng.integers(0, 3, n_rows),
+        "boolean": rng.random(n_rows) < 0.5,
+        "normal": rng.normal(size=n_rows),
+    }
+    columns |= {"same": columns["normal"], "missing": np.where(rng.random(n_rows) < 0.9, np.nan, columns["normal"])}
+    X = pd.DataFrame(columns)
+    for name in ("constant", "mostly zero", "tiny", "large", "whole", "normal", "boolean"):
+        find_suspects(X.drop(columns=name), X[name].astype(float), "regression", seed)
+        find_suspects(X.drop(columns=name), X[name], "classification", seed)
