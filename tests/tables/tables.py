@@ -92,7 +92,7 @@ def _visits() -> pd.DataFrame:
             "age": np.where(rng.random(n_rows) < 0.1, np.nan, age),
             "pressure": pressure,
             "postcode": [f"{code:05d}" for code in rng.integers(0, 300, n_rows)],
-            "ward": rng.choice(["A", "B", None], n_rows, p=[0.5, 0.4, 0.1]),
+            "ward": rng.choice(np.array(["A", "B", None], dtype=object), n_rows, p=[0.5, 0.4, 0.1]),
             "smoker": rng.random(n_rows) < 0.3,
             "outcome": outcome,
         }
