@@ -31,7 +31,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
@@ -43,10 +42,12 @@ from benchmarks.report import describe_machine
 from benchmarks.workspace import ROOT
 from src.atomic import atomic_path
 from src.config.load import load_config
+from src.config.yaml_file import parse_yaml
 from src.data.models import read_model
 from src.errors import PipelineError
 from src.new_data.__main__ import propose
 from src.new_data.guess import guess_table
+from src.new_data.rewrite import rewrite_settings
 from src.predict import predict_file
 from src.stages.data_load import data_load
 from src.stages.featurize import featurize
@@ -141,7 +142,7 @@ def make_case(table: pd.DataFrame, target: str, seed: int, folder: Path) -> tupl
     """Write the training and test rows of a seed, and return the rule of the split that the starter proposes."""
     path = folder / "all.csv"
     table.to_csv(path, index=False)
-    params = _propose(path, target)
+    params = parse_yaml(_propose(path, target), path)
     task, split = params["base"]["task"], params["data_split"]["split"]
     # Rows without a target cannot be scored; the proposal must handle them.
     missing, known = table[table[target].isna()], table[table[target].notna()]
@@ -186,10 +187,9 @@ def fit_proposal(case: Case) -> Fit:
     path = workspace / "data" / "external" / "train.csv"
     path.write_bytes((case.folder / "train.csv").read_bytes())
     with chdir(workspace):
-        params = _propose(path.relative_to(workspace), case.target)
-        params["base"]["random_state"] = case.seed
-        params["tracking"]["enabled"] = False
-        Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        changes = {"base.random_state": case.seed, "tracking.enabled": False}
+        text = rewrite_settings(_propose(path.relative_to(workspace), case.target), changes)
+        Path("params.yaml").write_text(text, encoding="utf-8")
         config = load_config(Path("params.yaml"))
         data_load(config)
         featurize(config)
@@ -233,12 +233,10 @@ def fit_flaml(case: Case, python: Path) -> Fit:
     return _read_predictions(case.folder / "flaml.csv", case), {"estimator": ended.stdout.splitlines()[-1]}
 
 
-def _propose(path: Path, target: str) -> dict[str, Any]:
-    """Return the settings that the starter proposes in a new clone."""
+def _propose(path: Path, target: str) -> str:
+    """Return the `params.yaml` that the starter proposes in a new clone."""
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    guess = guess_table(path, target)
-    params: dict[str, Any] = yaml.safe_load(propose(text, guess, path, None, "classification"))
-    return params
+    return propose(text, guess_table(path, target), path, None)
 
 
 def _by_estimator(scores: pd.DataFrame) -> dict[str, float]:
