@@ -63,7 +63,6 @@ MAX_LEVELS = 255
 # What the proposal depends on.
 CODE = ("config", "data", "data_load", "featurize", "new_data", "train")
 
-
 # Predictions of the test rows, and what to record.
 Fit = tuple[Predictions, dict[str, Any]]
 
@@ -140,15 +139,16 @@ def measure(table: pd.DataFrame, target: str, seed: int, flaml: Path | None = No
 
 def make_case(table: pd.DataFrame, target: str, seed: int, folder: Path) -> tuple[Case, dict[str, str]]:
     """Write the training and test rows of a seed, and return the rule of the split that the starter proposes."""
-    path = folder / "all.csv"
+    path, table = folder / "all.csv", table.reset_index(drop=True)
     table.to_csv(path, index=False)
     params = parse_yaml(_propose(path, target), path)
     task, split = params["base"]["task"], params["data_split"]["split"]
     # Rows without a target cannot be scored; the proposal must handle them.
     missing, known = table[table[target].isna()], table[table[target].notna()]
     train_rows, test_rows = split_rows(known, target, split, seed)
-    pd.concat([known.iloc[train_rows], missing]).to_csv(folder / "train.csv", index=False)
-    known.iloc[test_rows].to_csv(folder / "test.csv", index=False)
+    # In the order of the table, which may be that of time.
+    pd.concat([known.iloc[train_rows], missing]).sort_index().to_csv(folder / "train.csv", index=False)
+    known.iloc[test_rows].sort_index().to_csv(folder / "test.csv", index=False)
     case = Case(folder, target, task, seed)
     y_train, y_test = case.read("train")[target], case.read("test")[target]
     if task == "regression":
