@@ -116,8 +116,8 @@ def measure(table: pd.DataFrame, target: str, seed: int, flaml: Path | None = No
             started = time.perf_counter()
             try:
                 predictions[name], details = fit(case)
-            # A default that refuses a table has lost on it.
-            except (PipelineError, ValueError) as error:
+            # What refuses a table has lost on it.
+            except (PipelineError, RuntimeError, ValueError) as error:
                 fits[name] = {"error": " ".join(str(error).split())}
                 continue
             seconds = round(time.perf_counter() - started, 1)
@@ -229,7 +229,7 @@ def fit_flaml(case: Case, python: Path) -> Fit:
     arguments = [str(case.folder), case.target, case.task, str(FLAML_SECONDS), str(case.seed)]
     ended = subprocess.run([python, script, *arguments], capture_output=True, text=True)
     if ended.returncode:
-        raise RuntimeError(f"FLAML failed:\n{ended.stderr}")
+        raise RuntimeError(f"FLAML failed: {ended.stderr.strip().splitlines()[-1]}")
     return _read_predictions(case.folder / "flaml.csv", case), {"estimator": ended.stdout.splitlines()[-1]}
 
 
