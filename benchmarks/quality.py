@@ -365,6 +365,6 @@ def write_results(results: dict[str, Any], path: Path) -> None:
 
 if __name__ == "__main__":
     # The table of results is the output; what the stages warn about is not news here.
-    logging.disable(logging.WARNING)
+    logging.getLogger("src").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     main()
