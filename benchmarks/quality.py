@@ -42,6 +42,7 @@ from benchmarks.report import describe_machine
 from benchmarks.workspace import ROOT
 from src.atomic import atomic_path
 from src.config.load import load_config
+from src.config.train import RESULT_COLUMNS
 from src.config.yaml_file import parse_yaml
 from src.data.models import read_model
 from src.errors import PipelineError
@@ -202,10 +203,11 @@ def fit_proposal(case: Case) -> Fit:
         scores = pd.read_csv(config.train.cv_results_path)
         columns = json.loads(config.data_load.schema_path.read_text(encoding="utf-8"))["columns"]
         predictions = _read_predictions(Path("predictions.csv"), case)
-    best = scores.iloc[0 if scores["rank"].isna().all() else int(scores["rank"].argmin())].dropna().to_dict()
+    # Not always the best one: the simpler one where the difference is luck.
+    chosen = scores[scores["chosen"]].iloc[0].dropna()
     return predictions, {
-        "estimator": best.pop("estimator"),
-        "params": {name: str(value) for name, value in best.items() if name not in ("n_rows", "mean", "std", "rank")},
+        "estimator": chosen["estimator"],
+        "params": {name: str(value) for name, value in chosen.items() if name not in RESULT_COLUMNS},
         "cv": _by_estimator(scores),
         "kinds": {name: column["kind"] for name, column in columns.items() if column["kind"] != "number"},
     }
