@@ -30,7 +30,7 @@ class Row:
     Attributes:
         scores: Mean deciding score of each contender; NaN if it failed for a seed.
         ranks: Mean rank of each contender.
-        difference: Mean of proposal − baseline, of the baseline with the lowest bound, and half of its interval.
+        difference: Mean of proposal − baseline, of the baseline that it loses most to, and half of its interval.
         verdict: Against that baseline.
     """
 
@@ -69,11 +69,12 @@ def make_row(results: list[Result]) -> Row:
         if all(found):
             spread = math.sqrt(sum(std**2 for _, std in found)) / len(found)
             differences[name] = _mean([mean for mean, _ in found]), WIDTH * spread
-    difference = min(differences.values(), key=lambda one: one[0] + one[1], default=(math.nan, math.nan))
+    # A difference that is no luck comes first, then the largest loss.
+    difference = min(differences.values(), key=lambda one: (sum(one) >= 0, one[0]), default=(math.nan, math.nan))
     verdict: Literal["better", "luck", "worse", "failed"] = "luck"
     if math.isnan(scores["proposal"]):
         verdict = "failed"
-    elif difference[0] + difference[1] < 0:
+    elif sum(difference) < 0:
         verdict = "worse"
     elif all(mean - width > 0 for mean, width in differences.values()):
         verdict = "better"
