@@ -116,7 +116,9 @@ def main() -> None:
     """Guess what a table contains, show the guess, and write it into `params.yaml` if the user agrees."""
     parser = argparse.ArgumentParser(prog="python -m src.new_data", description=__doc__)
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--file", type=Path, help="CSV or TSV, also compressed, Parquet, or a folder of Parquet parts")
+    where.add_argument(
+        "--file", type=Path, help="CSV, TSV, JSON lines, Parquet, Arrow or Excel file, or a folder of Parquet parts"
+    )
     where.add_argument("--url", help="URL of such a file")
     parser.add_argument("--target", help="column to predict; guessed by default")
     parser.add_argument("--yes", action="store_true", help="write without asking")

@@ -18,6 +18,7 @@ from src.data.target import prepare_target
 from src.data_load.infer import MANY_LEVELS, holds_objects
 from src.data_load.number_format import find_number_format, has_digits
 from src.data_load.read_file import read_file
+from src.data_split.leaks import find_suspects
 from src.data_split.split import split_table
 from src.errors import DataError
 from src.new_data.guess_columns import ColumnGuess, can_be_target, guess_column
@@ -34,6 +35,8 @@ NA_MARKS = (
 )  # fmt: skip
 MAX_CLASSES = 20
 MIN_ROWS_PER_CLASS = 10
+# More would take longer than reading the table.
+MAX_CHECKED_ROWS, MAX_CHECKED_COLUMNS = 100_000, 300
 # A rarer class is hardly visible in the area under the ROC curve.
 RARE = 0.05
 
@@ -93,6 +96,7 @@ def guess_table(path: Path, target_column: str | None = None) -> Guess:
     target = _guess_format_of_target(table[name], decimal, guess)
     guess.split = _guess_split(table, target, guess)
     guess.scoring = _guess_scoring(target, guess)
+    guess.notes += _find_suspects(table, target, guess)
     return guess
 
 
@@ -208,6 +212,19 @@ def _guess_split(table: pd.DataFrame, target: pd.Series, guess: Guess) -> tuple[
         elif split:
             return split
     return simple
+
+
+def _find_suspects(table: pd.DataFrame, target: pd.Series, guess: Guess) -> list[str]:
+    """Describe columns that may contain the target; stage data_split checks larger tables."""
+    used = {name: column for name, column in guess.columns.items() if column.declared["kind"] != "ignore"}
+    if len(table) > MAX_CHECKED_ROWS or not used or len(used) > MAX_CHECKED_COLUMNS:
+        return []
+    rows = table.loc[target.index]
+    X = pd.DataFrame({name: convert(rows[name], column.declared)[0] for name, column in used.items()})
+    return [
+        f"possible leak: {found}; ignore such a column if it is known only after the target"
+        for found in find_suspects(X, target, guess.task[0])
+    ]
 
 
 def _is_time_series(column: pd.Series, declared: dict[str, Any]) -> bool:

@@ -218,3 +218,13 @@ def test_header_alone_has_no_rows(tmp_path: Path, content: str) -> None:
     (tmp_path / "t.csv").write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=r"t\.csv has no rows\.$"):
         guess_table(tmp_path / "t.csv")
+
+
+def test_columns_that_give_the_target_are_noted(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 900, (2, 300))
+    (note,) = guess(tmp_path, a=a, b=b, z=rng.normal(size=300), target=a + b).notes
+    assert note.startswith("possible leak: 'a' + 'b' give the target")
+    labels = rng.choice(["no", "yes"], 300)
+    (note,) = guess(tmp_path, z=rng.normal(size=300), code=[f"c{len(label)}" for label in labels], target=labels).notes
+    assert note.startswith("possible leak: 'code' (1.000): predicts the target almost perfectly")
