@@ -15,7 +15,7 @@ from threadpoolctl import ThreadpoolController
 from src.config.train import Preprocess, Task
 from src.data.columns import Columns
 from src.train.estimators import balance_classes, find_estimator, make_estimator
-from src.train.preprocess import MAX_NATIVE_LEVELS, make_preprocess
+from src.train.preprocess import MAX_NATIVE_LEVELS, make_preprocess, native_categories
 
 # On fewer rows, threads wait for each other: beside other processes, a fit of 0.1 s took 2 s.
 MIN_THREADED_ROWS = 20_000
@@ -77,7 +77,7 @@ def make_model(candidate: Candidate, spec: ModelSpec) -> Pipeline:
     if spec.balanced:
         balance_classes(candidate.estimator, estimator)
     known, max_levels = estimator.get_params(), MAX_NATIVE_LEVELS
-    n_categories = len(spec.kinds["category"])
+    n_categories = len(native_categories(spec.kinds))
     if estimator_spec.encoding == "native" and n_categories and "categorical_features" in known:
         estimator.set_params(categorical_features=list(range(n_categories)))
         # Each level needs a bin of its own.
@@ -116,8 +116,8 @@ def fit_candidate(
     fit_params: dict[str, Any] = {}
     if spec.balanced and "class_weight" not in estimator.get_params():
         fit_params["estimator__sample_weight"] = compute_sample_weight("balanced", y)
-    if estimator_spec.path.startswith("lightgbm.") and spec.kinds["category"]:
-        fit_params["estimator__categorical_feature"] = list(range(len(spec.kinds["category"])))
+    if estimator_spec.path.startswith("lightgbm.") and (categories := native_categories(spec.kinds)):
+        fit_params["estimator__categorical_feature"] = list(range(len(categories)))
     if estimator_spec.parallel_fit:
         estimator.set_params(n_jobs=n_jobs)
     if calibration:

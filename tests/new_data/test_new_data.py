@@ -261,7 +261,7 @@ def test_description_gives_the_reasons(tmp_path: Path) -> None:
         "    day   date              dates such as 31.01.2024",
         "    x0    number            0.5 to 0.5",
     ]
-    assert lines[-2:] == [
+    assert [lines[-5], lines[-4]] == [
         "    and 3 more",
         "  note: to predict the future, set data_split.split: {kind: time, column: day}",
     ]
