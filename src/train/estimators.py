@@ -53,6 +53,8 @@ _FOREST_CLASSIFIER: Grid = {"min_samples_leaf": [1, 5], "max_features": ["sqrt",
 _FOREST_REGRESSOR: Grid = {"min_samples_leaf": [1, 5], "max_features": [1.0, 0.33]}
 _KNN: Grid = {"n_neighbors": [5, 3, 15], "weights": ["uniform", "distance"]}
 _LIGHTGBM: Grid = {"learning_rate": [0.1, 0.05], "num_leaves": [31, 15]}
+# At a low rate, the default stops too early on more than 10,000 rows: R² of 0.46 instead of 0.54, in half of the time.
+_BOOSTING_FIXED = {"early_stopping": False}
 # By default, the result of LightGBM depends on the number of threads.
 _LIGHTGBM_FIXED = {"deterministic": True, "force_col_wise": True, "verbosity": -1, "n_jobs": 0}
 _LOGREG: Grid = {"C": [1.0, 0.01, 0.1, 10.0]}
@@ -65,7 +67,9 @@ _ESTIMATORS: Mapping[Task, Mapping[str, EstimatorSpec]] = {
         "extra_trees": EstimatorSpec(
             "sklearn.ensemble.ExtraTreesClassifier", "unscaled", _FOREST_CLASSIFIER, parallel_fit=True
         ),
-        "hist_gradient_boosting": EstimatorSpec("sklearn.ensemble.HistGradientBoostingClassifier", "native", _BOOSTING),
+        "hist_gradient_boosting": EstimatorSpec(
+            "sklearn.ensemble.HistGradientBoostingClassifier", "native", _BOOSTING, _BOOSTING_FIXED
+        ),
         "knn": EstimatorSpec("sklearn.neighbors.KNeighborsClassifier", "scaled", _KNN, accepts_sparse=True),
         "lightgbm": EstimatorSpec("lightgbm.LGBMClassifier", "native", _LIGHTGBM, _LIGHTGBM_FIXED),
         "logreg": EstimatorSpec(
@@ -85,7 +89,9 @@ _ESTIMATORS: Mapping[Task, Mapping[str, EstimatorSpec]] = {
         "extra_trees": EstimatorSpec(
             "sklearn.ensemble.ExtraTreesRegressor", "unscaled", _FOREST_REGRESSOR, parallel_fit=True
         ),
-        "hist_gradient_boosting": EstimatorSpec("sklearn.ensemble.HistGradientBoostingRegressor", "native", _BOOSTING),
+        "hist_gradient_boosting": EstimatorSpec(
+            "sklearn.ensemble.HistGradientBoostingRegressor", "native", _BOOSTING, _BOOSTING_FIXED
+        ),
         "knn": EstimatorSpec("sklearn.neighbors.KNeighborsRegressor", "scaled", _KNN, accepts_sparse=True),
         "lightgbm": EstimatorSpec("lightgbm.LGBMRegressor", "native", _LIGHTGBM, _LIGHTGBM_FIXED),
         "linear": EstimatorSpec("sklearn.linear_model.LinearRegression", "scaled"),
