@@ -33,6 +33,8 @@ MANY_ROWS, FEW_ROWS, SEARCH_SECONDS = 20_000, 2_000, 120
 DEFAULTS: dict[str, Any] = {
     "train.estimator": "auto",
     "train.class_weight": "none",
+    "train.threshold": 0.5,
+    "train.calibrate": "none",
     "train.param_grid": {},
 }
 
