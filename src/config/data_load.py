@@ -112,7 +112,7 @@ def _check_value(value: object) -> object:
 
 def _check_unit(unit: str) -> str:
     if not unit.strip() or set(unit) & set("0123456789.,'()+-"):
-        raise ValueError("must be what is before or after each number, such as $, % or kg, without digits")
+        raise ValueError("must be the text before or after each number, such as $, % or kg, without digits and .,'()+-")
     return unit.strip()
 
 

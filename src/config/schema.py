@@ -27,7 +27,7 @@ class Base(Section):
     """Settings that several stages share.
 
     Attributes:
-        positive: Of two classes, the label that curves and scores are about; None takes the rarer one.
+        positive: For a binary target, the label of the positive class; None takes the rarer one.
     """
 
     task: Task

@@ -181,7 +181,8 @@ class Train(Section):
     Attributes:
         estimator: Names or dotted paths of classes, the simplest first; the best by cross-validation is fitted, or
             an earlier one if it is within luck of the best. `auto` alone is the list in `AUTO`.
-        threshold: Of two classes, probability from which the positive one is predicted; `best` maximises the scoring.
+        threshold: For a binary target, the probability from which the positive class is predicted; `best` maximises
+            the scoring.
         calibrate: How probabilities are calibrated; the candidates are compared without.
         param_grid: Values to search, by estimator; an estimator that is not listed has a default grid.
     """

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
+from pandas.api.types import is_bool_dtype, is_complex_dtype, is_datetime64_any_dtype, is_numeric_dtype
 
 from src.config.train import Task
 from src.data.kinds import convert, holds_text, to_text
@@ -100,6 +100,8 @@ def _plain(column: "pd.Series[Any]") -> "pd.Series[Any]":
     """Convert text that is mostly numbers to numbers, and what is neither number nor date to text."""
     if is_bool_dtype(column) or (is_numeric_dtype(column) and not is_complex_dtype(column)):
         return column
+    if is_datetime64_any_dtype(column):
+        return column
     if not holds_text(column):
         return column.astype(str).where(column.notna())
     numbers, _ = convert(column, {"kind": "number"})
@@ -121,7 +123,10 @@ def _balanced_halves(target: NDArray[Any], task: Task) -> tuple[NDArray[np.intp]
 
 def _score(column: "pd.Series[Any]", target: NDArray[Any], task: Task, folds: Sequence[Fold]) -> float:
     """Cross-validate predictions from one column: balanced accuracy, or R²."""
-    if is_numeric_dtype(column) and not is_bool_dtype(column):
+    if is_datetime64_any_dtype(column):
+        days = (column - column.min()) / pd.Timedelta(1, "D")
+        x, predict = days.to_numpy(dtype=float, na_value=np.nan), _predict_by_tree
+    elif is_numeric_dtype(column) and not is_bool_dtype(column):
         x, predict = column.to_numpy(dtype=float, na_value=np.nan).clip(-LARGEST, LARGEST), _predict_by_tree
     else:
         x, predict = pd.factorize(column, use_na_sentinel=False)[0], _predict_by_level

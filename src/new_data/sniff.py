@@ -135,7 +135,7 @@ def _sniff_excel(path: Path) -> Settings:
             if position:
                 settings["sheet"] = (sheet, "the first sheet that is not empty")
             cells = grid.map(lambda cell: str(cell).replace("\t", " ").replace('"', ""))
-            rows = ["\t".join(row).rstrip("\t") for row in cells.itertuples(index=False, name=None)]
+            rows = ["\t".join(row) for row in cells.itertuples(index=False, name=None)]
             layout = find_layout(rows, "\t")
             if layout.n_before:
                 settings["skip_rows"] = (layout.n_before, _describe_header(layout))

@@ -148,7 +148,8 @@ def run_search(
             results[position] = Result(candidate, tuple(fit.score for fit in candidate_fits), n_rows)
             fits += [(candidate, fit) for fit in candidate_fits]
         ranked = sorted(remaining[: len(scored)], key=lambda position: _sort_key(results[position]), reverse=True)
-        remaining = sorted(ranked[: math.ceil(len(ranked) / factor)])
+        # The best first: once the time is over, the next round scores only one.
+        remaining = ranked[: math.ceil(len(ranked) / factor)]
     log_fit_warnings((candidate.estimator, fit.warnings) for candidate, fit in fits)
     found = [results[position] for position in sorted(results)]
     _report_failures(found, fits)
@@ -347,7 +348,10 @@ def _score(
             scored[-1].append(fit)
             progress.update()
     if len(scored) < len(candidates):
-        logger.info("stopped after %g s: scored %d of %d candidates", seconds, len(scored), len(candidates))
+        logger.warning(
+            "the search stopped after %g s with %d of %d candidates: raise train.search.seconds",
+            seconds, len(scored), len(candidates),
+        )  # fmt: skip
     return scored
 
 

@@ -38,8 +38,9 @@ def test_all_problems_are_reported_at_once(refusal: Refusal) -> None:
         "  train.cv = 1: must be greater than or equal to 2",
         "  train.param_grid.rf is unknown; choose one of dummy, elastic_net, extra_trees, hist_gradient_boosting, knn, "
         "lightgbm, linear, logreg, mlp, random_forest, ridge, svm, or the dotted path of a class",
-        "  train.estimater = 'knn' is unknown; did you mean estimator? allowed here: class_weight, cv, "
-        "cv_metrics_path, cv_results_path, estimator, model_path, n_jobs, param_grid, preprocess, scoring, search",
+        "  train.estimater = 'knn' is unknown; did you mean estimator? allowed here: calibrate, class_weight, "
+        "cv, cv_metrics_path, cv_results_path, estimator, model_path, n_jobs, param_grid, preprocess, scoring, search, "
+        "threshold",
         "  evaluate is missing",
     ]
 

@@ -102,7 +102,7 @@ def test_search_without_time_scores_one_candidate_on_every_fold(caplog: pytest.L
     found = fit_model(make_table(), COLUMNS, make_config("knn", search=settings, param_grid=GRID))
     assert len(found.cv_results) == 1
     assert math.isfinite(found.cv_metrics["cv_accuracy_mean"])
-    assert "stopped after 1e-09 s: scored 1 of 12 candidates" in messages(caplog, logging.INFO)
+    assert "the search stopped after 1e-09 s with 1 of 12 candidates" in "\n".join(messages(caplog, logging.WARNING))
 
 
 def test_search_with_enough_time_scores_all_candidates(caplog: pytest.LogCaptureFixture) -> None:
@@ -300,7 +300,7 @@ def test_grid_search_with_a_time_budget_takes_turns_and_stops(caplog: pytest.Log
     assert [candidate.estimator for candidate in found] == ["knn", "logreg"] * 4 + ["knn"] * 8
     config = make_config("knn", search={"kind": "grid", "seconds": 1e-9}, param_grid=GRID)
     assert len(fit_model(make_table(), COLUMNS, config).cv_results) == 1
-    assert "stopped after 1e-09 s: scored 1 of 12 candidates" in messages(caplog, logging.INFO)
+    assert "the search stopped after 1e-09 s with 1 of 12 candidates" in "\n".join(messages(caplog, logging.WARNING))
 
 
 def test_results_table_has_one_column_per_parameter() -> None:
