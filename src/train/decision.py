@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 
 from src.config.schema import Config
 from src.data.scoring import find_positive, make_scoring
-from src.errors import ConfigError
+from src.errors import ConfigError, DataError
 from src.train.folds import Fold
 from src.train.model import Calibration, Candidate, ModelSpec, fit_candidate
 from src.train.search import catch_fit_warnings
@@ -71,16 +71,27 @@ def find_best_threshold(
     candidate: Candidate, spec: ModelSpec, X: pd.DataFrame, y: NDArray[Any], folds: list[Fold], config: Config,
     positive: Any,
 ) -> float:  # fmt: skip
-    """Find the threshold with the best score on all rows that the folds score; of equal ones, the nearest to 0.5."""
+    """Find the threshold with the best score on all rows that the folds score; of equal ones, the nearest to 0.5.
+
+    Raises:
+        DataError: A fold has too few rows of a class to calibrate on.
+    """
     settings = config.train
     rows, probabilities = [], []
     for train, test in folds:
+        classes, counts = np.unique(y[train], return_counts=True)
+        if len(classes) < 2:
+            continue
+        if settings.calibrate != "none" and min(counts) < settings.cv:
+            raise DataError(
+                f"a fold has too few rows of class {classes.tolist()[counts.argmin()]!r} ({min(counts)}): "
+                f"train.calibrate with train.threshold = 'best' needs at least train.cv = {settings.cv} of each class; "
+                "lower train.cv, or set train.calibrate to none."
+            )
         with catch_fit_warnings():
             # The folds of all rows do not fit here.
             calibration = None if settings.calibrate == "none" else Calibration(settings.calibrate, settings.cv)
             model = fit_candidate(candidate, spec, X.iloc[train], y[train], calibration=calibration)
-            if len(model.classes_) < 2:
-                continue
             rows.append(test)
             probabilities.append(model.predict_proba(X.iloc[test])[:, list(model.classes_).index(positive)])
     y_true, scores = y[np.concatenate(rows)], np.concatenate(probabilities)

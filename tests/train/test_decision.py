@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import brier_score_loss, f1_score
 
-from src.errors import ConfigError
+from src.errors import ConfigError, DataError
 from src.train.fit import FitResult, fit_model
 from tests.train.tables import dump, make_config
 
@@ -92,3 +92,23 @@ def test_threshold_without_two_classes_or_probabilities_is_refused() -> None:
         fit(table=three, threshold=0.3, scoring="accuracy")
     with pytest.raises(ConfigError, match="svm predicts no probabilities"):
         fit("svm", threshold=0.3)
+
+
+def test_best_threshold_of_a_calibrated_class_with_few_rows_is_refused_in_one_line() -> None:
+    table = make_rare()
+    ill = table.index[table["target"] == "ill"]
+    few = table.drop(ill[4:])
+    with pytest.raises(
+        DataError, match=r"^a fold has too few rows of class 'ill' \([123]\): .* train\.cv = 4 .*none\.$"
+    ):
+        fit(table=few, threshold="best", calibrate="sigmoid")
+    assert fit(table=few, threshold="best").threshold is not None
+
+
+def test_fold_with_one_class_does_not_decide_about_the_threshold() -> None:
+    # The first fold is fitted on the oldest rows, which are all of one class.
+    table = make_rare().sort_values("target", ascending=False, kind="stable", ignore_index=True)
+    table.loc[90:, "target"] = ["ill", "well"] * 155
+    table["a"] = table.index.astype(float)
+    split = {"kind": "time", "column": "a"}
+    assert fit(table=table, threshold="best", split=split).threshold is not None
