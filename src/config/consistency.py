@@ -108,7 +108,12 @@ def _check_task(config: Config) -> Iterator[str]:
     if task == "regression" and config.data_split.split.kind == "stratified":
         yield "data_split.split.kind = 'stratified': a regression has no classes; choose random, time or group"
     if len(estimators) > 1 and train.search.kind == "none":
-        yield "train.search.kind = 'none' cannot compare several estimators; choose grid, halving or random"
+        yield "train.search.kind = 'none' cannot compare several estimators; choose grid, halving, random or optuna"
+    if train.search.kind == "optuna" and train.search.n_trials < len(estimators):
+        yield (
+            f"train.search.n_trials = {train.search.n_trials} is fewer than the {len(estimators)} estimators of "
+            "train.estimator; raise it, or list fewer"
+        )
 
 
 def _check_paths(config: Config) -> Iterator[str]:

@@ -125,7 +125,20 @@ class RandomSearch(Section):
     seconds: Annotated[float, Field(gt=0)] | None = None
 
 
-Search = Annotated[NoSearch | GridSearch | HalvingSearch | RandomSearch, Field(discriminator="kind")]
+class OptunaSearch(Section):
+    """Evaluate combinations that Optuna proposes from the scores of the earlier ones; bad ones skip the last folds.
+
+    Attributes:
+        n_trials: Number of proposals; the first ones are the first combination of each estimator.
+        seconds: Time after which no further combination is started; two runs may differ.
+    """
+
+    kind: Literal["optuna"]
+    n_trials: Annotated[int, Field(ge=1)] = 50
+    seconds: Annotated[float, Field(gt=0)] | None = None
+
+
+Search = Annotated[NoSearch | GridSearch | HalvingSearch | RandomSearch | OptunaSearch, Field(discriminator="kind")]
 
 
 class Preprocess(Section):

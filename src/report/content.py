@@ -443,9 +443,10 @@ def _describe_search(facts: Facts, config: Config) -> list[Block]:
         return []
     shown = ranked.head(MAX_CANDIDATES)
     ranks = ["" if pd.isna(rank) else f"{rank:.0f}" for rank in shown["rank"]]
+    unscored = "pruned or failed" if config.train.search.kind == "optuna" else "failed"
     scores = (["" if pd.isna(value) else short_number(value) for value in shown[name]] for name in ("mean", "std"))
     rows: list[list[Text]] = [
-        [rank, (Code(name),), mean or "failed", std]
+        [rank, (Code(name),), mean or unscored, std]
         for name, rank, mean, std in zip(name_candidates(list_candidates(ranked)), ranks, *scores, strict=False)
     ]
     more = f"The best {len(shown)} of {len(ranked)} candidates" if len(ranked) > len(shown) else "All candidates"

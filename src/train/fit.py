@@ -19,6 +19,7 @@ from src.featurize.features import prepare_rows
 from src.train.decision import set_threshold
 from src.train.folds import Fold, make_folds, sort_by_time
 from src.train.model import Calibration, Candidate, ModelSpec, fit_candidate, make_model
+from src.train.optuna_search import run_optuna
 from src.train.search import (
     Result,
     catch_fit_warnings,
@@ -89,7 +90,10 @@ def fit_model(table: pd.DataFrame, columns: Columns, config: Config) -> FitResul
         chosen, cv_metrics = Result(candidates[0]), {}
         results = [chosen]
     else:
-        results = run_search(spec, candidates, X_used, y_train, folds, config)
+        if settings.search.kind == "optuna":
+            results = run_optuna(spec, candidates, X_used, y_train, folds, config, settings.search)
+        else:
+            results = run_search(spec, candidates, X_used, y_train, folds, config)
         n_rows = [sum(len(rows) for rows in part) for part in zip(*folds, strict=True)]
         chosen = choose_within_luck(results, settings.list_estimators(base.task), n_rows[1] / n_rows[0])
         baseline = score_baseline(base.task, y_train, folds, settings.scoring, base.positive)

@@ -78,7 +78,8 @@ def list_candidates(settings: Train, task: Task, random_state: int) -> list[Cand
 
     Returns:
         All combinations of all grids, in turn by estimator if there is a time budget; for a random search, a
-        sample of them without replacement; without a search, the first value of each parameter.
+        sample of them without replacement; for a search with Optuna, the first of each estimator; without a search,
+        the first value of each parameter.
     """
     grids = []
     for name in settings.list_estimators(task):
@@ -87,6 +88,8 @@ def list_candidates(settings: Train, task: Task, random_state: int) -> list[Cand
     points: Any = ParameterGrid(grids)
     if settings.search.kind == "none":
         points = [points[0]]
+    elif settings.search.kind == "optuna":
+        points = [ParameterGrid(grid)[0] for grid in grids]
     elif settings.search.kind == "random":
         points = ParameterSampler(grids, min(settings.search.n_candidates, len(points)), random_state=random_state)
     found = [
@@ -134,7 +137,7 @@ def run_search(
     if settings.kind == "halving":
         factor, fractions = settings.factor, _list_fractions(len(candidates), len(folds[0][0]), settings.factor)
     results: dict[int, Result] = {}
-    fits: list[tuple[Candidate, _Fit]] = []
+    fits: list[tuple[Candidate, Fit]] = []
     remaining = list(range(len(candidates)))
     for number, fraction in enumerate(fractions, 1):
         subsets = [subsample_fold(fold, fraction, y, config) for fold in folds]
@@ -152,7 +155,7 @@ def run_search(
         remaining = ranked[: math.ceil(len(ranked) / factor)]
     log_fit_warnings((candidate.estimator, fit.warnings) for candidate, fit in fits)
     found = [results[position] for position in sorted(results)]
-    _report_failures(found, fits)
+    report_failures(found, fits)
     return found
 
 
@@ -310,7 +313,7 @@ class Progress(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
 
 
 @dataclass(frozen=True)
-class _Fit:
+class Fit:
     """Outcome of one fit: a score, or NaN and an error."""
 
     score: float
@@ -323,7 +326,7 @@ class _Fit:
 def _score(
     candidates: Sequence[Candidate], spec: ModelSpec, X: pd.DataFrame, y: NDArray[Any], folds: list[Fold],
     config: Config, label: str, started: float,
-) -> list[list[_Fit]]:  # fmt: skip
+) -> list[list[Fit]]:  # fmt: skip
     """Fit and score candidates on all folds, until the time budget is spent."""
     search = config.train.search
     seconds = None if search.kind == "none" else search.seconds
@@ -335,9 +338,9 @@ def _score(
             if number and seconds is not None and time.monotonic() - started > seconds:
                 return
             for fold in folds:
-                yield delayed(_fit_and_score)(candidate, spec, X, y, fold, scoring, scorer)
+                yield delayed(fit_and_score)(candidate, spec, X, y, fold, scoring, scorer)
 
-    scored: list[list[_Fit]] = []
+    scored: list[list[Fit]] = []
     left = None if seconds is None else started + seconds - time.monotonic()
     with Progress(len(candidates) * len(folds), label, left) as progress:
         for number, fit in enumerate(Parallel(config.train.n_jobs, return_as="generator")(list_jobs())):
@@ -355,9 +358,10 @@ def _score(
     return scored
 
 
-def _fit_and_score(
+def fit_and_score(
     candidate: Candidate, spec: ModelSpec, X: pd.DataFrame, y: NDArray[Any], fold: Fold, scoring: str, scorer: Any
-) -> _Fit:
+) -> Fit:
+    """Fit a candidate on the rows of a fold and score it on the others; errors become part of the outcome."""
     train, test = fold
     with catch_fit_warnings() as caught:
         try:
@@ -367,10 +371,10 @@ def _fit_and_score(
         except Exception as error:
             # By name, because the class is in a private module of scikit-learn.
             is_refused = type(error).__name__ == "InvalidParameterError"
-            return _Fit(math.nan, caught, format_error(error), is_refused)
+            return Fit(math.nan, caught, format_error(error), is_refused)
     if not math.isfinite(score):
-        return _Fit(math.nan, caught, f"{scoring} is {score} on a fold")
-    return _Fit(score, caught)
+        return Fit(math.nan, caught, f"{scoring} is {score} on a fold")
+    return Fit(score, caught)
 
 
 def _sort_key(result: Result) -> tuple[int, float]:
@@ -386,7 +390,12 @@ def _list_fractions(n_candidates: int, n_rows: int, factor: int) -> list[float]:
     return [float(factor) ** -number for number in reversed(range(n_rounds))]
 
 
-def _report_failures(results: Sequence[Result], fits: Sequence[tuple[Candidate, _Fit]]) -> None:
+def report_failures(results: Sequence[Result], fits: Sequence[tuple[Candidate, Fit]]) -> None:
+    """Log how many results have no score, and why.
+
+    Raises:
+        TrainError: None has a score.
+    """
     if not (failed := sum(math.isnan(result.mean) for result in results)):
         return
     candidate, error = next((candidate, fit.error) for candidate, fit in fits if fit.error)

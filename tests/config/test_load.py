@@ -99,7 +99,7 @@ def test_renamed_setting_names_its_new_name(refusal: Refusal, old: str, new: str
     [
         ("data_load.source", "'sklearn', 'file', 'url' or 'dvc'"),
         ("data_split.split", "'stratified', 'random', 'time' or 'group'"),
-        ("train.search", "'none', 'grid', 'halving' or 'random'"),
+        ("train.search", "'none', 'grid', 'halving', 'random' or 'optuna'"),
     ],
 )
 @pytest.mark.parametrize(

@@ -62,6 +62,7 @@ def test_value_of_wrong_type_or_out_of_range_is_refused(
         ({"kind": "halving"}, "factor", 1, "must be greater than or equal to 2"),
         ({"kind": "random"}, "n_candidates", 0, "must be greater than or equal to 1"),
         ({"kind": "random"}, "seconds", 0.0, "must be greater than 0"),
+        ({"kind": "optuna"}, "n_trials", 0, "must be greater than or equal to 1"),
     ],
 )
 def test_option_of_a_search_out_of_range_is_refused(
@@ -99,6 +100,7 @@ def test_value_at_the_bound_is_accepted(load: Load, key: str, value: Any) -> Non
     [
         ({"kind": "halving"}, {"kind": "halving", "factor": 3, "seconds": None}),
         ({"kind": "random"}, {"kind": "random", "n_candidates": 20, "seconds": None}),
+        ({"kind": "optuna"}, {"kind": "optuna", "n_trials": 50, "seconds": None}),
     ],
 )
 def test_searches_have_defaults(load: Load, search: dict[str, Any], complete: dict[str, Any]) -> None:
