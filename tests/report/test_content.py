@@ -84,6 +84,11 @@ def test_search_lists_the_candidates_the_best_first_and_marked() -> None:
     ]
 
 
+def test_candidate_without_a_score_may_have_been_pruned_by_optuna() -> None:
+    (table,) = tables(build(train__search={"kind": "optuna"}), "Search")
+    assert [plain(row[2]) for row in table.rows][-1] == "pruned or failed"
+
+
 def test_search_lists_the_best_of_many_candidates() -> None:
     n = 500
     many = pd.DataFrame(
