@@ -194,27 +194,25 @@ def _plain_numbers(column: pd.Series, declared: Mapping[str, Any]) -> pd.Series:
     """
     is_text = column.map(lambda value: isinstance(value, str)).astype(bool)
     text = column[is_text].astype(TEXT)
-    if not has_number_format(declared):
-        # Only accounts write a negative number in parentheses.
-        return column.where(
-            ~is_text, text.str.replace(r"^\s*\(\s*([0-9.]+)\s*\)\s*$", r"-\1", regex=True).astype(object)
-        )
-    decimal, thousands = declared.get("decimal") or ".", declared.get("thousands") or ""
     for variants, plain in VARIANTS.items():
         text = text.str.replace(f"[{variants}]", plain, regex=True)
+    if not has_number_format(declared):
+        # Only accounts write a negative number in parentheses, or the minus after it.
+        pattern = r"^\s*(?:\(\s*([0-9.]+)\s*\)|([0-9.]+)-)\s*$"
+        return column.where(~is_text, text.str.replace(pattern, r"-\1\2", regex=True).astype(object))
+    decimal, thousands = declared.get("decimal") or ".", declared.get("thousands") or ""
     unit = f"(?:{re.escape(declared['unit'])})?" if declared.get("unit") else ""
     grouped = (
         rf"[0-9]{{1,3}}(?:{re.escape(thousands)}[0-9]{{2,3}})*{re.escape(thousands)}[0-9]{{3}}|" if thousands else ""
     )
     pattern = (
         rf"^\s*(?P<open>\(?)\s*(?P<sign>[-+]?)\s*{unit}\s*(?P<sign2>[-+]?)(?P<whole>{grouped}[0-9]*)"
-        rf"(?:{re.escape(decimal)}(?P<part>[0-9]*))?(?P<exponent>(?:[eE][-+]?[0-9]+)?)\s*{unit}\s*(?P<close>\)?)\s*$"
+        rf"(?:{re.escape(decimal)}(?P<part>[0-9]*))?(?P<exponent>(?:[eE][-+]?[0-9]+)?)(?P<sign3>-?)\s*{unit}\s*(?P<close>\)?)\s*$"
     )
     found = text.str.extract(pattern).fillna("")
-    minus = (found["open"] + found["sign"] + found["sign2"]).isin(["-", "("]) & (
-        (found["open"] == "(") == (found["close"] == ")")
-    )
-    known = minus | (found["open"] + found["sign"] + found["sign2"] + found["close"]).isin(["", "+"])
+    signs = found["open"] + found["sign"] + found["sign2"] + found["sign3"]
+    minus = signs.isin(["-", "("]) & ((found["open"] == "(") == (found["close"] == ")"))
+    known = minus | (signs + found["close"]).isin(["", "+"])
     whole = found["whole"].str.replace(thousands, "", regex=False) if thousands else found["whole"]
     plain_text = minus.map({True: "-", False: ""}) + whole + "." + found["part"] + found["exponent"]
     return column.where(~is_text, plain_text.where(known).astype(object))
@@ -263,7 +261,8 @@ def _to_date(column: pd.Series, declared: Mapping[str, Any]) -> tuple[pd.Series,
     if not holds_text(column) and formats is None and column.notna().any():
         return column, column.notna()
     # The format is not guessed, because other rows might give another one.
-    text = to_text(column)
+    # Whole numbers with missing values may be written as 20200131.0.
+    text = to_text(column).str.replace(r"^(\d+)\.0$", r"\1", regex=True)
     first, *others = [formats] if isinstance(formats, str) else formats or ["ISO8601"]
     parsed = pd.to_datetime(text, errors="coerce", format=first, utc=True)
     for form in others:

@@ -10,7 +10,7 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_complex_dtype, is_datetime64_any_dtype, is_numeric_dtype, is_scalar
 
 from src.data.columns import Columns
-from src.data.kinds import FALSE, TRUE, convert, holds_text, to_text
+from src.data.kinds import FALSE, MISSING, TRUE, convert, holds_text, to_text
 from src.data_load.arrow import is_inexact
 from src.data_load.number_format import MOSTLY, find_number_format, has_digits
 from src.errors import DataError
@@ -107,9 +107,9 @@ def _kind_of_text(column: pd.Series, name: str) -> str:
 
 def are_booleans(levels: pd.Series) -> bool:
     """Return whether different texts are words for true and false, in any spelling, such as `yes`, `No` and `n`."""
-    if len(levels) > len((*TRUE, *FALSE)) or not levels.map(lambda level: isinstance(level, str)).all():
+    if len(levels) > len((*TRUE, *FALSE, *MISSING)) or not levels.map(lambda level: isinstance(level, str)).all():
         return False
-    words = set(levels.str.strip().str.lower())
+    words = set(levels.str.strip().str.lower()) - set(MISSING)
     return words <= {*TRUE, *FALSE} and bool(words & set(TRUE)) and bool(words & set(FALSE))
 
 

@@ -12,10 +12,10 @@ from src.data.kinds import MISSING, TEXT, VARIANTS, convert
 
 # A sign or a parenthesis, what is before the number, the number, and what is after it.
 _PARTS = re.compile(
-    r"^\s*\(?\s*[-+]?\s*([^\d\s.,'()+-]{0,8})\s*[-+]?(\d[\d.,' ]*|[.,]\d+)\s*([^\d.,'()+-]{0,12}?)\s*\)?\s*$"
+    r"^\s*\(?\s*[-+]?\s*([^\d\s.,'()+-]{0,8})(\s*)[-+]?(\d[\d.,' ]*|[.,]\d+)-?\s*([^\d.,'()+-]{0,12}?)\s*\)?\s*$"
 )
 _DIGIT = re.compile(r"\d")
-CURRENCIES = ("EUR", "USD", "CHF", "GBP", "US$", "Fr.", "Rs")
+CURRENCIES = ("EUR", "USD", "CHF", "GBP", "PLN", "SEK", "NOK", "DKK", "CZK", "Fr.", "Rs")
 MAX_LEVELS = 10_000
 # Text with at least this fraction of numbers is a column of numbers with a few other values.
 MOSTLY = 0.9
@@ -53,15 +53,20 @@ def find_number_format(levels: pd.Series, decimal: str = ".") -> NumberFormat | 
     """
     values = pd.Series(levels.dropna().unique(), dtype=TEXT)
     texts = [text for text in map(_plain, values.head(MAX_LEVELS).tolist()) if text.strip().lower() not in MISSING]
-    # Letters before a number make it a code, such as P001.
-    matches = [match for text in texts if (match := _PARTS.match(text)) and (not match[1] or _is_currency(match[1]))]
+    # Letters before a number make it a code, such as P001, but not in `kr 1,50`.
+    matches = [match for text in texts if (match := _PARTS.match(text))]
+    if not any(match[2] and set(match[3].strip()) & set(".,") for match in matches):
+        matches = [match for match in matches if not match[1] or _is_currency(match[1])]
     if len(matches) < 2 or len(texts) - len(matches) > (1 - MOSTLY) * len(texts) + 1:
         return None
-    units = {unit for match in matches for unit in (match[1], match[3].strip()) if unit}
+    units = {unit for match in matches for unit in (match[1], match[4].strip()) if unit}
     if len(units) > 1:
         return None
     unit = next(iter(units), "")
-    decimals, groups, either = _find_marks(match[2].strip() for match in matches)
+    decimals, groups, either = _find_marks(match[3].strip() for match in matches)
+    # A phone number is in groups, too.
+    if groups and any(re.match(r"0[\d' ]", match[3]) for match in matches):
+        return None
     for mark in sorted(either - decimals - groups):
         # Prices have cents, or thousands.
         (decimals if mark == decimal and not decimals and not _is_currency(unit) else groups).add(mark)
@@ -81,7 +86,7 @@ def find_number_format(levels: pd.Series, decimal: str = ".") -> NumberFormat | 
 
 
 def _is_currency(unit: str) -> bool:
-    return unit in CURRENCIES or (len(unit) == 1 and unicodedata.category(unit) == "Sc")
+    return unit in CURRENCIES or any(unicodedata.category(letter) == "Sc" for letter in unit)
 
 
 def _plain(text: str) -> str:

@@ -86,7 +86,11 @@ def find_suspects(X: pd.DataFrame, y: pd.Series, task: Task, random_state: int =
     rows = np.flatnonzero(target.notna())
     rows = np.sort(np.random.default_rng(random_state).permutation(rows)[:MAX_ROWS])
     sample = pd.DataFrame({name: _plain(X[name].iloc[rows]) for name in X.columns})
-    target = _plain(target.iloc[rows]) if task == "classification" else target.iloc[rows]
+    target = target.iloc[rows]
+    if task == "classification":
+        # Numbers and a few words are classes, too.
+        plain = _plain(target)
+        target = plain if plain.notna().all() else to_text(target)
     scores = find_leaks(sample, list(X.columns), target, task, random_state)
     others = [name for name in X.columns if name not in scores]
     relations = find_relations(sample, others, target, task, random_state)

@@ -23,7 +23,7 @@ from src.data_split.split import split_table
 from src.errors import DataError
 from src.new_data.guess_columns import ColumnGuess, can_be_target, guess_column
 from src.new_data.sniff import sniff_file
-from src.text import show
+from src.text import one_line, show
 
 TARGET_NAMES = ("target", "label", "class", "y", "outcome", "species", "diagnosis", "churn", "survived", "default")
 # Marks of missing values, in lower case.
@@ -96,6 +96,7 @@ def guess_table(path: Path, target_column: str | None = None) -> Guess:
     target = _guess_format_of_target(table[name], decimal, guess)
     guess.split = _guess_split(table, target, guess)
     guess.scoring = _guess_scoring(target, guess)
+    guess.notes += [f"column {show(name, 30)}: {column.problem}" for name, column in columns.items() if column.problem]
     guess.notes += _find_suspects(table, target, guess)
     return guess
 
@@ -211,6 +212,8 @@ def _guess_split(table: pd.DataFrame, target: pd.Series, guess: Guess) -> tuple[
             guess.notes.append(f"a split by {name} is not possible: {problem}")
         elif split:
             return split
+    if problem := _try_split(target, ColumnGuess({"kind": "category"}, ""), target, guess, simple[0]):
+        guess.notes.append(f"the {simple[0]['kind']} split is not possible: {one_line(problem, 200)}")
     return simple
 
 
@@ -256,7 +259,8 @@ def _guess_scoring(target: pd.Series, guess: Guess) -> tuple[str, str]:
     counts = target.value_counts()
     if len(rare := counts[counts < MIN_ROWS_PER_CLASS]):
         guess.notes.append(
-            f"{len(rare)} of {len(counts)} classes have fewer than {MIN_ROWS_PER_CLASS} rows: {rare.index[0]!r}, …"
+            f"{len(rare)} of {len(counts)} classes have fewer than {MIN_ROWS_PER_CLASS} rows: "
+            f"{show(str(rare.index[0]), 30)}{', …' * (len(rare) > 1)}"
         )
     if len(counts) != 2:
         if len(rare):

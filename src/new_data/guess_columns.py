@@ -10,7 +10,7 @@ from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 
 from src.data.kinds import convert, holds_text, to_text
 from src.data_load.infer import MANY_LEVELS, are_booleans, holds_objects, infer_kind
-from src.data_load.number_format import find_number_format, has_digits
+from src.data_load.number_format import MOSTLY, find_number_format, has_digits
 from src.errors import DataError
 from src.new_data.scales import find_order
 
@@ -20,12 +20,15 @@ _ID = re.compile(
 )
 _GROUP = re.compile(
     r"(patient|subject|participant|person|user|customer|client|member|household|family|student|pupil|employee|"
-    r"respondent|panel|session|animal|device|machine|proband|kunde|schueler)s?",
+    r"respondent|panel|session|animal|device|machine|proband|kunden?|schueler)(s|id|nr|no|number|nummer)?",
     re.IGNORECASE,
 )
-_CODE = re.compile(r"[A-Za-z]{1,4}[-_ ]?\d{2,}")
+_CODE = re.compile(r"[A-Za-z]{1,4}[-_ ]?\d{2,}|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9a-f]{16,}|\S+@\S+\.\w+")
+# A word has two letters in a row.
+_WORD = r"\S*[^\W\d_]{2}\S*"
 _EPOCH_NAME = re.compile(
-    r"(.*[^a-z])?(time|timestamp|ts|date|epoch|created|updated|modified|at|on)(_?at)?|.*(timestamp|_time)",
+    r"(.*[^a-z])?(time|timestamp|datetime|ts|date|epoch|unix|login|seen|created|updated|modified|at|on)(_?at)?|"
+    r".*(timestamp|_time)",
     re.IGNORECASE,
 )
 # Names of numbers that say when.
@@ -41,14 +44,23 @@ MAX_LEVELS, MAX_SHAPES = 100_000, 5
 _DAYS = ("%d.%m.%Y", "%d/%m/%Y", "%d-%m-%Y", "%d %m %Y", "%d.%m.%y", "%d/%m/%y", "%d-%m-%y")
 _MONTHS = ("%m.%d.%Y", "%m/%d/%Y", "%m-%d-%Y", "%m %d %Y", "%m.%d.%y", "%m/%d/%y", "%m-%d-%y")
 _DATES = (
-    *_DAYS, *_MONTHS, "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y",
-    "%d-%b-%Y", "%d-%b-%y", "%b %d %Y", "%B %d %Y", "%a, %d %b %Y", "%m/%Y", "%m.%Y", "%b %Y", "%B %Y", "%b-%Y",
+    *_DAYS, *_MONTHS, "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y",
+    "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y", "%d%b%Y", "%b %d %Y", "%B %d %Y", "%a, %d %b %Y", "%a %d %b %Y",
+    "%A, %B %d, %Y", "%A, %d %B %Y", "%m/%Y", "%m.%Y", "%b %Y", "%B %Y", "%b-%Y",
     "%b-%y",
 )  # fmt: skip
-_TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", ", %H:%M", "T%H:%M:%S", " %H:%M:%S%z")
+_TIMES = (
+    "", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", ", %H:%M", "T%H:%M:%S", " %H:%M:%S%z",
+    " %H:%M:%S %z", " %H:%M:%S UTC", " %H:%M:%S GMT", ":%H:%M:%S %z", " %H:%M Uhr",
+)  # fmt: skip
 # What a date looks like at least: three numbers, eight digits, or a month in letters.
 _LIKE_A_DATE = re.compile(
-    r"\D*\d{1,4}[./ -]\d{1,2}([./ -]\d{1,4})?\b.*|\d{8}|.*[A-Za-z]{3,}[ .-]+(\d{1,2},? )?\d{2,4}\b.*"
+    r"\D*\d{1,4}[./ -]\d{1,2}([./ -]\d{1,4})?\b.*|\d{8}|.*[A-Za-z]{3,}[ ./-]*(\d{1,2},? )?\d{2,4}\b.*"
+)
+# Certainly dates, though maybe in a format, or with the months of a language, that is unknown here.
+_CERTAINLY_A_DATE = re.compile(
+    r"\d{1,2}([./-])\d{1,2}\1(\d{4}|\d{2})\b.*|\d{4}([./-])\d{1,2}\3\d{1,2}\b.*|"
+    r"\d{1,2}[. /-]+[^\W\d_]{3,}[. /-]+\d{4}\b.*"
 )
 
 
@@ -76,12 +88,14 @@ class ColumnGuess:
         why: The reason.
         is_group: Whether rows with the same value belong together, such as those of a patient.
         doubt: What to ask the user.
+        problem: What the user should check; empty for nothing.
     """
 
     declared: dict[str, Any]
     why: str
     is_group: bool = False
     doubt: Doubt | None = None
+    problem: str = ""
 
 
 def guess_column(column: pd.Series, decimal: str = ".", *, has_codes: bool = False) -> ColumnGuess:
@@ -103,6 +117,8 @@ def guess_column(column: pd.Series, decimal: str = ".", *, has_codes: bool = Fal
     if guess is None and holds_text(present):
         guess = _guess_text(name, present, decimal)
     guess = guess or _guess_by_type(name, present)
+    if holds_text(present) and guess.declared["kind"] not in ("date", "number", "ordinal", "boolean"):
+        guess.problem = _find_problem(present)
     guess.why += missing
     return guess
 
@@ -110,6 +126,12 @@ def guess_column(column: pd.Series, decimal: str = ".", *, has_codes: bool = Fal
 def _guess_numbers(name: str, present: pd.Series, has_codes: bool, is_complete: bool) -> ColumnGuess | None:
     if is_bool_dtype(present):
         return None
+    lowest, highest = present.min(), present.max()
+    for unit, (first, last) in _EPOCHS.items():
+        if first <= lowest and highest <= last and _EPOCH_NAME.fullmatch(_split_words(name)):
+            begin = pd.Timestamp(int(lowest), unit=unit)
+            words = {"s": "seconds", "ms": "milliseconds"}[unit]
+            return ColumnGuess({"kind": "date", "epoch": unit}, f"{words} since 1970, from {begin:%Y-%m-%d}")
     is_whole = is_integer_dtype(present) or bool((present == present.round()).all())
     if not is_whole:
         return None
@@ -117,14 +139,8 @@ def _guess_numbers(name: str, present: pd.Series, has_codes: bool, is_complete: 
     if has_codes:
         kind = "category" if n_levels <= MANY_LEVELS else "high_cardinality"
         return ColumnGuess({"kind": kind}, "codes with leading zeros")
-    lowest, highest = present.min(), present.max()
     if lowest >= 19_000_101 and highest <= 21_001_231 and _fits(present.drop_duplicates(), {"format": "%Y%m%d"}):
         return ColumnGuess({"kind": "date", "format": "%Y%m%d"}, f"dates such as {int(present.iloc[0])}")
-    for unit, (first, last) in _EPOCHS.items():
-        if first <= lowest and highest <= last and _EPOCH_NAME.fullmatch(name):
-            begin = pd.Timestamp(int(lowest), unit=unit)
-            words = {"s": "seconds", "ms": "milliseconds"}[unit]
-            return ColumnGuess({"kind": "date", "epoch": unit}, f"{words} since 1970, from {begin:%Y-%m-%d}")
     if n_levels == len(present):
         if len(present) >= MIN_ROWS and _is_id(name):
             return ColumnGuess({"kind": "ignore"}, "an identifier by its name, different in each row")
@@ -153,12 +169,40 @@ def _guess_text(name: str, present: pd.Series, decimal: str) -> ColumnGuess | No
     if digits and (found := find_number_format(levels, decimal)):
         if found.others:
             return None
+        if not found.options and not levels.str.match(r"0\d").any():
+            # Parquet and JSON may hold identifiers and seconds since 1970 as text.
+            numbers = convert(present, {"kind": "number"})[0]
+            if guess := _guess_numbers(name, numbers, has_codes=False, is_complete=True):
+                return guess
         return _guess_formatted_numbers(levels, found.options, is_ambiguous=found.is_ambiguous)
-    if len(present) >= MIN_ROWS and levels.head(1000).str.count(r"\S+").mean() < 3:
-        if len(levels) == len(present):
+    is_short = levels.head(1000).str.count(_WORD).mean() < 3
+    if len(present) >= MIN_ROWS and len(levels) == len(present):
+        if is_short:
             return ColumnGuess({"kind": "ignore"}, f"different in each row, such as {levels[0][:40]}")
+        return ColumnGuess({"kind": "text"}, f"free text such as {levels[0][:40]}")
+    if len(present) >= MIN_ROWS and is_short:
         return _guess_group(name, present, len(levels))
     return None
+
+
+def _find_problem(present: pd.Series) -> str:
+    """Describe text that is probably dates or amounts, but cannot be read as such."""
+    levels = to_text(present.drop_duplicates().head(1000)).str.strip()
+    example = f"such as {levels.iloc[0][:40]!r}"
+    are_dates = levels.map(_CERTAINLY_A_DATE.fullmatch).notna()
+    if are_dates.mean() >= MOSTLY and len(levels) > 2:
+        if not are_dates.all():
+            return f"most values are dates, but not all, such as {levels[~are_dates].iloc[0][:40]!r}"
+        return f"dates, {example}, in no known format, or some are no dates; fix them, or declare their format"
+    without = levels.str.replace(r"^[^\d\s]{1,3}\s*(?=\d)|(?<=\d)\s*[^\d\s]{1,4}$", "", regex=True)
+    units = set(levels.str.replace(r"[\d\s.,'()+-]", "", regex=True))
+    if 2 <= len(units) <= 5 and (without != levels).any() and find_number_format(without) is not None:
+        return f"numbers in several units, {', '.join(sorted(unit or 'none' for unit in units))}; convert them to one"
+    return ""
+
+
+def _split_words(name: str) -> str:
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name)
 
 
 def _guess_formatted_numbers(levels: pd.Series, options: dict[str, Any], *, is_ambiguous: bool) -> ColumnGuess:
@@ -214,8 +258,7 @@ def _guess_group(name: str, present: pd.Series, n_levels: int) -> ColumnGuess | 
     n_rows = len(present) / n_levels
     if n_levels < MIN_ROWS or not 1 < n_rows <= MAX_GROUP_ROWS:
         return None
-    words = re.sub(r"([a-z])([A-Z])", r"\1_\2", name)
-    parts = [word.lower() for word in re.split(r"[^A-Za-z]+", words)]
+    parts = [word.lower() for word in re.split(r"[^A-Za-z]+", _split_words(name))]
     is_named = any(map(_GROUP.fullmatch, parts)) or parts[-1] in ("id", "ids", "uuid", "guid")
     # Without such a name, codes such as P001, or numbers called `nr`, of about as many rows each.
     sizes = present.value_counts()

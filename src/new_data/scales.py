@@ -17,6 +17,10 @@ _SCALES = (
     ("very bad|very poor|terrible|awful|sehr schlecht|ungenügend", "bad|poor|po|schlecht|mangelhaft",
      "fair|medium|average|ok|okay|neutral|fa|ta|mittel|ausreichend|typical", "good|gd|gut|befriedigend",
      "very good|sehr gut", "premium", "excellent|ex|ideal|outstanding"),
+    ("ungenügend", "mangelhaft", "ausreichend", "befriedigend", "gut", "sehr gut"),
+    ("none|not at all|gar nicht", "a little|little|wenig", "some|somewhat|etwas", "quite a bit|ziemlich",
+     "a lot|very much|viel|sehr"),
+    ("trifft nicht zu", "trifft eher nicht zu", "teils teils|teils/teils", "trifft eher zu", "trifft zu"),
     ("never|nie", "rarely|seldom|selten", "sometimes|occasionally|manchmal", "often|frequently|oft|häufig",
      "usually|very often|meistens", "always|immer"),
     ("strongly disagree", "disagree", "neutral|neither agree nor disagree|neither|undecided", "agree",
@@ -33,7 +37,10 @@ _SCALES = (
 _RANKS = [{word: rank for rank, words in enumerate(scale) for word in words.split("|")} for scale in _SCALES]
 _BELOW = r"<=?|≤|under|below|up to|less than|younger than|unter|bis|max\.?"
 _ABOVE = r">=?|≥|over|above|more than|at least|older than|über|ab|from"
+# As pandas.cut writes it.
+_INTERVAL = re.compile(r"[\[(]\s*(-?[\d.]+|-inf)\s*,\s*(-?[\d.]+|inf)\s*[\])]")
 MAX_RATINGS = 11
+_RATINGS, _ORDINALS = {"star", "stern", "sterne", "étoile", "point"}, {"st", "nd", "rd", "th"}
 _NUMBER = r"\d[\d,.' ]*"
 _UNIT = r"[^\d\s<>+~-][^\d<>+~-]*"
 _RANGE = re.compile(
@@ -68,17 +75,23 @@ def find_order(levels: Sequence[str]) -> list[str] | None:
 
 
 def _order_ranges(levels: Sequence[str]) -> list[str] | None:
+    intervals = {level: match for level in levels if (match := _INTERVAL.fullmatch(level))}
+    if len(intervals) == len(levels):
+        return _sort_ranges({level: (float(match[1]), float(match[2])) for level, match in intervals.items()})
     matches = {level: match for level in levels if (match := _RANGE.fullmatch(level))}
     if len(matches) < len(levels):
         return None
     n_ranges = sum(bool(match["high"] or match["more"] or match["word"]) for match in matches.values())
     # Numbers with a unit are numbers, unless they are a few ratings such as `1 star`.
     units = {(match["unit"] or "").strip().lower().removesuffix("s") for match in matches.values()}
-    is_rating = units <= {"star", "stern", "sterne", "étoile", "point"} and len(levels) <= MAX_RATINGS
+    is_rating = len(levels) <= MAX_RATINGS and (units <= _RATINGS or units <= _ORDINALS)
     if not is_rating and not (n_ranges >= 2 or (n_ranges == 1 and len(levels) > 2)):
         return None
-    limits = {level: _limits(match) for level, match in matches.items()}
-    order = sorted(levels, key=lambda level: limits[level])
+    return _sort_ranges({level: _limits(match) for level, match in matches.items()})
+
+
+def _sort_ranges(limits: dict[str, tuple[float, float]]) -> list[str] | None:
+    order = sorted(limits, key=lambda level: limits[level])
     are_apart = all(limits[low][1] <= limits[high][0] for low, high in itertools.pairwise(order))
     return order if are_apart and all(low <= high for low, high in limits.values()) else None
 

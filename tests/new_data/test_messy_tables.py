@@ -98,6 +98,10 @@ def swap(text: str) -> str:
         (NUMBERS, lambda number: f"{number:,.2f}".replace(",", "'"), {"decimal": ".", "thousands": "'"}, ","),
         (NUMBERS, lambda number: f"{number:,.2f}".replace(",", " "), {"decimal": ".", "thousands": " "}, ","),
         ([-number for number in SMALL], lambda number: f"({-number:.2f})", {}, ","),
+        ([-number for number in SMALL], lambda number: f"{-number:.2f}-", {}, ","),
+        ([-number for number in SMALL], lambda number: f"\u2212{-number:.2f}", {}, ","),
+        (NUMBERS, lambda number: swap(f"R$ {number:,.2f}"), {"decimal": ",", "thousands": ".", "unit": "R$"}, ","),
+        (NUMBERS, lambda number: swap(f"kr {number:.2f}"), {"decimal": ",", "unit": "kr"}, ";"),
         ([-number for number in SMALL], lambda number: f"-${-number:.2f}", {"decimal": ".", "unit": "$"}, ","),
     ],
 )
@@ -135,7 +139,8 @@ DAYS = pd.Series(pd.Timestamp("2020-01-01") + pd.to_timedelta(RNG.integers(0, 90
     [
         "%d.%m.%Y", "%d/%m/%Y %H:%M", "%Y%m%d", "%d.%m.%y", "%m/%d/%Y", "%Y/%m/%d", "%d %b %Y", "%b %d, %Y",
         "%d-%b-%Y", "%B %d, %Y", "%m/%d/%Y %I:%M %p", "%d.%m.%Y, %H:%M", "%Y-%m-%d", "%Y-%m-%dT%H:%M:%S",
-        "%Y-%m-%d %H:%M:%S.%f",
+        "%Y-%m-%d %H:%M:%S.%f", "%a, %d %b %Y %H:%M:%S +0000", "%A, %B %d, %Y", "%d/%b/%Y:%H:%M:%S +0000", "%d%b%Y",
+        "%Y-%m-%d %H:%M:%S UTC", "%d.%m.%Y %H:%M Uhr",
     ],
 )  # fmt: skip
 def test_dates_in_one_format_become_dates(read: Read, form: str) -> None:
@@ -150,6 +155,57 @@ def test_dates_in_mixed_formats_become_dates(read: Read) -> None:
     guess, trained, _ = read(texts)
     assert set(guess.columns["x"].declared["format"]) == {"%d.%m.%Y", "ISO8601"}
     assert trained.tolist() == DAYS.tolist()
+
+
+def test_whole_numbers_with_missing_values_become_dates(read: Read) -> None:
+    # pandas writes them as 20200131.0.
+    days = [None if position % 9 == 0 else int(f"{day:%Y%m%d}") for position, day in enumerate(DAYS)]
+    guess, trained, _ = read(days)
+    assert guess.columns["x"].declared == {"kind": "date", "format": "%Y%m%d"}
+    assert trained.dropna().tolist() == [day for position, day in enumerate(DAYS) if position % 9]
+
+
+@pytest.mark.parametrize(
+    ("write", "note"),
+    [
+        (lambda day: f"{day.day}. {['Januar', 'März', 'Mai', 'Juli'][day.month % 4]} {day.year}", "in no known format"),
+        (lambda day: "31.02.2020" if day.day == 1 else f"{day:%d.%m.%Y}", "in no known format"),
+        (lambda day: "offen" if day == DAYS[0] else f"{day:%d.%m.%Y}", "but not all, such as 'offen'"),
+        (lambda day: f"{'$€'[day.day % 2]}{day.day_of_year:.2f}", "numbers in several units, $, €; convert"),
+    ],
+)
+def test_dates_and_amounts_that_cannot_be_read_are_noted(
+    read: Read, write: Callable[[pd.Timestamp], str], note: str
+) -> None:
+    guess, _, _ = read(DAYS.map(write).tolist())
+    assert any("column 'x'" in line and note in line for line in guess.notes)
+
+
+def test_phone_number_is_no_number(read: Read) -> None:
+    phones = [f"0{a} {b} {c}" for a, b, c in RNG.integers(100, 1000, (N, 3))]
+    assert read(phones)[0].columns["x"].declared == {"kind": "ignore"}
+
+
+def test_different_texts_of_three_words_are_no_identifier(read: Read) -> None:
+    assert read([f"very good film{position}" for position in range(N)])[0].columns["x"].declared == {"kind": "text"}
+
+
+def test_blank_booleans_are_missing(read: Read) -> None:
+    _, trained, _ = read(["Y", "n", " "] * (N // 3))
+    assert trained.head(2).tolist() == [1, 0]
+    assert trained.isna().sum() == N / 3
+
+
+def test_class_with_a_single_row_is_noted(tmp_path: Path) -> None:
+    pd.DataFrame({"z": SMALL, "target": ["u", *["v"] * (N - 1)]}).to_csv(tmp_path / "t.csv", index=False)
+    notes = guess_table(tmp_path / "t.csv").notes
+    assert any("is not possible: too few rows of class 'u' (1)" in note for note in notes)
+
+
+def test_target_of_numbers_and_several_words_does_not_fail(tmp_path: Path) -> None:
+    target = ["pending", "open", "lost", *map(str, NUMBERS[3:])]
+    pd.DataFrame({"z": SMALL, "target": target}).to_csv(tmp_path / "t.csv", index=False)
+    assert guess_table(tmp_path / "t.csv").task[0] == "classification"
 
 
 def test_order_of_day_and_month_is_decided_by_the_order_of_the_rows_or_asked(read: Read) -> None:
@@ -170,6 +226,17 @@ def test_time_zones_are_converted_to_utc(read: Read) -> None:
     assert trained.tolist() == (DAYS - pd.Timedelta("30min")).tolist()
 
 
+@pytest.mark.parametrize("name", ["ts", "eventTime", "last_login", "datetime", "unix"])
+@pytest.mark.parametrize("suffix", ["", ".25"])
+def test_name_of_seconds_since_1970_may_vary(tmp_path: Path, name: str, suffix: str) -> None:
+    seconds = [f"{int(day.timestamp())}{suffix}" for day in DAYS]
+    pd.DataFrame({name: seconds, "target": ["u", "v"] * (N // 2)}).to_parquet(tmp_path / "s.parquet")
+    table = pd.read_parquet(tmp_path / "s.parquet")
+    table.to_csv(tmp_path / "s.csv", index=False)
+    for path in (tmp_path / "s.parquet", tmp_path / "s.csv"):
+        assert guess_table(path).columns[name].declared == {"kind": "date", "epoch": "s"}
+
+
 @pytest.mark.parametrize(("unit", "factor"), [("s", 1), ("ms", 1000)])
 def test_seconds_since_1970_become_dates(tmp_path: Path, unit: str, factor: int) -> None:
     seconds = [int(day.timestamp()) * factor for day in DAYS]
@@ -186,6 +253,8 @@ def test_seconds_since_1970_become_dates(tmp_path: Path, unit: str, factor: int)
         ["0 - 10%", "11 - 23%", "24 - 60%"], ["<18", "18-24", "25-44", "45-54", "55+"], ["low", "medium", "high"],
         ["1 star", "2 stars", "5 stars"], ["Never", "Sometimes", "Often", "Always"], ["0", "1", "2", "3+"],
         ["$0-$999", "$1,000-$4,999", "$5,000+"], ["niedrig", "mittel", "hoch"],
+        ["(0, 5]", "(5, 10]", "(10, 99.5]"], ["None", "A little", "Some", "A lot"],
+        ["mangelhaft", "befriedigend", "gut", "sehr gut"], ["1st", "2nd", "4th", "10th"],
     ],
 )  # fmt: skip
 def test_levels_with_an_order_become_ordinals(read: Read, order: list[str]) -> None:
@@ -222,6 +291,9 @@ def test_reviews_become_text(read: Read) -> None:
         ("patient", [f"P{position // 5:03d}" for position in range(N)]),
         ("patient_id", [position // 5 for position in range(N)]),
         ("code", [f"AB-{position // 5:04d}" for position in range(N)]),
+        ("x", [f"{position // 5:08x}-76ed-cb96-c82f-d3f538800007" for position in range(N)]),
+        ("userid", [1000 + 7 * (position // 5) for position in range(N)]),
+        ("Kundennummer", [1000 + 7 * (position // 5) for position in range(N)]),
         ("customerId", [1000 + 7 * (position // 5) for position in range(N)]),
     ],
 )
