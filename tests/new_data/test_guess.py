@@ -156,8 +156,8 @@ def test_missing_targets_rare_classes_and_dates_are_noted(tmp_path: Path) -> Non
     assert found.n_missing_targets == 1
     assert sorted(found.notes) == [
         "1 of 3 classes have fewer than 10 rows: 'rare'",
-        "the stratified split is not possible: too few rows of class 'rare' (1): a stratified split needs at least 2 of "
-        "each class.",
+        "the stratified split is not possible: too few rows of class 'rare' (1): a stratified split needs at least 2 "
+        "of each class.",
         "to predict the future, set data_split.split: {kind: time, column: day}",
     ]
 
