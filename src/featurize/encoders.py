@@ -139,6 +139,13 @@ class TextEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # as 
         names = [f"{self.feature_names_in_[0]}_{part}{number + 1}" for part, n in parts for number in range(n)]
         return np.array(names, dtype=object)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without an address in memory, so that equal models have equal bytes."""
+        if getattr(self, "vectorizer_", None) is not None:
+            self.vectorizer_._stop_words_id = None
+        state: dict[str, Any] = super().__getstate__()
+        return state
+
     def _targets(self, y: NDArray[Any]) -> Floats:
         if not self.is_classes:
             return y.astype(np.float64).reshape(-1, 1)

@@ -102,15 +102,12 @@ def ask(guess: Guess, path: Path, *, yes: bool) -> None:
     for name, column in guess.columns.items():
         if column.doubt is None:
             continue
-        doubt = column.doubt
-        where = f"column {one_line(name, MAX_NAME)!r}: {doubt.read_as}"
-        if not yes and confirm(one_line(f"{path}, {where}. Read it otherwise: {doubt.alternative}?", MAX_LENGTH)):
-            column.declared, column.why = doubt.declared, f"{doubt.alternative}, as you said"
+        doubt, where = column.doubt, f"column {one_line(name, MAX_NAME)!r}"
+        question = f"{path}, {where}: {doubt.read_as}. Use the other reading instead ({doubt.alternative})?"
+        if not yes and confirm(one_line(question, MAX_LENGTH)):
+            column.declared, column.why = doubt.declared, f"{doubt.alternative}, as you chose"
         else:
-            declared = ", ".join(
-                f"{key}: {value!r}" if key != "kind" else f"{key}: {value}" for key, value in doubt.declared.items()
-            )
-            guess.notes.append(f"{where}; if {doubt.alternative}, declare data_load.columns.{name}: {{{declared}}}")
+            guess.notes.append(f"{where}: {doubt.describe(name)}")
 
 
 @command

@@ -16,7 +16,7 @@ from src.config.train import Task
 from src.data.kinds import convert, holds_text
 from src.data.target import prepare_target
 from src.data_load.infer import MANY_LEVELS, holds_objects
-from src.data_load.number_format import find_number_format, has_digits
+from src.data_load.number_format import MOSTLY, find_number_format, has_digits
 from src.data_load.read_file import read_file
 from src.data_split.leaks import find_suspects
 from src.data_split.split import split_table
@@ -108,6 +108,8 @@ def _guess_format_of_target(raw: pd.Series, decimal: str, guess: Guess) -> pd.Se
         if found.declared["kind"] == "number":
             guess.task = ("regression", found.why)
             guess.declared_target = found.declared if len(found.declared) > 1 else {}
+            if found.doubt:
+                guess.notes.append(f"target {raw.name!r}: {found.doubt.describe(str(raw.name))}")
         elif found.declared["kind"] == "boolean" and raw.nunique() > 2:
             guess.declared_target = {"kind": "boolean"}
             guess.task = ("classification", f"booleans such as {found.why}")
@@ -146,11 +148,11 @@ def _marks_among(levels: pd.Series, decimal: str) -> set[str]:
     is_mark = levels.str.strip().str.lower().isin(NA_MARKS)
     if has_digits(levels) and (found := find_number_format(levels, decimal)) is not None:
         words = set(found.others)
-        # One or two words among numbers mean missing values, too.
-        is_known = words <= set(levels[is_mark]) or (
-            len(words) <= 2 and not has_digits(pd.Series(list(words), dtype=str))
-        )
-        return words if is_known else set()
+        if words <= set(levels[is_mark]):
+            return words
+        # One or two words among many numbers mean missing values, too.
+        are_few = len(words) <= min(2, (1 - MOSTLY) * len(levels))
+        return words if are_few and not has_digits(pd.Series(list(words), dtype=str)) else set()
     if is_mark.any() and guess_column(levels[~is_mark].rename("levels"), decimal).declared["kind"] in (
         "date",
         "boolean",

@@ -1,5 +1,6 @@
 """Guess the kind and the format of a column, with the reason."""
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ _ID = re.compile(
 )
 _GROUP = re.compile(
     r"(patient|subject|participant|person|user|customer|client|member|household|family|student|pupil|employee|"
-    r"respondent|panel|session|animal|device|machine|proband|kunden?|schueler)(s|id|nr|no|number|nummer)?",
+    r"respondent|panel|session|animal|device|machine|proband|kunden?|schueler)(id|nr|no|number|nummer)?",
     re.IGNORECASE,
 )
 _CODE = re.compile(r"[A-Za-z]{1,4}[-_ ]?\d{2,}|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9a-f]{16,}|\S+@\S+\.\w+")
@@ -77,6 +78,13 @@ class Doubt:
     read_as: str
     alternative: str
     declared: dict[str, Any]
+
+    def describe(self, name: str) -> str:
+        """Say how column `name` is read, and what to declare for the other reading."""
+        declared = json.dumps(self.declared, ensure_ascii=False)
+        return (
+            f"{self.read_as}; for the other reading ({self.alternative}), declare data_load.columns.{name}: {declared}"
+        )
 
 
 @dataclass
@@ -142,7 +150,7 @@ def _guess_numbers(name: str, present: pd.Series, has_codes: bool, is_complete: 
     if lowest >= 19_000_101 and highest <= 21_001_231 and _fits(present.drop_duplicates(), {"format": "%Y%m%d"}):
         return ColumnGuess({"kind": "date", "format": "%Y%m%d"}, f"dates such as {int(present.iloc[0])}")
     if n_levels == len(present):
-        if len(present) >= MIN_ROWS and _is_id(name):
+        if len(present) >= MIN_ROWS and (_is_id(name) or _is_group_name(name)):
             return ColumnGuess({"kind": "ignore"}, "an identifier by its name, different in each row")
         steps = present.astype(float).diff().dropna()
         # Years of a time series are in order, too.
@@ -206,23 +214,22 @@ def _split_words(name: str) -> str:
 
 
 def _guess_formatted_numbers(levels: pd.Series, options: dict[str, Any], *, is_ambiguous: bool) -> ColumnGuess:
-    example = str(next((level for level in levels if not str(level).isdigit()), levels.iloc[0]))
+    needed = r"\d[.,]\d{3}(?!\d)" if is_ambiguous else r"\D"
+    example = str(next((level for level in levels if re.search(needed, str(level))), levels.iloc[0]))
     if not options and levels.astype(str).str.fullmatch(r"0\d+").any():
         return ColumnGuess(
             {"kind": "category" if len(levels) <= MANY_LEVELS else "high_cardinality"}, "codes with leading zeros"
         )
     declared = {"kind": "number", **options}
     value = convert(pd.Series([example]), declared)[0].iloc[0]
-    why = f"numbers such as {example[:30]}, which is {value:,.10g}"
+    why = f"numbers such as {example[:30]}, which is {value:.10g}"
     if not is_ambiguous:
         return ColumnGuess(declared, why)
     mark = re.sub(r"[^.,]", "", example)[:1] or ","
     other = {"decimal": mark} if options.get("thousands") == mark else {"decimal": OTHER_MARK[mark], "thousands": mark}
     other = {"kind": "number", **other, **{key: unit for key, unit in options.items() if key == "unit"}}
     instead = convert(pd.Series([example]), other)[0].iloc[0]
-    return ColumnGuess(
-        declared, why, doubt=Doubt(f"{example[:30]} is read as {value:,.10g}", f"it is {instead:,.10g}", other)
-    )
+    return ColumnGuess(declared, why, doubt=Doubt(f"{example[:30]} is read as {value:.10g}", f"{instead:.10g}", other))
 
 
 def _guess_by_type(name: str, present: pd.Series) -> ColumnGuess:
@@ -253,13 +260,19 @@ def _is_id(name: str) -> bool:
     return bool(_ID.fullmatch(name) or _ID.fullmatch(name.lower()))
 
 
+def _is_group_name(name: str) -> bool:
+    """Return whether a name says whom a row is about, such as `patient` or `customer_no`, but not `patient_age`."""
+    *others, last = re.split(r"[^a-z]+", _split_words(name).lower())
+    is_number_of = last in ("nr", "no", "number", "code", "key") and any(map(_GROUP.fullmatch, others))
+    return last in ("id", "ids", "uuid", "guid") or bool(_GROUP.fullmatch(last)) or is_number_of
+
+
 def _guess_group(name: str, present: pd.Series, n_levels: int) -> ColumnGuess | None:
     """Recognise the identifier of a patient, customer and so on, of whom there are a few rows each."""
     n_rows = len(present) / n_levels
     if n_levels < MIN_ROWS or not 1 < n_rows <= MAX_GROUP_ROWS:
         return None
-    parts = [word.lower() for word in re.split(r"[^A-Za-z]+", _split_words(name))]
-    is_named = any(map(_GROUP.fullmatch, parts)) or parts[-1] in ("id", "ids", "uuid", "guid")
+    is_named = _is_group_name(name)
     # Without such a name, codes such as P001, or numbers called `nr`, of about as many rows each.
     sizes = present.value_counts()
     is_even = sizes.iloc[0] <= 2 * sizes.median() and sizes.median() >= 2
@@ -296,9 +309,7 @@ def _guess_dates(present: pd.Series, levels: pd.Series) -> ColumnGuess | None:
         forms = day_first if in_order[0] else month_first
         return ColumnGuess(_declare_dates(forms), f"{why}, {order} first, because the rows are in this order")
     date = convert(texts.head(1), _declare_dates(day_first))[0].iloc[0]
-    doubt = Doubt(
-        f"{texts.iloc[0]} is read as {date.day} {date:%B %Y}", "the month is first", _declare_dates(month_first)
-    )
+    doubt = Doubt(f"{texts.iloc[0]} is read as {date.day} {date:%B %Y}", "month first", _declare_dates(month_first))
     return ColumnGuess(_declare_dates(day_first), f"{why}, day first", doubt=doubt)
 
 

@@ -311,6 +311,8 @@ def test_identifier_with_a_few_rows_each_is_ignored_and_groups_the_split(
     [
         ("age", [position % 60 for position in range(N)]),
         ("town", [f"town {position % 60}" for position in range(N)]),
+        ("patient_age", [position % 60 for position in range(N)]),
+        ("n_customers", [position % 60 for position in range(N)]),
         ("zip_code", [10_000 + position % 4 for position in range(N)]),
     ],
 )

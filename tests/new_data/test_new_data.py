@@ -147,7 +147,7 @@ DAYS = [f"{day:02d}/{month:02d}/2024" for month in (3, 1, 2) for day in (5, 1, 9
 def test_order_of_day_and_month_is_asked(repo: Path, new_data: Run, answer: str, form: str) -> None:
     ROWS.assign(day=(DAYS * 4)[:40]).to_csv(repo.parent / "own.csv", index=False)
     _, err = new_data("--file", "../own.csv", answer=answer)
-    assert "column 'day': 05/03/2024 is read as 5 March 2024. Read it otherwise: the month is first? [y/N]" in err
+    assert "column 'day': 05/03/2024 is read as 5 March 2024. Use the other reading instead (month first)? [y/N]" in err
     assert load_config(Path("params.yaml")).declared_columns["day"] == {"kind": "date", "format": form}
 
 
@@ -155,8 +155,8 @@ def test_doubt_that_is_not_asked_about_is_noted(repo: Path, new_data: Run) -> No
     ROWS.assign(day=(DAYS * 4)[:40]).to_csv(repo.parent / "own.csv", index=False)
     out, _ = new_data("--file", "../own.csv", "--yes")
     assert (
-        "  note: column 'day': 05/03/2024 is read as 5 March 2024; if the month is first, declare "
-        "data_load.columns.day: {kind: date, format: '%m/%d/%Y'}"
+        "  note: column 'day': 05/03/2024 is read as 5 March 2024; for the other reading (month first), declare "
+        'data_load.columns.day: {"kind": "date", "format": "%m/%d/%Y"}'
     ) in out
 
 

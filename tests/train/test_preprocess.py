@@ -1,3 +1,4 @@
+import pickle
 from typing import Any
 
 import numpy as np
@@ -155,8 +156,9 @@ def test_high_cardinality_level_becomes_its_target_mean(encoding: Encoding) -> N
     levels = rng.integers(0, 50, 2000)
     rows = pd.DataFrame({"x": pd.Series(levels).map("p{:02}".format).astype("str")})
     made = prepare(rows, {"high_cardinality": ["x"]}, encoding, y=levels * 1.0, task="regression")
-    assert made.shape == (2000, 1)
-    assert np.corrcoef(made[:, 0], levels)[0, 1] > 0.99
+    # Boosting gets the level, too.
+    assert made.shape == (2000, 2 if encoding == "native" else 1)
+    assert np.corrcoef(made[:, -1], levels)[0, 1] > 0.99
 
 
 def test_high_cardinality_has_one_column_per_class() -> None:
@@ -169,7 +171,7 @@ def test_target_mean_of_a_row_excludes_its_own_target() -> None:
     # Each level occurs once, so a code that correlates with the target has seen the row itself.
     rows = pd.DataFrame({"x": text(*(f"level {number}" for number in range(200)))})
     y = np.random.default_rng(0).normal(size=200)
-    made = prepare(rows, {"high_cardinality": ["x"]}, "native", y=y, task="regression")[:, 0]
+    made = prepare(rows, {"high_cardinality": ["x"]}, "native", y=y, task="regression")[:, -1]
     assert abs(np.corrcoef(made, y)[0, 1]) < 0.3
 
 
@@ -178,7 +180,8 @@ def test_unseen_high_cardinality_level_is_the_overall_mean() -> None:
     y = np.array([1.0, 3.0] * 10)
     unseen = pd.DataFrame({"x": text("never seen", None)})
     made = prepare(unseen, {"high_cardinality": ["x"]}, "native", fitted_on=train, y=y, task="regression")
-    np.testing.assert_allclose(made[:, 0], 2.0)
+    np.testing.assert_allclose(made[:, 1], 2.0)
+    assert np.isnan(made[:, 0]).all()
 
 
 def dates(*values: str | None) -> pd.DataFrame:
@@ -305,3 +308,14 @@ def test_transformed_columns_have_unique_names(encoding: Encoding) -> None:
     step = make_preprocess(ALL_KINDS, COLUMNS, settings, EstimatorSpec("x", encoding), "classification", random_state=0)
     made = step.fit_transform(make_table(), make_table()["target"])
     assert len(set(step.get_feature_names_out())) == made.shape[1]
+
+
+def test_text_encoder_has_the_same_bytes_after_it_was_used() -> None:
+    rows = pd.DataFrame({"x": text(*("good film", "bad film", "good actor", "bad actor") * 10)})
+    encoder = TextEncoder().fit(rows, ["u", "v"] * 20)
+    fitted = pickle.dumps(encoder)
+    encoder.transform(rows)
+    assert pickle.dumps(encoder) == fitted
+    # The address of an object in memory, which differs between processes.
+    assert str(id(None)).encode() not in fitted
+    assert encoder.vectorizer_._stop_words_id is None
