@@ -15,7 +15,7 @@ _PARTS = re.compile(
     r"^\s*\(?\s*[-+]?\s*([^\d\s.,'()+-]{0,8})(\s*)[-+]?(\d[\d.,' ]*|[.,]\d+)-?\s*([^\d.,'()+-]{0,12}?)\s*\)?\s*$"
 )
 _DIGIT = re.compile(r"\d")
-CURRENCIES = ("EUR", "USD", "CHF", "GBP", "PLN", "SEK", "NOK", "DKK", "CZK", "Fr.", "Rs")
+CURRENCIES = ("EUR", "USD", "CHF", "GBP", "PLN", "SEK", "NOK", "DKK", "CZK", "Rs")
 MAX_LEVELS = 10_000
 # Text with at least this fraction of numbers is a column of numbers with a few other values.
 MOSTLY = 0.9

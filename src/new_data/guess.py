@@ -238,13 +238,13 @@ def _is_time_series(column: pd.Series, declared: dict[str, Any]) -> bool:
 
 
 def _try_split(
-    column: pd.Series, declared: ColumnGuess, target: pd.Series, guess: Guess, split: dict[str, Any]
+    column: pd.Series, guessed: ColumnGuess, target: pd.Series, guess: Guess, split: dict[str, Any]
 ) -> str | None:
     name = guess.target[0]
-    values, _ = convert(column, declared.declared)
+    values, _ = convert(column, guessed.declared)
     table = pd.DataFrame({str(column.name): values, name: target}).dropna(subset=[name]).reset_index(drop=True)
-    base = Base.model_construct(task=guess.task[0], target_column=name, random_state=42)  # type: ignore[call-arg]  # no more
-    settings = DataSplit.model_construct(split=TypeAdapter(Split).validate_python(split), test_size=0.2)  # type: ignore[call-arg]  # is needed
+    base = Base.model_construct(task=guess.task[0], target_column=name, random_state=42)  # type: ignore[call-arg]  # all that a split reads
+    settings = DataSplit.model_construct(split=TypeAdapter(Split).validate_python(split), test_size=0.2)  # type: ignore[call-arg]  # as above
     logging.disable(logging.INFO)
     try:
         split_table(table, base, settings)
