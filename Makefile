@@ -182,17 +182,17 @@ lineage: install ## Show where a run, model, tag or file came from: make lineage
 
 .PHONY: clean test test-quick test-browser coverage soak bench lint format typecheck docs docs-serve lock
 test: dev-install ## Run all tests
-	$(BIN)/python -m pytest -n 3 --dist worksteal $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
 
 test-quick: dev-install ## Run the tests that are not slow
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow" $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(TESTS)
 
 test-browser: dev-install ## Check every page in Chromium: make test-browser [DIR=docs/images]
 	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(call install_extra,browser)
 	$(BIN)/python -m pytest -m browser $(if $(DIR),--pictures="$$DIR") tests/browser
 
 coverage: dev-install ## Run all tests and report branch coverage; takes twice as long
-	$(BIN)/python -m pytest --cov -n 3 --dist worksteal $(TESTS)
+	$(BIN)/python -m pytest --cov -n 2 --dist worksteal $(TESTS)
 
 soak: dev-install ## Kill the pipeline at random moments and check that nothing is lost: make soak [N=40]
 	$(BIN)/python -m tests.pipeline.faults --trials "$${N:-40}"

@@ -7,7 +7,7 @@ import pytest
 from tests.pipeline.clone import Clone
 from tests.pipeline.faults import Fault, find_damage, strike
 
-KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
+KILL = signal.SIGKILL
 
 
 @pytest.mark.slow
@@ -15,9 +15,7 @@ KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
     "fault",
     [
         Fault("dvc.lock", "launcher", KILL),
-        Fault("dvc.lock", "group", INT),
         Fault("dvc.lock", "group", KILL),
-        Fault("dvc.lock", "dvc", TERM),
         Fault("session.json", "group", KILL),
         Fault("mlflow.db", "stage", KILL),
         Fault("models/model.joblib", "stage", KILL),

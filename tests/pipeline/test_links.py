@@ -30,7 +30,6 @@ def test_stages_replace_outputs_that_are_links(clone: Clone) -> None:
     assert output.stat().st_nlink == 2 or "reflink" in clone.run("dvc", "doctor").stdout.partition("Supports:")[2]
     clone.set_param("data_split.test_size", 0.3)
     clone.launch()
-    clone.launch("-f")
     assert {name for name, md5 in cached(clone).items() if name != md5} == set()
     clone.git("checkout", "--quiet", "params.yaml")
     clone.launch()

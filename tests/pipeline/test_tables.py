@@ -43,8 +43,8 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_once(tmp_path_factory, "elsewhere", build) / "venv" / "bin" / "python"
 
 
-# A number, and a table with everything; `tests/tables` runs the stages on all others.
-@pytest.mark.parametrize("name", ["diabetes", "visits"])
+# A table with everything; `tests/tables` runs the stages on all others.
+@pytest.mark.parametrize("name", ["visits"])
 def test_pipeline_runs_on_a_table_and_its_model_predicts_elsewhere(
     name: str, fresh: Clone, elsewhere: Path, tmp_path: Path
 ) -> None:
