@@ -290,7 +290,7 @@ def main() -> None:
         mlflow.log_metrics(cv_metrics | flat)
         mlflow.log_artifact(str(card))
         mlflow.log_artifacts(str(PLOTS), "plots")
-    print(f"{parent.info.run_id}: f1_macro {flat['test_f1_macro']:.4f}")  # noqa: T201
+    print(f"{parent.info.run_id}: f1_macro {flat['test_f1_macro']:.4f}")  # noqa: T201 - a script
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def read_file(path: Path, how: TableFile, as_text: Iterable[str] = (), name: str
 
 
 def kind_of(path: Path, name: str) -> str:
-    """Return the suffix that tells how to read a table, without that of a compression: `.csv` for `a.CSV.gz`.
+    """Return the suffix that determines how to read a table, without that of a compression: `.csv` for `a.CSV.gz`.
 
     Raises:
         DataError: It is unknown.

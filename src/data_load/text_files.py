@@ -201,7 +201,7 @@ def read_text(path: Path, how: TableFile, as_text: set[str], name: str) -> pa.Ta
     types = dict.fromkeys(as_text, pa.string())
     rows = _parse(path, how, types, name)
     # Decodes the header, which may raise UnicodeDecodeError.
-    rows.column_names  # noqa: B018
+    rows.column_names  # noqa: B018 - for its error
     # "12:30" is neither a number nor a date.
     if times := [field.name for field in rows.schema if pa.types.is_time(field.type)]:
         rows = _parse(path, how, types | dict.fromkeys(times, pa.string()), name)

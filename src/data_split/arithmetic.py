@@ -299,7 +299,7 @@ def _fit_weights(standard: Floats, is_class: NDArray[np.bool_]) -> tuple[Floats,
     from sklearn.linear_model import LogisticRegression
 
     with warnings.catch_warnings():
-        # The weights of separable classes grow for ever, but their ratios settle.
+        # The weights of separable classes grow without bound, but their ratios converge.
         warnings.simplefilter("ignore")
         model = LogisticRegression(C=1e4, tol=1e-6, max_iter=300).fit(standard, is_class)
     return model.coef_[0], model.predict(standard)

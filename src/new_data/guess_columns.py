@@ -252,7 +252,7 @@ def _guess_by_type(name: str, present: pd.Series) -> ColumnGuess:
 
 
 def can_be_target(column: pd.Series) -> bool:
-    """Return whether a column is none that nobody predicts: an identifier, a date or free text."""
+    """Return whether a column is worth predicting: not an identifier, a date or free text."""
     return column.nunique() < MIN_ROWS or guess_column(column).declared["kind"] not in ("ignore", "date", "text")
 
 

@@ -190,7 +190,7 @@ def _end_monitor(monitor: "SystemMetricsMonitor") -> None:
         each.clear_metrics()  # type: ignore[no-untyped-call]  # as above
     monitor.collect_metrics()  # type: ignore[no-untyped-call]  # as above
     monitor.publish_metrics(monitor.aggregate_metrics())  # type: ignore[no-untyped-call]  # as above
-    monitor.mlflow_logger.flush()  # type: ignore[no-untyped-call]
+    monitor.mlflow_logger.flush()  # type: ignore[no-untyped-call]  # as above
 
 
 def _set_run_id(run_id: str | None) -> None:
