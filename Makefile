@@ -6,7 +6,8 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 
 # Only the command line sets these: some systems export a NAME or a TARGET of their own.
-VARIABLES := A ARGS B DIR ENDPOINT FILE GRID JSON MESSAGE N NAME ONLY PORTABLE PYTHON REF RUN RUNS TAG TARGET TESTS URL YES
+VARIABLES := A ARGS B DATA DIR ENDPOINT FILE GRID HOST JSON LABELS MESSAGE MODEL N NAME ONLY PORT PORTABLE PYTHON REF \
+  RUN RUNS SINCE TAG TARGET TESTS URL VERSION YES
 $(foreach name,$(VARIABLES),$(if $(filter environment%,$(origin $(name))),$(eval $(name) :=)))
 # Recipes use these as "$$NAME", so that the shell does not interpret their values.
 export NAME URL ENDPOINT DIR GRID TAG MESSAGE A B RUN REF RUNS FILE TARGET N
@@ -177,6 +178,47 @@ reproduce: install ## Repeat a run, tag or commit and compare the results byte b
 lineage: install ## Show where a run, model, tag or file came from: make lineage REF=v1.0.0 [JSON=1]
 	@test -n "$$REF" || { echo "set REF: make lineage REF=v1.0.0" >&2; exit 2; }
 	@$(BIN)/python -m src.versions.lineage $(if $(JSON),--json) -- "$$REF"
+
+# --- service --------------------------------------------------------------------
+
+.PHONY: server server-users server-import register promote rollback models serve monitor retrain loop
+server: install ## Start a tracking server with the settings of server.env
+	@$(BIN)/python -c 'import psycopg, flask_wtf, prometheus_flask_exporter, boto3' 2>/dev/null || $(call install_extra,server)
+	@exec $(BIN)/python -m src.service.server.start
+
+server-users: install ## Add users of the tracking server and what they may do: make server-users ARGS="add ann --grant read"
+	@$(BIN)/python -m src.service.server.users $(ARGS)
+
+server-import: install ## Copy the runs, models and artifacts of mlflow.db to the server in MLFLOW_TRACKING_URI
+	@$(BIN)/python -m src.service.server.import_runs
+
+register: install ## Register a model in MLflow, and check it: make register [RUN=v1.0.0]
+	@$(BIN)/python -m src.service.registry.register $(if $(RUN),--run="$$RUN")
+
+promote: install ## Make a registered model the champion: make promote [VERSION=3]
+	@$(BIN)/python -m src.service.registry.promote $(if $(VERSION),--version="$$VERSION")
+
+rollback: install ## Make the previous champion the champion again
+	@$(BIN)/python -m src.service.registry.rollback
+
+models: install ## List registered models with their metrics and tags
+	@$(BIN)/python -m src.service.registry.list_models $(if $(JSON),--json)
+
+serve: install ## Answer requests: make serve [MODEL=models:/iris@champion|TAG=v1.0.0] [PORT=8000] [HOST=127.0.0.1]
+	@$(BIN)/python -c 'import httptools, orjson, prometheus_client, uvloop' 2>/dev/null || $(call install_extra,serve)
+	@exec $(BIN)/python -m src.service.endpoint.start $(if $(MODEL),--model="$$MODEL") $(if $(TAG),--tag="$$TAG") \
+	  $(if $(PORT),--port="$$PORT") $(if $(HOST),--host="$$HOST")
+
+monitor: install ## Compare recorded requests with the training data: make monitor [SINCE=2026-11-01] [LABELS=labels.csv]
+	@$(BIN)/python -m src.service.monitoring.monitor $(if $(SINCE),--since="$$SINCE") $(if $(LABELS),--labels="$$LABELS")
+
+retrain: install ## Add labelled rows, train, and promote the model if it passes the gate: make retrain DATA=new.csv
+	@test -n "$$DATA" || { echo "set DATA: make retrain DATA=new.csv" >&2; exit 2; }
+	@$(BIN)/python -m src.service.retraining.retrain --data="$$DATA"
+
+loop: install ## Show the whole circle on iris: serve, drift, monitor, retrain, gate, swap
+	@$(BIN)/python -c 'import httptools, orjson, prometheus_client, uvloop' 2>/dev/null || $(call install_extra,serve)
+	@$(BIN)/python -m src.service.retraining.loop
 
 # --- the code -------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ LAYERS = [
     {"utils"},
     {"stages", "versions"},
     {"new_data", "predict"},
+    {"service"},
 ]
 STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
 # They record or report what a stage does or refuses, and cannot change what it writes.
@@ -195,7 +196,7 @@ def test_entry_of_a_stage_names_the_folders_of_its_code(stage: str) -> None:
 def test_stages_have_one_name_everywhere() -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     assert {path.stem for path in (SRC / "stages").glob("*.py")} - {"__init__"} == set(STAGES)
-    assert set(params) - {"base", "tracking"} == set(STAGES)
+    assert set(params) - {"base", "tracking", "registry", "serve", "monitor"} == set(STAGES)
 
 
 @pytest.mark.parametrize("stage", STAGES)

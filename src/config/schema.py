@@ -8,6 +8,7 @@ from src.config.data_load import DataLoad
 from src.config.data_split import DataSplit
 from src.config.featurize import Featurize
 from src.config.section import ColumnName, OutputPath, Section
+from src.config.service import Monitor, Registry, Serve
 from src.config.train import Task, Train
 
 # The names of all figures that `evaluate` may write, and of the files for DVC's plots: DVC may delete these.
@@ -61,7 +62,7 @@ class Tracking(Section):
 
 
 class Config(Section):
-    """All settings, one section per stage."""
+    """All settings, one section per stage, and those of what follows the pipeline."""
 
     base: Base
     data_load: DataLoad
@@ -70,6 +71,9 @@ class Config(Section):
     train: Train
     evaluate: Evaluate
     tracking: Tracking
+    registry: Registry
+    serve: Serve
+    monitor: Monitor
 
     @property
     def features(self) -> dict[str, dict[str, Any]]:

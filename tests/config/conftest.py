@@ -61,6 +61,17 @@ VALID: dict[str, Any] = {
         "model_card_path": "reports/model_card.md",
     },
     "tracking": {"enabled": True, "experiment_name": "pipeline", "system_metrics": False},
+    "registry": {"model_name": "iris", "gate": {"minimum": {}, "margin": 0.02, "confidence": 0.95}},
+    "serve": {
+        "workers": 2,
+        "poll_seconds": 5,
+        "max_body_mb": 100,
+        "max_rows": 100_000,
+        "max_queue": 200_000,
+        "timeout_seconds": 30,
+        "record": {"sample": 1.0, "exclude": [], "max_mb": 1000},
+    },
+    "monitor": {"alpha": 0.05, "min_effect": 0.1, "min_rows": 100, "max_rows": 50_000},
 }
 ABSENT = object()
 

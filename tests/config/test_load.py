@@ -61,7 +61,11 @@ def test_all_conflicts_between_settings_are_reported_at_once(refusal: Refusal) -
 @pytest.mark.parametrize(
     ("key", "suggestion", "allowed"),
     [
-        ("trian", "did you mean train? ", "base, data_load, data_split, evaluate, featurize, tracking, train"),
+        (
+            "trian",
+            "did you mean train? ",
+            "base, data_load, data_split, evaluate, featurize, monitor, registry, serve, tracking, train",
+        ),
         ("base.random_sate", "did you mean random_state? ", "log_level, positive, random_state, target_column, task"),
         ("data_load.source.nmae", "did you mean name? ", "kind, name"),
         ("data_split.checks.leek", "did you mean leak? ", "constant, duplicates, identifier, leak, rare_class"),
