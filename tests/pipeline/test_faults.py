@@ -14,11 +14,9 @@ KILL = signal.SIGKILL
 @pytest.mark.parametrize(
     "fault",
     [
-        Fault("dvc.lock", "launcher", KILL),
         Fault("dvc.lock", "group", KILL),
         Fault("session.json", "group", KILL),
         Fault("mlflow.db", "stage", KILL),
-        Fault("models/model.joblib", "stage", KILL),
         Fault("reports/metrics.json", "launcher", KILL),
     ],
     ids=str,
