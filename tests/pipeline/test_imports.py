@@ -66,8 +66,9 @@ def test_reading_a_file_does_not_import_scikit_learn(clone: Clone, name: str) ->
     assert loaded_by(clone, "data_load") == ALWAYS
 
 
+# The record is the same for all stages but `train`, which logs a model.
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ["data_load", "train"])
 def test_tracking_imports_mlflow_and_no_library_of_another_stage(clone: Clone, stage: str) -> None:
     loaded = loaded_by(clone, stage)
     assert "mlflow" in loaded
