@@ -149,7 +149,7 @@ def test_any_table_works_or_is_refused_in_words(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_quiet")
-@settings(max_examples=150, **COMMON)
+@settings(max_examples=60, **COMMON)
 @given(**DRAWN)
 def test_many_tables_work_or_are_refused_in_words(
     drawn: tuple[pd.DataFrame, str], suffix: str, is_dummy: bool, searches: bool
