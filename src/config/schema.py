@@ -51,6 +51,7 @@ class Evaluate(Section):
     curves_dir: OutputPath
     report_path: OutputPath
     model_card_path: OutputPath
+    reference_path: OutputPath
 
 
 class Tracking(Section):

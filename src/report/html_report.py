@@ -6,6 +6,7 @@ import os
 import struct
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -24,8 +25,19 @@ def write_page(report: Report, path: Path) -> str:
     Args:
         path: Where the page will be, for links to other files.
     """
+    return render_page(TEMPLATE, path, report=report, scale=place_on_scale(report.headline))
+
+
+def render_page(template: str, path: Path, folder: Path | None = None, **content: Any) -> str:
+    """Render a template that looks like the report.
+
+    Args:
+        path: Where the page will be, for links to other files.
+        folder: Folder of the template, if it extends that of the report.
+        content: Variables of the template; `report.sections` holds blocks.
+    """
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([*([folder] if folder else []), Path(__file__).parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -41,7 +53,7 @@ def write_page(report: Report, path: Path) -> str:
         "link": partial(os.path.relpath, start=path.parent),
     }
     environment.tests |= {"code": lambda piece: isinstance(piece, Code)}
-    return environment.get_template(TEMPLATE).render(report=report, scale=place_on_scale(report.headline))
+    return environment.get_template(template).render(**content)
 
 
 def data_uri(path: Path) -> str:

@@ -106,7 +106,7 @@ def plot_confusion_matrix(predictions: ClassPredictions) -> Figure:
     slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if widest * 0.1 > cell else {}
     rotated = slanted if with_shares else {"rotation": 90}
     title = f"Confusion matrix, {counts.sum()} test rows"
-    figure, axes = _new_axes(cell * n_classes, cell * n_classes, title, "Predicted label", "True label", 3, 3, 1.5)
+    figure, axes = new_axes(cell * n_classes, cell * n_classes, title, "Predicted label", "True label", 3, 3, 1.5)
     axes.spines[:].set_visible(True)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(n_classes), texts, **font, **rotated)
@@ -158,7 +158,7 @@ def plot_precision_recall(predictions: ClassPredictions) -> Figure:
 def _new_curve_axes(title: str, x_label: str, y_label: str, predictions: ClassPredictions) -> tuple[Figure, Axes]:
     title = f"{title}{_of_positive(predictions)}, {len(predictions.y_true)} test rows"
     # Below the axes there is room for the legend.
-    figure, axes = _new_axes(4.6, 4.2, title, x_label, y_label, bottom=4.2)
+    figure, axes = new_axes(4.6, 4.2, title, x_label, y_label, bottom=4.2)
     # No curve lies on the frame.
     axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
     return figure, axes
@@ -200,7 +200,7 @@ def plot_calibration(predictions: ClassPredictions) -> Figure:
     else:
         x_label, y_label = "Probability of the predicted class", "Observed accuracy"
     title = f"Calibration{_of_positive(predictions)}, {n_rows.sum()} test rows"
-    figure, axes = _new_axes(4.6, 4.2, title, "", y_label, bottom=2.2)
+    figure, axes = new_axes(4.6, 4.2, title, "", y_label, bottom=2.2)
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfect")
     axes.plot(predicted, observed, marker="o", color=COLOURS[0], label="model")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
@@ -223,7 +223,7 @@ def plot_calibration(predictions: ClassPredictions) -> Figure:
 def plot_predicted(predictions: NumberPredictions) -> Figure:
     """Draw predicted against true numbers."""
     y_true, y_pred = predictions.y_true, predictions.y_pred
-    figure, axes = _new_axes(5, 4.2, f"Predicted against true, {len(y_true)} test rows", "True", "Predicted")
+    figure, axes = new_axes(5, 4.2, f"Predicted against true, {len(y_true)} test rows", "True", "Predicted")
     _scatter(figure, axes, y_true, y_pred)
     ends = [min(y_true.min(), y_pred.min()), max(y_true.max(), y_pred.max())]
     axes.plot(ends, ends, color=COLOURS[1], linestyle=":", label="perfect")
@@ -235,7 +235,7 @@ def plot_residuals(predictions: NumberPredictions) -> Figure:
     """Draw true minus predicted against predicted numbers."""
     residuals = predictions.y_true - predictions.y_pred
     title = f"Residuals, {len(residuals)} test rows"
-    figure, axes = _new_axes(5, 4.2, title, "Predicted", "True minus predicted")
+    figure, axes = new_axes(5, 4.2, title, "Predicted", "True minus predicted")
     _scatter(figure, axes, predictions.y_pred, residuals)
     axes.axhline(0, color=COLOURS[1], linestyle=":")
     return figure
@@ -255,7 +255,7 @@ def plot_importance(importance: pd.DataFrame, scoring: str) -> Figure:
     shown = importance.head(N_FEATURES_SHOWN)
     of_all = f" of {len(importance)}" if len(importance) > len(shown) else ""
     title = f"Permutation importance, {len(shown)}{of_all} columns"
-    figure, axes = _new_axes(5, 0.5 + 0.28 * len(shown), title, f"Drop of {scoring} when shuffled", "", left=5.3)
+    figure, axes = new_axes(5, 0.5 + 0.28 * len(shown), title, f"Drop of {scoring} when shuffled", "", left=5.3)
     axes.barh(range(len(shown)), shown["mean"], xerr=shown["std"], color=COLOURS[0], ecolor="black", capsize=2)
     axes.set_yticks(range(len(shown)), [fit_label(name, 36) for name in shown["feature"]], parse_math=False)
     axes.set_ylim(len(shown) - 0.4, -0.6)
@@ -270,7 +270,7 @@ def plot_search(candidates: pd.DataFrame, scoring: str) -> Figure:
     best_of = f"best {len(shown)} of {len(scored)}" if len(scored) > len(shown) else f"{len(shown)}"
     x_label = f"{scoring}, mean ± standard deviation over the folds"
     title = f"Search: {best_of} candidates"
-    figure, axes = _new_axes(5, 0.5 + 0.28 * len(shown), title, x_label, "", left=7.3)
+    figure, axes = new_axes(5, 0.5 + 0.28 * len(shown), title, x_label, "", left=7.3)
     for colour, (_, rows) in zip(COLOURS * len(shown), shown.groupby("estimator", sort=False), strict=False):
         spread = rows["std"].fillna(0)
         axes.errorbar(rows["mean"], rows.index, xerr=spread, marker="o", color=colour, capsize=2, linestyle="")
@@ -281,7 +281,7 @@ def plot_search(candidates: pd.DataFrame, scoring: str) -> Figure:
     return figure
 
 
-def _new_axes(
+def new_axes(
     width: float, height: float, title: str, x_label: str, y_label: str, left: float = 1.3, bottom: float = 0.8,
     right: float = 0.8,
 ) -> tuple[Figure, Axes]:  # fmt: skip

@@ -18,6 +18,7 @@ from src.report.inputs import read_candidates, read_cv_metrics, read_md5s
 from src.report.metrics import compute_metrics
 from src.report.model_card import write_card
 from src.report.predictions import predict_rows
+from src.report.profile import build_reference, write_reference
 from src.report.visualizing import draw_figures, write_figures
 from src.utils.command import run_stage
 from src.utils.mlflow_run_decorator import StageResult, mlflow_run
@@ -33,9 +34,8 @@ def evaluate(config: Config) -> StageResult:
     X_test, y_test = split_target(test, base.target_column, base.task, to_learn=False)
     target = read_table(data.train_path, made_by="data_split", columns=[base.target_column])
     y_train = target[base.target_column].to_numpy()
-    features = features_by_kind(
-        read_columns(config.data_load.schema_path), config.featurize.features, config.no_features
-    )
+    columns = read_columns(config.data_load.schema_path)
+    features = features_by_kind(columns, config.featurize.features, config.no_features)
     findings, candidates = read_findings(data.checks_path), read_candidates(train.cv_results_path)
     cv_metrics = read_cv_metrics(train.cv_metrics_path)
     # The rows are already featurized.
@@ -48,6 +48,7 @@ def evaluate(config: Config) -> StageResult:
     importance = measure_importance(model, used, y_test, train.scoring, base.random_state, positive)
 
     write_metrics(metrics, settings.metrics_path)
+    write_text(write_reference(build_reference(config, columns, predictions, metrics)), settings.reference_path)
     if (headline := read_headline(metrics, train.scoring)) and headline.problem:
         logger.warning("%s", headline.problem)
     plots = write_figures(draw_figures(predictions, importance, candidates, train.scoring), settings.plots_dir)

@@ -59,6 +59,7 @@ VALID: dict[str, Any] = {
         "curves_dir": "reports/curves",
         "report_path": "reports/report.html",
         "model_card_path": "reports/model_card.md",
+        "reference_path": "reports/reference.json",
     },
     "tracking": {"enabled": True, "experiment_name": "pipeline", "system_metrics": False},
     "registry": {"model_name": "iris", "gate": {"minimum": {}, "margin": 0.02, "confidence": 0.95}},

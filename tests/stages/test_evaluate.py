@@ -114,7 +114,7 @@ def test_stage_writes_its_outputs_and_nothing_else(prepare: Prepare, task: str) 
     evaluate(prepare(task))
     plots = [f"reports/plots/{name}.png" for name in OUTPUTS[task]]
     curves = [f"reports/curves/{name}.json" for name in CURVES]
-    pages = ["reports/model_card.md", "reports/report.html"]
+    pages = ["reports/model_card.md", "reports/reference.json", "reports/report.html"]
     assert sorted(outputs()) == sorted(["reports/metrics.json", *pages, *plots, *curves])
     assert all(outputs()[path].startswith(b"\x89PNG") for path in plots)
 

@@ -29,6 +29,7 @@ OUTPUTS = {
     evaluate: [
         "reports/metrics.json",
         "reports/model_card.md",
+        "reports/reference.json",
         "reports/report.html",
         *(f"reports/curves/{name}.json" for name in CURVES),
         *(

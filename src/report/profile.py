@@ -1,0 +1,228 @@
+"""Describe the training rows and the predictions of the test rows, to compare new rows with them later.
+
+Two-sample tests need rows, and the joint test whole rows, so the profile has a random sample of the training rows.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter
+
+from src.config.schema import Config
+from src.config.section import Section
+from src.config.train import Task
+from src.data.columns import FEATURE_KINDS, Columns
+from src.data.files import read_json, read_table
+from src.report.metrics import Metrics
+from src.report.predictions import ClassPredictions, Floats, Predictions
+
+# The sample has at most so many rows, and with many columns so many values, but at least `MIN_ROWS` rows.
+MAX_ROWS, MAX_VALUES, MIN_ROWS = 1000, 100_000, 200
+# Further levels, and those of a high-cardinality column that identify few rows, are not listed.
+MAX_LEVELS, MIN_ROWS_OF_LEVEL = 200, 5
+# Classes whose probabilities are kept, the most frequent ones.
+MAX_CLASSES = 20
+QUANTILES = np.linspace(0, 1, 21)
+LEVEL_KINDS = ("category", "ordinal", "high_cardinality", "boolean")
+# Columns read at once, so that the whole table is never in memory.
+N_COLUMNS_AT_ONCE = 32
+# An unlisted level in the sample.
+UNLISTED = -1
+
+
+class ColumnProfile(Section):
+    """One raw column in the training rows.
+
+    Attributes:
+        minimum: Smallest number or length of a text, or earliest date; None if all values are missing.
+        quantiles: Of numbers and lengths, at `QUANTILES`.
+        levels: Number of rows by level, the most frequent first.
+        n_levels: Number of levels, also those that are not listed.
+    """
+
+    kind: str
+    n_missing: int
+    minimum: float | str | None = None
+    maximum: float | str | None = None
+    quantiles: list[float] = Field(default_factory=list)
+    levels: dict[str, int] = Field(default_factory=dict)
+    n_levels: int = 0
+
+
+class Reference(Section):
+    """The content of `reference.json`.
+
+    Attributes:
+        model_md5: MD5 of the model file.
+        n_train: Number of training rows, from which the columns are described.
+        n_test: Number of test rows, from which the predictions are described.
+        columns: Raw columns of the model that may be recorded.
+        sample: Values of random training rows by column: numbers, lengths of texts, or positions in `levels`.
+        labels: Predicted classes and their numbers of test rows; empty for a regression.
+        scores: Of random test rows, the probability of each class, or the predicted number under the name of the
+            target.
+        losses: Of the same rows, 1 for a wrong class and 0 for a right one, or the absolute error.
+        metrics: The content of `metrics.json`.
+    """
+
+    model_md5: str
+    random_state: int
+    task: Task
+    target: str
+    n_train: int
+    n_test: int
+    columns: dict[str, ColumnProfile]
+    sample: dict[str, list[float | None]]
+    labels: dict[str, int]
+    scores: dict[str, list[float]]
+    losses: list[float]
+    metrics: dict[str, Any]
+
+
+_REFERENCE = TypeAdapter(Reference)
+
+
+def build_reference(config: Config, columns: Columns, predictions: Predictions, metrics: Metrics) -> Reference:
+    """Describe the raw columns of the training rows, and the predictions of the test rows.
+
+    Columns in `serve.record.exclude` are left out, as are those that are no features.
+
+    Raises:
+        MissingInputError: The table of the training rows cannot be read.
+    """
+    left_out = {*config.no_features, *config.serve.record.exclude}
+    wanted = {
+        name: column["kind"]
+        for name, column in columns.items()
+        if column["kind"] in FEATURE_KINDS and name not in left_out
+    }
+    profiles, sample, n_train = (
+        {},
+        {},
+        len(read_table(config.data_split.train_path, made_by="data_split", columns=[config.base.target_column])),
+    )
+    n_sampled = min(n_train, MAX_ROWS, max(MIN_ROWS, MAX_VALUES // max(len(wanted), 1)))
+    rows = _draw(n_train, n_sampled, config.base.random_state)
+    for names in _batches(list(wanted), N_COLUMNS_AT_ONCE):
+        table = read_table(config.data_split.train_path, made_by="data_split", columns=names)
+        for name in filter(table.columns.__contains__, names):
+            profiles[name] = describe_column(table[name], wanted[name])
+            if wanted[name] != "date":
+                sample[name] = _plain(encode_column(table[name].iloc[rows], profiles[name]))
+    with config.train.model_path.open("rb") as file:
+        model_md5 = hashlib.file_digest(file, "md5").hexdigest()
+    return Reference(
+        model_md5=model_md5,
+        random_state=config.base.random_state,
+        task=config.base.task,
+        target=config.base.target_column,
+        n_train=n_train,
+        n_test=len(predictions.y_true),
+        columns=profiles,
+        sample=sample,
+        metrics=dict(metrics),
+        **_describe_predictions(predictions, config),
+    )
+
+
+def write_reference(reference: Reference) -> str:
+    """Write a profile as JSON, with the same bytes for the same content."""
+    return json.dumps(reference.model_dump(exclude_unset=True), allow_nan=False, separators=(",", ":")) + "\n"
+
+
+def read_reference(path: Path) -> Reference:
+    """Read the profile that stage `evaluate` wrote.
+
+    Raises:
+        MissingInputError: The file is missing or damaged.
+    """
+    return read_json(path, _REFERENCE, made_by="evaluate")
+
+
+def describe_column(column: pd.Series, kind: str) -> ColumnProfile:
+    """Describe the values of a column.
+
+    Args:
+        column: Converted values, shape (n_rows,).
+    """
+    known = column.dropna()
+    common: dict[str, Any] = {"kind": kind, "n_missing": len(column) - len(known)}
+    if kind in LEVEL_KINDS:
+        counts = level_names(known, kind).value_counts(sort=False)
+        counts = counts.iloc[np.lexsort((counts.index.to_numpy(dtype=str), -counts.to_numpy()))]
+        listed = counts[counts >= MIN_ROWS_OF_LEVEL] if kind == "high_cardinality" else counts
+        levels = {str(level): int(count) for level, count in listed.head(MAX_LEVELS).items()}
+        return ColumnProfile(levels=levels, n_levels=len(counts), **common)
+    if known.empty:
+        return ColumnProfile(**common)
+    if kind == "date":
+        return ColumnProfile(minimum=known.min().isoformat(), maximum=known.max().isoformat(), **common)
+    numbers = known.str.len().to_numpy(dtype=float) if kind == "text" else known.to_numpy(dtype=float)
+    quantiles = np.quantile(numbers, QUANTILES).tolist()
+    return ColumnProfile(minimum=quantiles[0], maximum=quantiles[-1], quantiles=quantiles, **common)
+
+
+def encode_column(column: pd.Series, profile: ColumnProfile) -> Floats:
+    """Encode values as numbers: texts as their length, levels as their position, and missing values as NaN.
+
+    Args:
+        column: Converted values of the same kind, shape (n_rows,).
+
+    Returns:
+        Shape (n_rows,). A level that the profile does not list is `UNLISTED`.
+    """
+    if profile.kind in LEVEL_KINDS:
+        codes = pd.Index(list(profile.levels), dtype=object).get_indexer(pd.Index(level_names(column, profile.kind)))
+        values: Floats = codes.astype(float)
+        values[column.isna().to_numpy()] = np.nan
+        return values
+    if profile.kind == "text":
+        return column.str.len().to_numpy(dtype=float)
+    return column.to_numpy(dtype=float)
+
+
+def level_names(column: pd.Series, kind: str) -> "pd.Series[Any]":
+    """Return levels as text; a boolean is 0 or 1."""
+    names = column.map({0.0: "0", 1.0: "1"}) if kind == "boolean" else column
+    return names.astype(object)
+
+
+def _describe_predictions(predictions: Predictions, config: Config) -> dict[str, Any]:
+    rows = _draw(len(predictions.y_true), min(len(predictions.y_true), MAX_ROWS), config.base.random_state)
+    losses = predictions.losses[rows].tolist()
+    if not isinstance(predictions, ClassPredictions):
+        return {
+            "labels": {},
+            "scores": {config.base.target_column: predictions.y_pred[rows].tolist()},
+            "losses": losses,
+        }
+    names = [str(label) for label in predictions.labels[: predictions.n_classes]]
+    counts = np.bincount(predictions.y_pred, minlength=len(names))
+    shown = range(predictions.scores.shape[1] if predictions.is_probability else 0)
+    # Of two classes, one probability gives the other.
+    codes = [predictions.positive_code] if len(shown) == 2 else sorted(shown, key=lambda code: -counts[code])
+    scores = {names[code]: predictions.scores[rows, code].tolist() for code in codes[:MAX_CLASSES]}
+    labels = {name: int(count) for name, count in zip(names, counts, strict=True)}
+    return {"labels": labels, "scores": scores, "losses": losses}
+
+
+def _draw(n_rows: int, n_drawn: int, random_state: int) -> NDArray[np.intp]:
+    return np.sort(np.random.default_rng(random_state).choice(n_rows, n_drawn, replace=False))
+
+
+def _batches(names: Sequence[str], size: int) -> Iterator[list[str]]:
+    rest = iter(names)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def _plain(values: Floats) -> list[float | None]:
+    # JSON has no NaN, and whole numbers are shorter as integers.
+    return [None if np.isnan(value) else int(value) if value.is_integer() else value for value in values.tolist()]
