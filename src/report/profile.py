@@ -184,7 +184,7 @@ def encode_column(column: pd.Series, profile: ColumnProfile) -> Floats:
         values[column.isna().to_numpy()] = np.nan
         return values
     if profile.kind == "text":
-        return column.str.len().to_numpy(dtype=float)
+        return np.asarray(column.str.len(), dtype=float)
     return column.to_numpy(dtype=float)
 
 

@@ -22,6 +22,30 @@ CLOSED_ASSISTANT = """
     localStorage.setItem("mlflow.assistant.panelOpen_v1", "false");
 """
 
+# Records 1,000 requests as the endpoint does, with one column shifted, and their labels.
+RECORD = """
+import sys
+from pathlib import Path
+import numpy as np, pandas as pd
+from src.data.models import read_model
+from src.report.profile import read_reference
+
+model, reference = read_model(Path("models/model.joblib")), read_reference(Path("reports/reference.json"))
+rows = pd.read_parquet("data/raw/dataset.parquet").sample(1000, replace=True, random_state=1, ignore_index=True)
+X = rows[model.feature_names_in_].assign(sepal_width=rows["sepal_width"] + float(sys.argv[1]))
+records = pd.DataFrame({"id": [f"r{number}" for number in range(1000)], "model": "iris/1"})
+records["time"] = pd.date_range("2026-11-01", periods=1000, freq="15min", tz="UTC").astype("datetime64[us, UTC]")
+records["model_md5"], records["prediction"] = reference.model_md5, model.predict(X)
+for label, values in zip(model.classes_, model.predict_proba(X).T):
+    records[f"probability.{label}"] = values
+records = pd.concat([records, X.add_prefix("input.")], axis="columns")
+for day, part in records.groupby(records["time"].dt.date):
+    folder = Path(f"data/requests/{day}")
+    folder.mkdir(parents=True, exist_ok=True)
+    part.to_parquet(folder / "1.parquet", index=False)
+rows[["target"]].assign(id=records["id"]).to_csv("labels.csv", index=False)
+"""
+
 
 def look(
     browser: "Browser", url: str, picture: Path, texts: Sequence[str], *, width: int = WIDTH, height: int = HEIGHT,
@@ -115,3 +139,16 @@ def test_comparison_shows_both_versions_side_by_side(browser: "Browser", clone: 
     clone.run("python", "-m", "src.versions.compare", "HEAD~2", "HEAD")
     url = (clone.path / "reports/compare/index.html").as_uri()
     look(browser, url, pictures / "compare.png", ["train.estimator", "svm", "logreg"], width=1280)
+
+
+@pytest.mark.parametrize(("shift", "code", "verdict"), [(0.0, 0, "No drift"), (0.3, 1, "Drift: 1 of 4 columns")])
+def test_drift_page_begins_with_the_verdict(
+    browser: "Browser", clone: Clone, pictures: Path, tmp_path: Path, shift: float, code: int, verdict: str
+) -> None:
+    clone.run("python", "-c", RECORD, str(shift))
+    clone.run("python", "-m", "src.service.monitoring.monitor", "--labels", "labels.csv", code=code)
+    url = (clone.path / "reports/drift.html").as_uri()
+    texts = ["Drift of target", verdict, "What moved"]
+    look(browser, url, (pictures if code else tmp_path) / "drift.png", texts, width=1280)
+    look(browser, url, tmp_path / "phone.png", texts, width=400)
+    look(browser, url, tmp_path / "whole.png", ["Distributions", "Labels: f1_macro", "PSI"], width=1280, whole=True)

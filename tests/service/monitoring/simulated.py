@@ -30,7 +30,7 @@ def make_rows(n_rows: int, rng: np.random.Generator) -> pd.DataFrame:
     for i in range(6):
         shares = np.geomspace(1, 0.01, 3 + 3 * i)
         levels = rng.choice([f"level {level}" for level in range(len(shares))], n_rows, p=shares / shares.sum())
-        rows[f"category {i}"] = np.where(rng.random(n_rows) < (0.05 if i % 2 else 0), None, levels)
+        rows[f"category {i}"] = pd.Series(levels).mask(rng.random(n_rows) < (0.05 if i % 2 else 0))
     rows["city"] = [f"city {min(number, 5000)}" for number in rng.zipf(1.5, n_rows)]
     rows["is_open"] = (common > 0).astype(float)
     rows["comment"] = ["x" * number for number in rng.poisson(40, n_rows)]
