@@ -491,6 +491,18 @@ def end_lost_runs(store: Store, session: Session) -> None:
             store.client.set_terminated(run.info.run_id, "KILLED", session.end_time)
 
 
+def identify(run: "Run") -> tuple[str, ...] | None:
+    """Identify a run by what is equal in every store that has it; None if this project did not write it."""
+    tags = run.data.tags
+    if names.SESSION not in tags or names.KIND not in tags:
+        return None
+    # Of a session, one run is the parent. A run that was opened by hand may have begun before it.
+    began = "" if tags[names.KIND] == "parent" else str(run.info.start_time)
+    # DVC's address of a stage becomes known later than its name.
+    stage = tags.get(names.STAGE, "").partition("@")[0]
+    return tags[names.SESSION], tags[names.KIND], stage, tags.get(names.CANDIDATE, ""), began
+
+
 def _is_active(store: Store, run_id: str) -> bool:
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode

@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
@@ -17,9 +18,12 @@ from src.tracking.lock import digests, parse_lock, read_lock
 from src.tracking.outcomes import end_session
 from src.tracking.process import own_key
 from src.tracking.repair import repair
-from src.tracking.runs import end_lost_runs, ensure_parent, write_execution, write_parent
+from src.tracking.runs import end_lost_runs, ensure_parent, identify, write_execution, write_parent
 from src.tracking.session import Place, begin_session
 from src.tracking.store import Store, explain, log_traceback, open_store
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +75,9 @@ def _sync(journal: Journal, store: Store, *, only_unfinished: bool) -> tuple[int
     if not only_unfinished:
         if _is_new_state(journal.root, sessions, running):
             ended.append(_workspace_session(journal))
-        known = _known_runs(store)
+        runs = _known_runs(store)
+        known = {run.info.run_id for run in runs}
+        _adopt_runs(journal, ended, runs)
         missing = [session for session in ended if not session.complete or not _run_ids(journal, session) <= known]
     failures: list[str] = []
     if missing:
@@ -170,14 +176,31 @@ def _run_ids(journal: Journal, session: Session) -> set[str | None]:
     return {session.run_id, *(execution.run_id for execution in journal.executions(session.id))}
 
 
-def _known_runs(store: Store) -> set[str]:
+def _known_runs(store: Store) -> "list[Run]":
     """Return the runs of the experiment, including deleted ones, which are not created again."""
     import mlflow
     from mlflow.entities import ViewType
 
     query = f"tags.`{names.KIND}` != ''"
-    runs = mlflow.search_runs([store.experiment_id], query, ViewType.ALL, output_format="list")
-    return {run.info.run_id for run in runs}
+    return list(mlflow.search_runs([store.experiment_id], query, ViewType.ALL, output_format="list"))
+
+
+def _adopt_runs(journal: Journal, sessions: Sequence[Session], runs: "Sequence[Run]") -> None:
+    """Note the ids of runs that another way brought into this store, such as `make server-import`."""
+    known = {run.info.run_id for run in runs}
+    found = {identify(run): run for run in runs}
+    for session in sessions:
+        parent = found.get((session.id, "parent", "", "", ""))
+        if session.run_id not in known and parent:
+            session.run_id = parent.info.run_id
+            journal.write_session(session)
+        for execution in journal.executions(session.id):
+            stage = execution.stage.partition("@")[0]
+            run = found.get((session.id, "stage", stage, "", str(execution.start_time)))
+            if execution.run_id not in known and run:
+                models = run.outputs.model_outputs if run.outputs else []
+                execution.run_id, execution.model_id = run.info.run_id, models[0].model_id if models else None
+                journal.write_execution(session.id, execution)
 
 
 def _is_new_state(root: Path, sessions: Sequence[Session], running: set[str]) -> bool:

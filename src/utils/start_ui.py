@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     port = _find_port(options.port) if options.port else _usual_port(Path.cwd())
     address = f"http://127.0.0.1:{port}"
-    with _ended_by_signals(), _serving(_command(store, address)) as server:
+    with ended_by_signals(), _serving(_command(store, address)) as server:
         _wait_until_it_answers(server, address)
         with _published(address):
             sys.stdout.write(f"{address}/{page}  (press Ctrl-C to stop)\n")
@@ -68,7 +68,7 @@ def _command(store: Store, address: str) -> list[str]:
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def ended_by_signals() -> Iterator[None]:
     """Turn signals into KeyboardInterrupt, also SIGINT, which a shell lets its background jobs ignore."""
 
     def interrupt(*_: object) -> None:

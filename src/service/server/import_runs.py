@@ -1,0 +1,388 @@
+"""Copy the runs, models and artifacts of this clone to a server: `python -m src.service.server.import_runs`.
+
+Everything is found again by what does not depend on the store: a run by its session, stage and start or by the tag
+with its original id. So an import that was stopped continues, and a second one does nothing.
+"""
+
+import logging
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from src.errors import TrackingError
+from src.text import one_line
+from src.tracking import names
+from src.tracking.runs import identify
+from src.tracking.store import QUIET, SYNC_HINT, explain
+from src.utils.command import command
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel, Run
+    from mlflow.entities.model_registry import ModelVersion
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# Tags with the original ids.
+RUN, MODEL, VERSION = "import.run_id", "import.model_id", "import.version"
+# What a server that is busy may take; values that the user has set are kept.
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
+MAX_BATCH, MAX_METRICS = 100, 500
+ID = re.compile(r"(?<![0-9a-f])(?:m-)?[0-9a-f]{32}(?![0-9a-f])")
+# A link in the description of a parent run, labelled with the start of the id.
+LINK = re.compile(r"\[[0-9a-f]{8}\]\(#/experiments/\d+/runs/([0-9a-f]{32})")
+
+
+@command
+def main() -> int:
+    """Copy what mlflow.db has and the server has not, with progress."""
+    root, uri = Path.cwd(), os.environ.get(names.MLFLOW_TRACKING_URI, "")
+    if not uri.startswith(("http://", "https://")):
+        raise TrackingError("set MLFLOW_TRACKING_URI to the address of the server, such as http://127.0.0.1:5000.")
+    if not (root / "mlflow.db").is_file():
+        raise TrackingError("this clone has no mlflow.db: there are no runs to import.")
+    counts = import_store(f"sqlite:///{root / 'mlflow.db'}", uri)
+    logger.info(
+        "imported %d of %d runs, %d of %d logged models and %d of %d registered versions",
+        *counts.runs, *counts.models, *counts.versions,
+    )  # fmt: skip
+    return 0
+
+
+@dataclass
+class Counts:
+    """How many were copied now, of how many."""
+
+    runs: tuple[int, int] = (0, 0)
+    models: tuple[int, int] = (0, 0)
+    versions: tuple[int, int] = (0, 0)
+
+
+def import_store(source: str, target: str) -> Counts:
+    """Copy all runs, logged models and registered models from one store to another.
+
+    Args:
+        source: URI of a database.
+        target: Address of a tracking server.
+
+    Raises:
+        TrackingError: A store cannot be used. What was copied stays, and the next import continues.
+    """
+    os.environ |= {**PATIENCE, **QUIET, **os.environ}
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        return _Import(MlflowClient(source), MlflowClient(target)).run()
+    except TrackingError:
+        raise
+    # MLflow's errors, those of requests and of artifact stores share no base class.
+    except Exception as error:
+        text = explain(error, target).replace(SYNC_HINT, "run `make server-import` again, which continues")
+        raise TrackingError(text) from error
+
+
+@dataclass
+class _Import:
+    """One import, with the new id of each run and model by its old id."""
+
+    source: "MlflowClient"
+    target: "MlflowClient"
+    ids: dict[str, str] = field(default_factory=dict)
+    experiments: dict[str, str] = field(default_factory=dict)
+    _experiment_of: dict[str, str] = field(default_factory=dict)  # by the new id of a run
+
+    def run(self) -> Counts:
+        from mlflow.entities import ViewType
+        from tqdm import tqdm
+
+        runs: list[Run] = []
+        models: list[LoggedModel] = []
+        known_runs: list[Run] = []
+        known_models: list[LoggedModel] = []
+        for experiment in _pages(self.source.search_experiments):
+            old = [experiment.experiment_id]
+            mine = list(_pages(self.source.search_runs, experiment_ids=old, run_view_type=ViewType.ALL))
+            if not mine:
+                continue
+            new = [self._experiment(experiment)]
+            runs += mine
+            models += _pages(self.source.search_logged_models, experiment_ids=old)
+            known_runs += _pages(self.target.search_runs, experiment_ids=new, run_view_type=ViewType.ALL)
+            known_models += _pages(self.target.search_logged_models, experiment_ids=new)
+        # They may change yet.
+        n_running = sum(run.info.status not in ("FINISHED", "FAILED", "KILLED") for run in runs)
+        if n_running:
+            logger.warning("%d runs have not ended and are left out; run `make sync`, then import again", n_running)
+        runs = [run for run in runs if run.info.status in ("FINISHED", "FAILED", "KILLED")]
+        runs.sort(key=lambda run: (run.info.start_time, run.info.run_id))
+        models = [model for model in models if str(model.status) in ("READY", "FAILED")]
+        # `make sync` takes the newest of equal models.
+        models.sort(key=lambda model: (model.creation_timestamp, model.model_id))
+
+        # First all ids, which the other runs refer to.
+        open_runs = self._open_runs(runs, known_runs)
+        n_models = 0
+        for model in tqdm(models, desc="models", unit="model", disable=None):
+            n_models += self._copy_model(model, known_models)
+        scores = self._scores(models)
+        for run in tqdm(open_runs, desc="runs", unit="run", disable=None):
+            self._copy_run(run, scores.get(run.info.run_id, {}))
+        return Counts((len(open_runs), len(runs)), (n_models, len(models)), self._copy_registry())
+
+    def _experiment(self, experiment: Any) -> str:
+        """Return the id of the experiment of the same name on the server, which is created on first use."""
+        found = self.target.get_experiment_by_name(experiment.name)
+        if found is not None and found.lifecycle_stage == "deleted":
+            raise TrackingError(
+                f"experiment {experiment.name!r} was deleted on the server; restore or rename it there."
+            )
+        new = found.experiment_id if found else self.target.create_experiment(experiment.name)
+        known = found.tags if found else {}
+        for key, value in experiment.tags.items():
+            if key not in known:
+                self.target.set_experiment_tag(new, key, value)
+        self.experiments[experiment.experiment_id] = str(new)
+        return str(new)
+
+    def _map(self, text: str) -> str:
+        """Replace old ids in a text by new ones; unknown ids stay."""
+
+        def link(found: re.Match[str]) -> str:
+            new = self.ids.get(found[1])
+            if new is None:
+                return found[0]
+            return f"[{new[:8]}](#/experiments/{self._experiment_of[new]}/runs/{new}"
+
+        return ID.sub(lambda found: self.ids.get(found[0], found[0]), LINK.sub(link, text))
+
+    # --- runs ---
+
+    def _open_runs(self, runs: "Sequence[Run]", known: "Iterable[Run]") -> "list[Run]":
+        """Find or create each run, and return those that are to be filled."""
+        by_id: dict[str, Run] = {}
+        by_identity: dict[Any, Run] = {}
+        for run in known:
+            if old := run.data.tags.get(RUN):
+                by_id[old] = run
+            elif identity := identify(run):
+                # `make sync` has written it.
+                by_identity[identity] = run
+        open_runs = []
+        for run in runs:
+            info, experiment_id = run.info, self.experiments[run.info.experiment_id]
+            found = by_id.get(info.run_id) or by_identity.get(identify(run) or ())
+            if found is None:
+                kept = ("mlflow.user", names.SESSION, names.KIND, names.STAGE, names.CANDIDATE)
+                tags = {key: run.data.tags[key] for key in kept if key in run.data.tags}
+                found = self.target.create_run(
+                    experiment_id, start_time=info.start_time, tags=tags | {RUN: info.run_id}, run_name=info.run_name
+                )
+            self.ids[info.run_id] = found.info.run_id
+            self._experiment_of[found.info.run_id] = experiment_id
+            is_mine = RUN in found.data.tags
+            is_deleted = info.lifecycle_stage == "deleted" and found.info.lifecycle_stage != "deleted"
+            # It is ended, and deleted, last.
+            if is_mine and (found.info.status == "RUNNING" or is_deleted):
+                open_runs.append(run)
+        return open_runs
+
+    def _copy_run(self, run: "Run", scores: Mapping[tuple[Any, ...], str]) -> None:
+        from mlflow.entities import LoggedModelInput, LoggedModelOutput, Metric, Param, RunTag
+
+        old, new, data = run.info.run_id, self.ids[run.info.run_id], run.data
+        for params in _batches([Param(key, value) for key, value in data.params.items()], MAX_BATCH):
+            self.target.log_batch(new, params=params)
+        history = [each for key in data.metrics for each in self.source.get_metric_history(old, key)]
+        metrics = []
+        for each in history:
+            model = scores.get((each.key, each.value, each.timestamp, each.step))
+            extra = {"model_id": self.ids.get(model), "run_id": new} if model else {}
+            metrics.append(Metric(each.key, each.value, each.timestamp, each.step, **extra))
+        for part in _batches(metrics, MAX_METRICS):
+            self.target.log_batch(new, metrics=part)
+        if run.inputs and (datasets := run.inputs.dataset_inputs):
+            self.target.log_inputs(new, datasets=datasets)
+        inputs = [
+            LoggedModelInput(self.ids[each.model_id])
+            for each in (run.inputs.model_inputs if run.inputs else [])
+            if each.model_id in self.ids
+        ]
+        if inputs:
+            self.target.log_inputs(new, models=inputs)
+        outputs = [
+            LoggedModelOutput(self.ids[each.model_id], each.step)
+            for each in (run.outputs.model_outputs if run.outputs else [])
+            if each.model_id in self.ids
+        ]
+        if outputs:
+            self.target.log_outputs(new, outputs)
+        with _artifacts(run.info.artifact_uri, self.source.tracking_uri) as folder:
+            if folder:
+                self.target.log_artifacts(new, str(folder))
+        tags = [RunTag(key, self._map(value)) for key, value in data.tags.items()]
+        for some in _batches(tags, MAX_BATCH):
+            self.target.log_batch(new, tags=some)
+        self.target.set_terminated(new, run.info.status, run.info.end_time)
+        if run.info.lifecycle_stage == "deleted":
+            self.target.delete_run(new)
+
+    # --- logged models ---
+
+    def _copy_model(self, model: "LoggedModel", known: "Iterable[LoggedModel]") -> bool:
+        """Copy a logged model, unless the server has it; return whether it was copied."""
+        source_run = self.ids.get(model.source_run_id or "")
+        found = next((each for each in known if each.tags.get(MODEL) == model.model_id), None)
+        if found is None and source_run:
+            # `make sync` has written it.
+            same = (each for each in known if (each.source_run_id, each.name) == (source_run, model.name))
+            found = next((each for each in same if MODEL not in each.tags), None)
+        if found is None:
+            found = self.target.create_logged_model(
+                self.experiments[model.experiment_id],
+                name=model.name,
+                source_run_id=source_run,
+                tags={MODEL: model.model_id, **{key: self._map(value) for key, value in model.tags.items()}},
+                params=model.params,
+                model_type=model.model_type,
+            )
+        self.ids[model.model_id] = found.model_id
+        if str(found.status) == "READY" or str(found.status) == str(model.status):
+            return False
+        with _artifacts(model.artifact_location, self.source.tracking_uri, copied=True) as folder:
+            if folder:
+                self._rewrite_ids(folder / "MLmodel")
+                self.target.log_model_artifacts(found.model_id, str(folder))
+        self.target.finalize_logged_model(found.model_id, model.status)
+        return True
+
+    def _rewrite_ids(self, path: Path) -> None:
+        """Replace the ids in an MLmodel file, which MLflow reads."""
+        if path.is_file():
+            path.write_text(self._map(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+    def _scores(self, models: "Iterable[LoggedModel]") -> dict[str, dict[tuple[Any, ...], str]]:
+        """Return by run which of its metrics belong to which logged model."""
+        found: dict[str, dict[tuple[Any, ...], str]] = {}
+        for model in models:
+            for each in model.metrics or []:
+                key = (each.key, each.value, each.timestamp, each.step)
+                found.setdefault(each.run_id or "", {})[key] = model.model_id
+        return found
+
+    # --- registered models ---
+
+    def _copy_registry(self) -> tuple[int, int]:
+        n_copied = n_versions = 0
+        for model in _pages(self.source.search_registered_models):
+            versions = list(_pages(self.source.search_model_versions, filter_string=_named(model.name)))
+            versions.sort(key=lambda version: int(version.version))
+            existing = list(_pages(self.target.search_registered_models, filter_string=_named(model.name)))
+            if not existing:
+                self.target.create_registered_model(model.name, dict(model.tags), model.description)
+            known = {}
+            for version in _pages(self.target.search_model_versions, filter_string=_named(model.name)):
+                if old := version.tags.get(VERSION):
+                    known[old] = version
+            numbers = {}
+            for version in versions:
+                number, is_new = self._copy_version(version, known.get(self._label(version)))
+                numbers[version.version] = number
+                n_copied, n_versions = n_copied + is_new, n_versions + 1
+            # Who uses the server may have moved an alias since.
+            moved = existing[0].aliases if existing else {}
+            for alias, number in self.source.get_registered_model(model.name).aliases.items():
+                if alias not in moved and str(number) in numbers:
+                    self.target.set_registered_model_alias(model.name, alias, numbers[str(number)])
+        return n_copied, n_versions
+
+    def _label(self, version: "ModelVersion") -> str:
+        """Identify a version of this clone among those of other clones."""
+        return f"{version.version} of {version.source}"
+
+    def _copy_version(self, version: "ModelVersion", found: "ModelVersion | None") -> tuple[str, bool]:
+        """Copy a version with its number, if that is free on the server; return its number, and whether it is new."""
+        is_new = False
+        while found is None or int(found.version) < int(version.version):
+            if found is not None:
+                # A number that was deleted in this clone, too.
+                self.target.delete_model_version(version.name, found.version)
+            is_new = True
+            found = self.target.create_model_version(
+                version.name,
+                self._place(version),
+                run_id=self.ids.get(version.run_id or ""),
+                tags={VERSION: self._label(version), **{key: self._map(value) for key, value in version.tags.items()}},
+                run_link=version.run_link or None,
+                description=version.description or None,
+                model_id=self.ids.get(version.model_id or ""),
+            )
+        if is_new and str(found.version) != str(version.version):
+            logger.warning(
+                "version %s of %s is version %s on the server, which had versions already",
+                version.version, one_line(version.name, 100), found.version,
+            )  # fmt: skip
+        return str(found.version), is_new
+
+    def _place(self, version: "ModelVersion") -> str:
+        """Return where the server has the model of a version."""
+        source = str(version.source)
+        if source.startswith("models:/"):
+            return self._map(source)
+        run_id = version.run_id or ""
+        if run_id in self.ids:
+            old, new = (
+                client.get_run(each).info.artifact_uri
+                for client, each in ((self.source, run_id), (self.target, self.ids[run_id]))
+            )
+            if old and source.startswith(old):
+                return f"{new}{source[len(old) :]}"
+        return self._map(source)
+
+
+def _named(name: str) -> str:
+    quoted = name.replace("'", "\\'")
+    return f"name = '{quoted}'"
+
+
+def _pages(search: Any, **arguments: Any) -> Iterator[Any]:
+    """Yield the results of all pages of a search."""
+    token = None
+    while True:
+        page = search(**arguments, page_token=token)
+        yield from page
+        if not (token := page.token):
+            return
+
+
+def _batches(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+@contextmanager
+def _artifacts(place: str, tracking_uri: str, *, copied: bool = False) -> Iterator[Path | None]:
+    """Get a local folder with all artifacts below a place; None if there are none."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    repository = get_artifact_repository(place, tracking_uri=tracking_uri)
+    if not repository.list_artifacts():
+        yield None
+        return
+    is_local = not copied and place.startswith(("file:", "/"))
+    with tempfile.TemporaryDirectory() as folder:
+        # Without a destination, local files are not copied.
+        yield Path(repository.download_artifacts("", None if is_local else folder))  # type: ignore[no-untyped-call]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

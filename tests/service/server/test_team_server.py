@@ -1,0 +1,314 @@
+"""A server with PostgreSQL, S3 and users: import, sync, pipeline, permissions."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+import requests
+
+from tests.pipeline.clone import LAUNCHER, SYNC, Clone, copy_clone, wait_for
+from tests.pipeline.test_server import WAITING_LINE
+from tests.service.server.conftest import ADMIN_PASSWORD, DATABASE_PASSWORD, S3_SECRET, TeamServer
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+pytestmark = pytest.mark.slow
+
+IMPORT = ("python", "-m", "src.service.server.import_runs")
+USERS = ("python", "-m", "src.service.server.users")
+PASSWORDS = {"ann": "ann has a long password", "bob": "bob has another one"}
+LOCAL_TAGS = ("import.", "mlflow.modelVersions")
+
+
+@pytest.fixture(scope="module")
+def team_clone(template: Path, tmp_path_factory: pytest.TempPathFactory, team: TeamServer) -> Clone:
+    """Return a clone with a registered model and odd runs, whose commands use the server as its administrator."""
+    clone = copy_clone(template, tmp_path_factory.mktemp("clone") / "repo")
+    decorate(clone)
+    clone.env |= {
+        "MLFLOW_TRACKING_URI": team.uri,
+        "MLFLOW_TRACKING_USERNAME": "admin",
+        "MLFLOW_TRACKING_PASSWORD": ADMIN_PASSWORD,
+    }
+    return clone
+
+
+@pytest.fixture
+def client(team: TeamServer, monkeypatch: pytest.MonkeyPatch) -> "Iterator[MlflowClient]":
+    from mlflow import MlflowClient
+
+    log_in(monkeypatch, "admin", ADMIN_PASSWORD)
+    yield MlflowClient(team.uri)
+
+
+def log_in(monkeypatch: pytest.MonkeyPatch, name: str, password: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", name)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
+
+
+def decorate(clone: Clone) -> None:
+    """Add to the local store what the pipeline itself does not write, but a user may."""
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+    client = MlflowClient(clone.store)
+    parent = clone.parent()
+    other = client.create_run(
+        parent.info.experiment_id, start_time=5, tags={"by": "hand, 🙂 <b>"}, run_name="with\thistory"
+    )
+    history = [Metric("loss", 1 / (step + 1), 10 + step, step) for step in range(1200)]
+    for start in range(0, 1200, 400):
+        client.log_batch(other.info.run_id, metrics=history[start : start + 400])
+    client.log_batch(other.info.run_id, metrics=[Metric("odd", math.nan, 1, 0), Metric("odd", math.inf, 2, 1)])
+    client.log_text(other.info.run_id, "é", "a folder/ü.txt")
+    client.set_terminated(other.info.run_id, "FAILED", 99)
+    deleted = client.create_run(parent.info.experiment_id)
+    client.set_terminated(deleted.info.run_id)
+    client.delete_run(deleted.info.run_id)
+    (model,) = client.search_logged_models([parent.info.experiment_id])
+    client.create_registered_model("iris", tags={"team": "flowers"}, description="what we serve")
+    for number in range(1, 4):
+        client.create_model_version(
+            "iris",
+            f"models:/{model.model_id}",
+            run_id=parent.info.run_id,
+            tags={"gate": "passed"},
+            description=f"number {number}",
+            model_id=model.model_id,
+        )
+    client.delete_model_version("iris", "2")
+    client.set_registered_model_alias("iris", "champion", "3")
+
+
+def all_runs(client: "MlflowClient") -> "list[Run]":
+    from mlflow.entities import ViewType
+
+    experiment = client.get_experiment_by_name("pipeline")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL))
+
+
+def files_of(artifacts: str) -> dict[str, bytes]:
+    from mlflow.artifacts import download_artifacts
+
+    folder = Path(download_artifacts(artifacts))
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def content(client: "MlflowClient", run: "Run", names: dict[str, str]) -> dict[str, Any]:
+    """Return all that a store knows of a run; ids become what `names` says."""
+    import mlflow
+
+    def named(text: str) -> str:
+        for identity, name in names.items():
+            text = text.replace(f"[{identity[:8]}]", f"[{name}]").replace(identity, name)
+        return text
+
+    mlflow.set_tracking_uri(client.tracking_uri)
+    info, data = run.info, run.data
+    tags = {key: named(value) for key, value in data.tags.items() if not key.startswith(LOCAL_TAGS)}
+    experiment = f"experiments/{info.experiment_id}/"
+    tags = {key: value.replace(experiment, "experiments/E/") for key, value in tags.items()}
+    history = [each for key in data.metrics for each in client.get_metric_history(info.run_id, key)]
+    return {
+        "info": (info.run_name, info.status, info.start_time, info.end_time, info.user_id, info.lifecycle_stage),
+        "params": data.params,
+        "tags": tags,
+        "metrics": sorted((each.key, repr(each.value), each.timestamp, each.step) for each in history),
+        "datasets": sorted(json.dumps(each.to_dictionary(), sort_keys=True) for each in run.inputs.dataset_inputs),
+        "models": (
+            sorted(named(each.model_id) for each in run.inputs.model_inputs),
+            sorted((named(each.model_id), each.step) for each in run.outputs.model_outputs),
+        ),
+        "artifacts": files_of(f"runs:/{info.run_id}/") if client.list_artifacts(info.run_id) else {},
+    }
+
+
+def model_content(client: "MlflowClient", model: Any, names: dict[str, str]) -> dict[str, Any]:
+    import mlflow
+
+    mlflow.set_tracking_uri(client.tracking_uri)
+    files = files_of(f"models:/{model.model_id}")
+    text = files["MLmodel"].decode()
+    for identity, name in names.items():
+        text = text.replace(identity, name)
+    return {
+        "info": (model.name, model.model_type, str(model.status), names.get(model.source_run_id)),
+        "tags": {key: value for key, value in model.tags.items() if not key.startswith(LOCAL_TAGS)},
+        "params": model.params,
+        "metrics": sorted(
+            (each.key, each.value, each.timestamp, each.step, names[each.run_id], each.dataset_name)
+            for each in model.metrics
+        ),
+        "files": {
+            **{name: data for name, data in files.items() if name != "registered_model_meta"},
+            "MLmodel": "\n".join(line for line in text.splitlines() if not line.startswith("artifact_path:")),
+        },
+    }
+
+
+def test_import_that_was_killed_continues_and_every_run_is_equal(
+    team: TeamServer, team_clone: Clone, client: "MlflowClient"
+) -> None:
+    from mlflow import MlflowClient
+
+    local = MlflowClient(team_clone.store)
+    n_local = len(all_runs(local))
+    process = team_clone.start(*IMPORT)
+
+    def is_halfway() -> bool:
+        experiment = client.get_experiment_by_name("pipeline")
+        found = client.search_runs([experiment.experiment_id]) if experiment else []
+        return any(run.info.status != "RUNNING" for run in found) or process.poll() is not None
+
+    wait_for(is_halfway, 120)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert any(run.info.status == "RUNNING" for run in all_runs(client)), "it was killed too late"
+
+    first = team_clone.run(*IMPORT).stderr
+    assert f"of {n_local} runs" in first
+    again = team_clone.run(*IMPORT).stderr
+    assert f"imported 0 of {n_local} runs, 0 of 1 logged models and 0 of 2 registered versions" in again
+
+    remote_runs = all_runs(client)
+    assert len(remote_runs) == n_local
+    old = {run.data.tags["import.run_id"]: run for run in remote_runs}
+    (local_model,) = local.search_logged_models([team_clone.parent().info.experiment_id])
+    (model,) = client.search_logged_models([remote_runs[0].info.experiment_id])
+    assert model.tags["import.model_id"] == local_model.model_id
+    order = {run_id: f"run {number}" for number, run_id in enumerate(sorted(old))}
+    here = order | {local_model.model_id: "model"}
+    there = {run.info.run_id: order[run_id] for run_id, run in old.items()} | {model.model_id: "model"}
+    for run in all_runs(local):
+        assert content(client, old[run.info.run_id], there) == content(local, run, here)
+    assert model_content(client, model, there) == model_content(local, local_model, here)
+    # The numbers, of which one was deleted, and what points to them.
+    registered = client.get_registered_model("iris")
+    assert (registered.tags, registered.description, dict(registered.aliases)) == (
+        {"team": "flowers"},
+        "what we serve",
+        {"champion": "3"},
+    )
+    versions = client.search_model_versions("name = 'iris'")
+    assert sorted((version.version, version.description) for version in versions) == [
+        ("1", "number 1"), ("3", "number 3"),
+    ]  # fmt: skip
+    champion = client.get_model_version_by_alias("iris", "champion")
+    assert champion.source == f"models:/{model.model_id}"
+    assert champion.run_id == old[team_clone.parent().info.run_id].info.run_id
+    assert champion.tags["gate"] == "passed"
+
+    import mlflow
+
+    mlflow.set_tracking_uri(team.uri)
+    loaded = mlflow.pyfunc.load_model("models:/iris@champion")
+    assert len(loaded.predict(loaded.input_example)) == 5
+
+
+def test_sync_after_an_import_makes_no_run_a_second_time(team_clone: Clone, client: "MlflowClient") -> None:
+    before = {run.info.run_id for run in all_runs(client)}
+    assert "completed 0 of 1 sessions" in team_clone.run(*SYNC).stderr
+    assert {run.info.run_id for run in all_runs(client)} == before
+    # Nor in the store that they came from.
+    local = {run.info.run_id for run in team_clone.runs()}
+    team_clone.run(*SYNC, MLFLOW_TRACKING_URI="")
+    assert {run.info.run_id for run in team_clone.runs()} == local
+
+
+def test_server_that_is_stopped_and_started_in_a_pipeline_costs_nothing(
+    team: TeamServer, team_clone: Clone, client: "MlflowClient"
+) -> None:
+    team_clone.in_stage("evaluate", WAITING_LINE)
+    process = team_clone.start(*LAUNCHER, "--name", "through a restart")
+    wait_for((team_clone.path / "in_stage").exists, 120)
+    assert team.stop() == 0
+    team.start()
+    (team_clone.path / "go_on").touch()
+    output, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, output
+    assert "WARNING: MLflow" not in output
+    (parent,) = client.search_runs(
+        [all_runs(client)[0].info.experiment_id], "attributes.run_name = 'through a restart'"
+    )
+    assert parent.info.status == "FINISHED"
+    assert team_clone.outcomes(parent) == ["unchanged"] * 4 + ["ran"]
+    # The runs of skipped stages are those that were imported.
+    assert client.get_run(parent.data.tags["stage.train.run_id"]).data.tags["import.run_id"]
+
+
+def test_stranger_is_refused_and_health_is_open(team: TeamServer) -> None:
+    url = f"{team.uri}/api/2.0/mlflow/experiments/search"
+    assert requests.post(url, json={"max_results": 1}, timeout=30).status_code == 401
+    assert requests.post(url, json={"max_results": 1}, timeout=30, auth=("admin", "wrong")).status_code == 401
+    assert requests.get(team.uri, timeout=30).status_code == 401
+    assert requests.get(f"{team.uri}/health", timeout=30).text == "OK"
+    answer = requests.get(f"{team.uri}/metrics", timeout=30, auth=("admin", ADMIN_PASSWORD))
+    assert "mlflow_http_request" in answer.text
+
+
+def test_reader_reads_and_is_refused_writes_until_granted(
+    team: TeamServer, team_clone: Clone, client: "MlflowClient", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    run = next(run for run in all_runs(client) if run.info.run_name == "evaluate" and run.info.status == "FINISHED")
+    for name, words in (("ann", ["--grant", "read"]), ("bob", ["--admin"])):
+        done = team_clone.run(*USERS, "add", name, *words, SERVER_USER_PASSWORD=PASSWORDS[name])
+        assert PASSWORDS[name] not in done.stdout + done.stderr
+    log_in(monkeypatch, "ann", PASSWORDS["ann"])
+    reader = MlflowClient(team.uri)
+    assert reader.get_run(run.info.run_id).data.metrics == run.data.metrics
+    for write in (
+        lambda: reader.log_metric(run.info.run_id, "x", 1),
+        lambda: reader.create_run(run.info.experiment_id),
+        lambda: reader.delete_run(run.info.run_id),
+        lambda: reader.set_registered_model_alias("iris", "champion", "1"),
+        lambda: reader.log_text(run.info.run_id, "x", "x.txt"),
+    ):
+        with pytest.raises((MlflowException, requests.HTTPError), match=r"403|[Pp]ermission"):
+            write()
+    # What basic auth leaves open.
+    reader.create_experiment("of ann")
+
+    team_clone.run(*USERS, "grant", "ann", "--grant", "edit", "pipeline")
+    reader.log_metric(run.info.run_id, "x", 1)
+    listed = team_clone.run(*USERS, "list").stdout
+    assert "bob" in listed
+    assert f"edit experiment {run.info.experiment_id}" in listed
+
+    team_clone.run(*USERS, "password", "ann", SERVER_USER_PASSWORD="ann has a newer password")
+    with pytest.raises(MlflowException, match="401"):
+        reader.get_run(run.info.run_id)
+    team_clone.run(*USERS, "remove", "ann")
+    assert "ann" not in team_clone.run(*USERS, "list").stdout
+    refused = team_clone.run(*USERS, "add", "eve", code=2, SERVER_USER_PASSWORD="short").stderr
+    assert refused == "TrackingError: the password has 5 characters; MLflow needs at least 12.\n"
+    refused = team_clone.run(*USERS, "list", code=2, MLFLOW_TRACKING_PASSWORD="wrong").stderr
+    assert len(refused.splitlines()) == 1
+    assert "401" in refused
+
+
+def test_secrets_are_in_no_command_line_log_or_file(team: TeamServer) -> None:
+    secrets = (ADMIN_PASSWORD, DATABASE_PASSWORD, S3_SECRET, team.settings["MLFLOW_FLASK_SERVER_SECRET_KEY"])
+    assert team.process is not None
+    family = [psutil.Process(team.process.pid), *psutil.Process(team.process.pid).children(recursive=True)]
+    assert len(family) >= 3
+    texts = [" ".join(process.cmdline()) for process in family]
+    texts += [
+        path.read_text() for path in team.folder.rglob("*") if path.is_file() and path.name not in ("server.env",)
+        and path.suffix != ".db"
+    ]  # fmt: skip
+    assert [secret for secret in secrets for text in texts if secret in text] == []
