@@ -46,7 +46,9 @@ class TeamServer:
                 stdout=log,
                 stderr=log,
             )
-        wait_for(lambda: b"is up at" in self.log.read_bytes() or self.process and self.process.poll() is not None, 180)
+        wait_for(
+            lambda: b"is up at" in self.log.read_bytes() or (self.process and self.process.poll() is not None), 180
+        )
         assert self.process.poll() is None, self.log.read_text()
 
     def stop(self) -> int:
@@ -70,7 +72,7 @@ def postgresql() -> Iterator[str]:
             pytest.skip("there is no user postgres, and PostgreSQL refuses to run as root")
         options = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     # Not below pytest's folder, which other users cannot enter.
-    folder = Path(tempfile.mkdtemp(prefix="postgresql-", dir="/tmp"))  # noqa: S108 - of a random name
+    folder = Path(tempfile.mkdtemp(prefix="postgresql-", dir="/tmp"))
     password = folder / "password"
     password.write_text(DATABASE_PASSWORD)
     if options:

