@@ -212,18 +212,15 @@ class _Import:
             self.target.log_batch(new, metrics=part)
         if run.inputs and (datasets := run.inputs.dataset_inputs):
             self.target.log_inputs(new, datasets=datasets)
-        inputs = [
-            LoggedModelInput(self.ids[each.model_id])
-            for each in (run.inputs.model_inputs if run.inputs else [])
-            if each.model_id in self.ids
-        ]
-        if inputs:
+        # MLflow refuses to link a model twice, as after an import that was stopped here.
+        known = self.target.get_run(new)
+        linked = {each.model_id for each in (known.inputs.model_inputs if known.inputs else [])}
+        ids = [self.ids.get(each.model_id) for each in (run.inputs.model_inputs if run.inputs else [])]
+        if inputs := [LoggedModelInput(each) for each in ids if each and each not in linked]:
             self.target.log_inputs(new, models=inputs)
-        outputs = [
-            LoggedModelOutput(self.ids[each.model_id], each.step)
-            for each in (run.outputs.model_outputs if run.outputs else [])
-            if each.model_id in self.ids
-        ]
+        linked = {each.model_id for each in (known.outputs.model_outputs if known.outputs else [])}
+        steps = {self.ids.get(each.model_id): each.step for each in (run.outputs.model_outputs if run.outputs else [])}
+        outputs = [LoggedModelOutput(each, step) for each, step in steps.items() if each and each not in linked]
         if outputs:
             self.target.log_outputs(new, outputs)
         with _artifacts(run.info.artifact_uri, self.source.tracking_uri) as folder:
@@ -324,7 +321,8 @@ class _Import:
                 tags={VERSION: self._label(version), **{key: self._map(value) for key, value in version.tags.items()}},
                 run_link=version.run_link or None,
                 description=version.description or None,
-                model_id=self.ids.get(version.model_id or ""),
+                # The registry of an older client has it in the source only.
+                model_id=self.ids.get(version.model_id or str(version.source).removeprefix("models:/")),
             )
         if is_new and str(found.version) != str(version.version):
             logger.warning(

@@ -124,7 +124,8 @@ class Settings:
             environ.pop(name, None)
         if database.get_backend_name() == "postgresql" and database.password:
             environ["PGPASSWORD"] = str(database.password)
-            database = database.set(password=None)
+            # `set` ignores None.
+            database = database._replace(password=None)
         environ["MLFLOW_BACKEND_STORE_URI"] = database.render_as_string(hide_password=False)
         environ["MLFLOW_ARTIFACTS_DESTINATION"] = self.artifacts
         environ["MLFLOW_DISABLE_TELEMETRY"] = environ["DO_NOT_TRACK"] = "true"

@@ -4,6 +4,7 @@ import argparse
 import getpass
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,7 +72,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace, uri: str) -> int:
-    from mlflow.server.auth.client import AuthServiceClient
+    with warnings.catch_warnings():
+        # MLflow's server, which this imports, uses what Starlette deprecates.
+        warnings.simplefilter("ignore")
+        from mlflow.server.auth.client import AuthServiceClient
 
     client = AuthServiceClient(uri)
     if options.action == "list":
@@ -89,10 +93,23 @@ def _run(options: argparse.Namespace, uri: str) -> int:
             if options.admin:
                 client.update_user_admin(options.name, True)
         for kind, resource, level in grants:
+            if options.action == "grant":
+                _revoke(client, options.name, kind, resource)
             client.grant_user_permission(options.name, kind, resource, level)
     done = {"add": "added", "grant": "granted", "password": "changed the password of", "remove": "removed"}
     sys.stderr.write(f"{done[options.action]} {one_line(options.name, 100)} on {uri}\n")
     return 0
+
+
+def _revoke(client: "AuthServiceClient", name: str, kind: str, resource: str) -> None:
+    """Revoke an earlier grant, which MLflow does not replace."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.revoke_user_permission(name, kind, resource)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
 
 
 def _log_in(root: Path) -> str:
