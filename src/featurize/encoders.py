@@ -62,7 +62,8 @@ class DateEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sci
         return np.array([f"{name}_{part}" for name, parts in names for part in parts], dtype=object)
 
     def _split(self, column: pd.Series) -> dict[str, Floats]:
-        days = ((column - pd.Timestamp(0)) / pd.Timedelta(1, "D")).to_numpy(dtype=np.float64)
+        # In microseconds, because nanoseconds end in 2262.
+        days = ((column - pd.Timestamp("1970-01-01").as_unit("us")) / pd.Timedelta(1, "D")).to_numpy(dtype=np.float64)
         numbers = {
             "month": _floats(column.dt.month),
             "weekday": _floats(column.dt.day_of_week),

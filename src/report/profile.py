@@ -63,9 +63,10 @@ class Reference(Section):
         model_md5: MD5 of the model file.
         n_train: Number of training rows, from which the columns are described.
         n_test: Number of test rows, from which the predictions are described.
-        columns: Raw columns of the model that may be recorded.
+        columns: Raw columns of the model.
         sample: Values of random training rows by column: numbers, lengths of texts, or positions in `levels`.
         labels: Predicted classes and their numbers of test rows; empty for a regression.
+        positive: Of two classes, the positive one.
         scores: Of random test rows, the probability of each class, or the predicted number under the name of the
             target.
         losses: Of the same rows, 1 for a wrong class and 0 for a right one, or the absolute error.
@@ -81,6 +82,7 @@ class Reference(Section):
     columns: dict[str, ColumnProfile]
     sample: dict[str, list[float | None]]
     labels: dict[str, int]
+    positive: str | None = None
     scores: dict[str, list[float]]
     losses: list[float]
     metrics: dict[str, Any]
@@ -90,24 +92,19 @@ _REFERENCE = TypeAdapter(Reference)
 
 
 def build_reference(config: Config, columns: Columns, predictions: Predictions, metrics: Metrics) -> Reference:
-    """Describe the raw columns of the training rows, and the predictions of the test rows.
-
-    Columns in `serve.record.exclude` are left out, as are those that are no features.
+    """Describe the raw columns of the training rows that are features, and the predictions of the test rows.
 
     Raises:
         MissingInputError: The table of the training rows cannot be read.
     """
-    left_out = {*config.no_features, *config.serve.record.exclude}
     wanted = {
         name: column["kind"]
         for name, column in columns.items()
-        if column["kind"] in FEATURE_KINDS and name not in left_out
+        if column["kind"] in FEATURE_KINDS and name not in config.no_features
     }
-    profiles, sample, n_train = (
-        {},
-        {},
-        len(read_table(config.data_split.train_path, made_by="data_split", columns=[config.base.target_column])),
-    )
+    profiles, sample = {}, {}
+    target = read_table(config.data_split.train_path, made_by="data_split", columns=[config.base.target_column])
+    n_train = len(target)
     n_sampled = min(n_train, MAX_ROWS, max(MIN_ROWS, MAX_VALUES // max(len(wanted), 1)))
     rows = _draw(n_train, n_sampled, config.base.random_state)
     for names in _batches(list(wanted), N_COLUMNS_AT_ONCE):
@@ -210,7 +207,8 @@ def _describe_predictions(predictions: Predictions, config: Config) -> dict[str,
     codes = [predictions.positive_code] if len(shown) == 2 else sorted(shown, key=lambda code: -counts[code])
     scores = {names[code]: predictions.scores[rows, code].tolist() for code in codes[:MAX_CLASSES]}
     labels = {name: int(count) for name, count in zip(names, counts, strict=True)}
-    return {"labels": labels, "scores": scores, "losses": losses}
+    positive = names[predictions.positive_code] if len(names) == 2 else None
+    return {"labels": labels, "positive": positive, "scores": scores, "losses": losses}
 
 
 def _draw(n_rows: int, n_drawn: int, random_state: int) -> NDArray[np.intp]:

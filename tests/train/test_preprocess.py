@@ -215,6 +215,11 @@ def test_parts_that_do_not_vary_are_left_out(circular: bool) -> None:
     assert encoder.transform(dates("2030-05-05 07:00", None)).shape == (2, len(expected))
 
 
+def test_dates_beyond_the_range_of_nanoseconds_have_parts() -> None:
+    made = DateEncoder().fit(dates("1970-01-01", "1971-02-03")).transform(dates("2999-05-05", "0900-01-01"))
+    assert made.tolist() == [[375959.0, 5.0, 6.0, 5.0], [-390809.0, 1.0, 4.0, 1.0]]
+
+
 def test_missing_date_is_imputed_and_marked_for_scaled_estimators() -> None:
     made = prepare(dates("2026-01-01", "2026-02-02", None, "2026-01-09"), {"date": ["day"]})
     assert np.isfinite(made).all()

@@ -82,10 +82,8 @@ def join_labels(labelled: pd.DataFrame, labels: pd.Series, reference: Reference)
     found = [f"{PROBABILITY}{name}" for name in classes]
     has_scores = all(name in labelled for name in found) and not labelled[found].isna().to_numpy().any()
     scores = labelled[found].to_numpy(dtype=float) if has_scores else np.empty((len(labelled), 0))
-    # Of two classes, only the probability of the positive one is in the profile.
-    positive = next(iter(reference.scores), None) if len(classes) == 2 else None
     known = labelled["prediction"].astype(object).to_numpy()
-    return encode_classes(y_true.astype(object), known, scores, classes, has_scores, positive)
+    return encode_classes(y_true.astype(object), known, scores, classes, has_scores, reference.positive)
 
 
 def score_periods(predictions: Predictions, times: pd.Series, config: Config) -> list[Score]:
