@@ -1,0 +1,234 @@
+"""Record requests and predictions to Parquet by day, for `src.service.monitoring`, beside serving."""
+
+import contextlib
+import hashlib
+import logging
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from src.atomic import atomic_path
+from src.config.service import Record
+from src.data.columns import Columns
+from src.service.endpoint.predictor import Prediction
+
+logger = logging.getLogger(__name__)
+
+# Rows that wait to be written; further ones are dropped.
+MAX_WAITING_ROWS = 200_000
+# A file is written when so many rows wait, or after so many seconds.
+ROWS_PER_FILE, SECONDS_PER_FILE = 50_000, 10.0
+MEGABYTE = 2**20
+# Dtypes of the columns of each kind; others are text.
+TYPES = {"number": pa.float64(), "boolean": pa.bool_(), "date": pa.timestamp("us")}
+
+
+@dataclass(frozen=True)
+class _Batch:
+    ids: Sequence[str]
+    time: datetime
+    model: str
+    model_md5: str
+    X: pd.DataFrame
+    prediction: Prediction
+    classes: Sequence[Any] | None
+    columns: Columns
+
+
+class Recorder:
+    """Writes what was asked and answered, in a thread of its own.
+
+    Files are `FOLDER/YYYY-MM-DD/*.parquet` in UTC. Each appears whole, with one row for each predicted row. A file that
+    cannot be written, as on a full disk, costs its rows and is counted; the endpoint never notices.
+
+    Attributes:
+        n_recorded: Rows written.
+        n_dropped: Rows that came faster than they could be written.
+        n_failed: Rows that could not be written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Record,
+        seconds_per_file: float = SECONDS_PER_FILE,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        max_waiting_rows: int = MAX_WAITING_ROWS,
+    ) -> None:
+        self.n_recorded = self.n_dropped = self.n_failed = 0
+        self._folder, self._settings, self._clock = folder, settings, clock
+        self._seconds_per_file, self._max_waiting_rows = seconds_per_file, max_waiting_rows
+        self._excluded = frozenset(settings.exclude)
+        self._lock, self._n_waiting = threading.Lock(), 0
+        self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._is_failing = False
+        # A daemon, so that an endpoint that forgets `close` still ends.
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread.start()
+
+    def put(
+        self,
+        ids: Sequence[str],
+        model: str,
+        model_md5: str,
+        X: pd.DataFrame,
+        prediction: Prediction,
+        classes: Sequence[Any] | None,
+        columns: Columns,
+    ) -> None:
+        """Record rows soon; never wait, and never raise.
+
+        Args:
+            ids: One id a row: that of the request, or `<id>/<number of the row>` if it has several.
+            model: What `/version` calls the model.
+            X: Converted rows; not modified later by the caller.
+            classes: Classes of the probabilities; None if there are none.
+            columns: Kind of each raw column.
+        """
+        try:
+            if not len(ids) or not self._settings.sample:
+                return
+            with self._lock:
+                if self._n_waiting + len(ids) > self._max_waiting_rows:
+                    self.n_dropped += len(ids)
+                    return
+                self._n_waiting += len(ids)
+            self._queue.put(_Batch(ids, self._clock(), model, model_md5, X, prediction, classes, columns))
+        except Exception:
+            self.n_failed += 1
+            logger.exception("a request was not recorded")
+
+    def close(self) -> None:
+        """Write what waits, and end the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        is_open = True
+        while is_open:
+            batches, is_open = self._collect()
+            if batches:
+                self._write(batches)
+
+    def _collect(self) -> tuple[list[_Batch], bool]:
+        """Wait for the batches of the next file, and whether there may be more."""
+        batches: list[_Batch] = []
+        n_rows, end = 0, 0.0
+        while n_rows < ROWS_PER_FILE:
+            try:
+                batch = self._queue.get(timeout=max(0.0, end - time.monotonic()) if batches else None)
+            except queue.Empty:
+                break
+            if batch is None:
+                return batches, False
+            # The time of a file begins with its first row.
+            end = end if batches else time.monotonic() + self._seconds_per_file
+            batches.append(batch)
+            n_rows += len(batch.ids)
+        return batches, True
+
+    def _write(self, batches: list[_Batch]) -> None:
+        """Write one file for each day and each set of columns, which a new model may change."""
+        groups: dict[tuple[str, int], list[_Batch]] = {}
+        for batch in batches:
+            groups.setdefault((f"{batch.time:%Y-%m-%d}", id(batch.columns)), []).append(batch)
+        for (day, _), group in groups.items():
+            n_rows = sum(len(batch.ids) for batch in group)
+            try:
+                self._make_room()
+                # Workers write to the same folder, perhaps from several machines.
+                name = f"{group[0].time:%H%M%S}-{uuid.uuid4().hex}.parquet"
+                table = self._to_table(group)
+                if table.num_rows:
+                    with atomic_path(self._folder / day / name) as partial:
+                        pq.write_table(table, partial, compression="zstd")
+                self.n_recorded += table.num_rows
+                self._is_failing = False
+            # Whatever happens, the endpoint serves on.
+            except Exception as error:
+                self.n_failed += n_rows
+                if not self._is_failing:
+                    logger.error("requests are not recorded: %s: %s", type(error).__name__, error)
+                self._is_failing = True
+            with self._lock:
+                self._n_waiting -= n_rows
+
+    def _make_room(self) -> None:
+        """Delete the oldest days beyond `max_mb`, and of the last day only as many files as needed."""
+        files = sorted(self._folder.glob("[0-9]*-[0-9]*-[0-9]*/*.parquet"))
+        sizes = {path: size for path in files if (size := _size(path)) is not None}
+        excess = sum(sizes.values()) - self._settings.max_mb * MEGABYTE
+        days = sorted({path.parent for path in sizes})
+        for day in days:
+            if excess <= 0:
+                return
+            for path in (path for path in files if path.parent == day):
+                if day == days[-1] and excess <= 0:
+                    return
+                # Another worker may have deleted it.
+                path.unlink(missing_ok=True)
+                excess -= sizes.get(path, 0)
+            with contextlib.suppress(OSError):
+                day.rmdir()
+
+    def _to_table(self, batches: list[_Batch]) -> pa.Table:
+        """Make one table of batches with the same columns, without the rows that are not in the sample."""
+        first, predictions = batches[0], [batch.prediction for batch in batches]
+        counts = [len(batch.ids) for batch in batches]
+        times = [np.datetime64(batch.time.replace(tzinfo=None), "us") for batch in batches]
+        labels = [label for prediction in predictions for label in prediction.labels.tolist()]
+        made: dict[str, Any] = {
+            "id": pa.array([row_id for batch in batches for row_id in batch.ids], pa.string()),
+            "time": pa.array(np.repeat(times, counts)).cast(pa.timestamp("us", "UTC")),
+            "model": _repeat([batch.model for batch in batches], counts),
+            "model_md5": _repeat([batch.model_md5 for batch in batches], counts),
+            # Classes are text, whatever their type, as in the names of their probabilities.
+            "prediction": pa.array(labels if first.classes is None else map(str, labels)),
+        }
+        found = [prediction.probabilities for prediction in predictions if prediction.probabilities is not None]
+        if first.classes is not None and found:
+            for label, values in zip(first.classes, np.concatenate(found).T, strict=True):
+                made[f"probability.{label}"] = pa.array(values)
+        for name in first.X.columns:
+            if name in first.columns and name not in self._excluded:
+                inputs = np.concatenate([batch.X[name].to_numpy() for batch in batches])
+                kind = TYPES.get(first.columns[name]["kind"], pa.string())
+                made[f"input.{name}"] = pa.array(inputs, from_pandas=True).cast(kind)
+        table = pa.table(made)
+        if (share := self._settings.sample) < 1:
+            table = table.filter(pa.array([is_sampled(row_id.as_py(), share) for row_id in table["id"]], pa.bool_()))
+        return table
+
+
+def _repeat(values: list[str], counts: list[int]) -> pa.Array:
+    return pa.array(np.repeat(np.array(values, dtype=object), counts), pa.string())
+
+
+def is_sampled(row_id: str, share: float) -> bool:
+    """Return whether a row is in the sample: all rows of a request are, or none, and all workers agree.
+
+    Args:
+        row_id: Id of the request, or `<id>/<number of the row>`.
+        share: Share of the requests in the sample, in [0, 1].
+    """
+    request_id, _, number = row_id.rpartition("/")
+    digest = hashlib.blake2b((request_id if number.isdecimal() else row_id).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") < share * 2**64
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
