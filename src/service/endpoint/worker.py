@@ -1,6 +1,7 @@
 """A process that answers requests on the connections that it is handed."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -41,7 +42,9 @@ def run_worker(
     try:
         served = load_served(root, uri, tag)
     except (PipelineError, OSError) as error:
-        channel.sendall(FAILED + one_line(f"{type(error).__name__}: {error}", 1000).encode())
+        # Another worker may have failed first, so that the main process has ended.
+        with contextlib.suppress(ConnectionError):
+            channel.sendall(FAILED + one_line(f"{type(error).__name__}: {error}", 1000).encode())
         sys.exit(2)
     sys.setswitchinterval(SWITCH_SECONDS)
     # What is imported and loaded stays: a full collection of it would take 100 ms.
