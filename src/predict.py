@@ -87,7 +87,7 @@ def predict_file(
         BrokenPipeError: The reader of stdout has closed it.
     """
     names, columns = _raw_columns(model)
-    wanted = _Wanted(columns, names, list(dict.fromkeys(keep)), chunk_rows, how)
+    wanted = Wanted(columns, names, list(dict.fromkeys(keep)), chunk_rows, how)
     _check_kept(wanted.keep, model)
     n_rows, parquet = 0, None
     with ExitStack() as stack:
@@ -102,7 +102,7 @@ def predict_file(
         if output_path != PIPE:
             sink = stack.enter_context(stack.enter_context(atomic_path(output_path)).open("wb"))
         progress = stack.enter_context(tqdm(desc="predicting", unit=" rows", disable=None))
-        for raw, kept, where, first_row in _read_chunks(source, label, wanted):
+        for raw, kept, where, first_row in read_chunks(source, label, wanted):
             try:
                 X = convert_columns(raw, columns, first_row)
             except DataError as error:
@@ -160,7 +160,7 @@ def _predict(model: Any, X: pd.DataFrame) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class Wanted:
     """What to read.
 
     Attributes:
@@ -182,7 +182,7 @@ class _Wanted:
 Chunk = tuple[pd.DataFrame, pd.DataFrame, str, int]
 
 
-def _read_chunks(path: Path, label: str, wanted: _Wanted) -> Iterator[Chunk]:
+def read_chunks(path: Path, label: str, wanted: Wanted) -> Iterator[Chunk]:
     """Yield the rows of a file, or of the Parquet parts of a folder, in chunks of at least one row.
 
     Args:
@@ -197,7 +197,7 @@ def _read_chunks(path: Path, label: str, wanted: _Wanted) -> Iterator[Chunk]:
         yield from _read_file(path, label, wanted)
 
 
-def _read_file(path: Path, label: str, wanted: _Wanted, schema: pa.Schema | None = None) -> Iterator[Chunk]:
+def _read_file(path: Path, label: str, wanted: Wanted, schema: pa.Schema | None = None) -> Iterator[Chunk]:
     kind = kind_of(path, label)
     try:
         if kind in PARQUET_SUFFIXES:
@@ -215,7 +215,7 @@ def _read_file(path: Path, label: str, wanted: _Wanted, schema: pa.Schema | None
         raise DataError(f"{label} cannot be read as {kind[1:]}: {reason}.") from error
 
 
-def _read_parquet(path: Path, label: str, wanted: _Wanted, schema: pa.Schema | None) -> Iterator[Chunk]:
+def _read_parquet(path: Path, label: str, wanted: Wanted, schema: pa.Schema | None) -> Iterator[Chunk]:
     names, keep = wanted.names, wanted.keep
     with open_parquet(path) as file:
         if schema is None:
@@ -231,7 +231,7 @@ def _read_parquet(path: Path, label: str, wanted: _Wanted, schema: pa.Schema | N
                 n_rows += batch.num_rows
 
 
-def _read_at_once(path: Path, label: str, wanted: _Wanted, kind: str) -> Iterator[Chunk]:
+def _read_at_once(path: Path, label: str, wanted: Wanted, kind: str) -> Iterator[Chunk]:
     rows = read_typed(path, kind, wanted.how, {*read_as_text(wanted.columns), *wanted.keep}, label)
     _check_columns(label, rows.column_names, wanted)
     for start in range(0, rows.num_rows, wanted.chunk_rows):
@@ -239,7 +239,7 @@ def _read_at_once(path: Path, label: str, wanted: _Wanted, kind: str) -> Iterato
         yield to_table(chunk.select(wanted.names), label), _as_they_are(chunk.select(wanted.keep)), label, start
 
 
-def _read_text(path: Path, label: str, wanted: _Wanted, kind: str) -> Iterator[Chunk]:
+def _read_text(path: Path, label: str, wanted: Wanted, kind: str) -> Iterator[Chunk]:
     names, keep, how = wanted.names, wanted.keep, wanted.how
     check_text(path, how.encoding, label)
     with open_text(path, how) as raw, pa_csv.open_csv(raw, **csv_options(how, kind, {}, with_care=True)) as file:
@@ -280,7 +280,7 @@ def _as_they_are(rows: pa.Table) -> pd.DataFrame:
     return table
 
 
-def _check_columns(label: str, found: list[str], wanted: _Wanted, hint: str = "") -> None:
+def _check_columns(label: str, found: list[str], wanted: Wanted, hint: str = "") -> None:
     names, keep = wanted.names, wanted.keep
     if missing := [name for name in names if name not in found]:
         raise DataError(f"{label}: missing column {', '.join(missing)}; the model needs {', '.join(names)}.{hint}")

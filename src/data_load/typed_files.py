@@ -218,7 +218,7 @@ def _regular_json(file: Any, name: str, marks: Collection[str]) -> bytes:
     # Keys of a dictionary keep their order.
     for column in dict.fromkeys(key for record in records for key in record):
         values = [record.get(column) for record in records]
-        for record, value in zip(records, _regular(values, marks), strict=True):
+        for record, value in zip(records, regular(values, marks), strict=True):
             record[column] = value
     return "".join(f"{json.dumps(record)}\n" for record in records).encode()
 
@@ -230,7 +230,7 @@ def _unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return record
 
 
-def _regular(values: Iterable[Any], marks: Collection[str]) -> list[Any]:
+def regular(values: Iterable[Any], marks: Collection[str]) -> list[Any]:
     """Return values of one type, which is text if there are several, or times of day; those in marks are missing."""
     kept = [None if isinstance(value, str) and value in marks else value for value in values]
     kinds = {float if type(value) is int else type(value) for value in kept} - {type(None)}
@@ -258,7 +258,7 @@ def _read_excel(path: Path, how: TableFile, name: str) -> pa.Table:
         others = f"; set data_load.source.sheet to one of {shown}" if len(sheets) > 1 else ""
         raise DataError(f"{name}: its sheet {show(sheet)} is empty{others}.")
     header, *rows = grid.itertuples(index=False, name=None)
-    columns = [_regular(values, how.missing) for values in zip(*rows, strict=True)] or [[] for _ in header]
+    columns = [regular(values, how.missing) for values in zip(*rows, strict=True)] or [[] for _ in header]
     return pa.Table.from_arrays([pa.array(values) for values in columns], [text_of(cell) for cell in header])
 
 

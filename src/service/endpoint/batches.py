@@ -1,0 +1,186 @@
+"""Predict the rows of many requests at once: what arrives while a batch is predicted forms the next one."""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from src.errors import PipelineError
+from src.service.endpoint.errors import RequestError
+from src.service.endpoint.load import Served
+from src.service.endpoint.predictor import Prediction
+from src.service.endpoint.rows import convert_like_a_file, convert_values, take_columns
+
+logger = logging.getLogger(__name__)
+
+# A batch is closed beyond these rows, so that small requests do not wait for many large ones.
+MAX_BATCH_ROWS = 10_000
+Render = Callable[["Item", Prediction, Served], bytes]
+
+
+@dataclass(eq=False)
+class Item:
+    """The rows of a request that waits for its prediction.
+
+    Attributes:
+        content: Parsed JSON; None if the rows are converted.
+        served: The model whose columns `X` has; None to take the current one.
+        future: Gets the body of the answer.
+    """
+
+    id: str
+    n_rows: int
+    render: Render
+    future: "asyncio.Future[bytes]"
+    content: Any = None
+    X: pd.DataFrame | None = None
+    served: Served | None = None
+    result: Any = field(default=None, repr=False)
+
+
+class Batcher:
+    """One thread that predicts what waits.
+
+    Attributes:
+        served: The model; a new one takes over between two batches.
+        n_waiting: Rows that wait.
+    """
+
+    def __init__(
+        self, served: Served, max_queue: int, on_batch: Callable[[Served, list[tuple[Item, Any, Prediction]]], None]
+    ) -> None:
+        self.served = served
+        self.n_waiting = 0
+        self._max_queue, self._on_batch = max_queue, on_batch
+        self._items: deque[Item] = deque()
+        self._wake = threading.Condition()
+        self._is_open = True
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name="predictor", daemon=True)
+        self._thread.start()
+
+    def put(self, item: Item) -> None:
+        """Add rows to the queue.
+
+        Raises:
+            RequestError: The queue is full.
+        """
+        with self._wake:
+            # An empty queue takes any request, or a large one would be refused for ever.
+            if self.n_waiting and self.n_waiting + item.n_rows > self._max_queue:
+                raise RequestError(503, "too many rows are waiting; try again", {"retry-after": "1"})
+            self.n_waiting += item.n_rows
+            self._items.append(item)
+            self._wake.notify()
+
+    def close(self) -> None:
+        """Predict what waits, and end the thread."""
+        with self._wake:
+            self._is_open = False
+            self._wake.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        # OpenMP keeps this setting for each thread.
+        threadpool_limits(1)
+        while batch := self._take():
+            served = self.served
+            try:
+                done = self._predict(batch, served)
+            except BaseException:
+                logger.exception("a batch was not predicted")
+                done = []
+            self._loop.call_soon_threadsafe(_answer, batch)
+            if done:
+                self._on_batch(served, done)
+
+    def _take(self) -> list[Item]:
+        with self._wake:
+            while not self._items and self._is_open:
+                self._wake.wait()
+            batch: list[Item] = []
+            n_rows = 0
+            while self._items and (not batch or n_rows + self._items[0].n_rows <= MAX_BATCH_ROWS):
+                item = self._items.popleft()
+                n_rows += item.n_rows
+                batch.append(item)
+            self.n_waiting -= n_rows
+            return batch
+
+    def _predict(self, batch: list[Item], served: Served) -> list[tuple[Item, Any, Prediction]]:
+        # The client of a cancelled request has gone, or its time is over.
+        together = [item for item in batch if not item.future.cancelled() and item.served in (None, served)]
+        done = self._predict_together(together, served) if together else []
+        if done is None:
+            done = [one for item in together for one in self._predict_alone(item, served)]
+        for item in batch:
+            # A new model took over after these rows were converted.
+            if item.served is not None and item.served is not served and not item.future.cancelled():
+                done += self._predict_alone(item, item.served)
+        return done
+
+    def _predict_together(self, items: list[Item], served: Served) -> list[tuple[Item, Any, Prediction]] | None:
+        """Predict all rows at once; None if one of them fails."""
+        names = served.predictor.names
+        try:
+            parsed = [item for item in items if item.X is None]
+            values: dict[str, list[Any]] = {name: [] for name in names}
+            for item in parsed:
+                for name, column in take_columns(item.content, names).items():
+                    values[name] += column
+            tables = []
+            if parsed:
+                X = convert_values(values, served)
+                if X is None:
+                    return None
+                tables.append(X)
+            ordered = parsed + [item for item in items if item.X is not None]
+            tables += [item.X[names] for item in ordered[len(parsed) :] if item.X is not None]
+            X = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+            prediction = served.predictor.predict(X)
+        except (RequestError, PipelineError, ValueError, TypeError, OverflowError):
+            return None
+        done, start = [], 0
+        for item in ordered:
+            rows = slice(start, start := start + item.n_rows)
+            probabilities = prediction.probabilities
+            part = Prediction(prediction.labels[rows], None if probabilities is None else probabilities[rows])
+            item.result = item.render(item, part, served)
+            done.append((item, X.iloc[rows], part))
+        return done
+
+    def _predict_alone(self, item: Item, served: Served) -> list[tuple[Item, Any, Prediction]]:
+        try:
+            X = item.X
+            if X is None:
+                values = take_columns(item.content, served.predictor.names)
+                X = convert_values(values, served)
+                X = convert_like_a_file(values, served) if X is None else X
+            prediction = served.predictor.predict(X)
+            item.result = item.render(item, prediction, served)
+        except RequestError as error:
+            item.result = error
+            return []
+        except PipelineError as error:
+            item.result = RequestError(422, str(error))
+            return []
+        except Exception:
+            logger.exception("a request was not predicted")
+            return []
+        return [(item, X, prediction)]
+
+
+def _answer(batch: list[Item]) -> None:
+    for item in batch:
+        if item.future.done():
+            continue
+        if isinstance(item.result, bytes):
+            item.future.set_result(item.result)
+        else:
+            item.future.set_exception(item.result or RequestError(500, "the prediction failed; see the log"))

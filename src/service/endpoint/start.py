@@ -1,0 +1,78 @@
+"""Serve a model: `python -m src.service.endpoint.start [--model models:/iris@champion | --tag v1.0.0]`."""
+
+import argparse
+import ipaddress
+import logging
+import os
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+from src.config.load import load_config
+from src.errors import ConfigError
+from src.utils.command import command
+
+logger = logging.getLogger(__name__)
+
+KEYS = "SERVE_API_KEYS"
+BACKLOG = 2048
+# One prediction thread a worker: threads of BLAS and OpenMP would wait for each other.
+SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# A registry that is down is asked again at the next poll.
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+
+
+@command
+def main() -> None:
+    """Serve a model from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m src.service.endpoint.start", description=__doc__)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--model", help="registered model, such as models:/iris@champion; an alias is followed")
+    which.add_argument("--tag", help="published version; without either, the model of the workspace")
+    parser.add_argument("--host", default="127.0.0.1", help=f"address; any but loopback needs keys in {KEYS}")
+    parser.add_argument("--port", type=int, default=8000)
+    options = parser.parse_args()
+    config = load_config(Path("params.yaml"))
+    keys = [key.strip().encode() for key in os.environ.get(KEYS, "").split(",") if key.strip()]
+    if not keys and not _is_loopback(options.host):
+        raise ConfigError(
+            f"--host {options.host} is reachable from other machines: set keys, separated by commas, in {KEYS}."
+        )
+    listener = _listen(options.host, options.port)
+    for name in SINGLE_THREADED:
+        os.environ[name] = "1"
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        # Everything that a load needs is imported before the workers fork. Imported here, because the variables above
+        # apply to what is imported after them.
+        import skops.io  # noqa: F401
+
+        from src.service.endpoint.workers import Workers
+
+        workers = Workers(listener, config.serve.workers, Path.cwd(), options.model, options.tag, config, keys)
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        address = f"http://{host}:{listener.getsockname()[1]}"
+        workers.run(lambda: logger.info("serving on %s with %d workers", address, config.serve.workers))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot listen on {host}:{port}: {reason}; choose another --port or --host.") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

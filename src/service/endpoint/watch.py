@@ -1,0 +1,66 @@
+"""Follow the alias of a registered model: load a new champion beside the old one, then let it take over."""
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from src.errors import PipelineError
+from src.service.endpoint.load import Served, find_version, load_registered_version
+
+logger = logging.getLogger(__name__)
+
+
+class Watcher:
+    """A thread that asks which version the alias names."""
+
+    def __init__(
+        self,
+        root: Path,
+        uri: str,
+        seconds: float,
+        current: Served,
+        swap: Callable[[Served], None],
+        refuse: Callable[[], None],
+    ) -> None:
+        self._root, self._uri, self._seconds = root, uri, seconds
+        self._version, self._refused = str(current.about["version"]), ""
+        self._swap, self._refuse = swap, refuse
+        self._is_down = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._seconds):
+            try:
+                self.look()
+            except Exception:
+                logger.exception("looking for a new champion failed")
+
+    def look(self) -> None:
+        """Look once: load the version of the alias if it is new and has not failed before."""
+        try:
+            version = find_version(self._root, self._uri)
+        except PipelineError as error:
+            if not self._is_down:
+                logger.warning("the running model %s stays: %s", self._version, error)
+            self._is_down = True
+            return
+        self._is_down = False
+        if version in (self._version, self._refused):
+            return
+        try:
+            served = load_registered_version(self._root, self._uri, version)
+        except PipelineError as error:
+            self._refused = version
+            self._refuse()
+            logger.error("version %s is refused, version %s stays: %s", version, self._version, error)
+            return
+        self._version, self._refused = version, ""
+        self._swap(served)
+        logger.info("serving %s", served.label)

@@ -1,0 +1,194 @@
+"""A process that answers requests on the connections that it is handed."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from src.config.schema import Config
+from src.errors import PipelineError
+from src.service.endpoint import metrics
+from src.service.endpoint.app import Endpoint
+from src.service.endpoint.batches import Batcher, Item
+from src.service.endpoint.load import Served, load_served
+from src.service.endpoint.predictor import Prediction
+from src.service.endpoint.record import Recorder
+from src.service.endpoint.watch import Watcher
+from src.text import one_line
+
+logger = logging.getLogger(__name__)
+
+READY, FAILED = b"+", b"-"
+# The event loop takes the GIL anew for each connection. While the prediction thread computes, each of these waits for
+# one interval: with Python's 5 ms, 16 connections waited 80 ms.
+SWITCH_SECONDS = 0.0002
+MAX_FDS = 16
+
+
+def run_worker(
+    channel: socket.socket, root: Path, uri: str | None, tag: str | None, config: Config, keys: list[bytes]
+) -> None:
+    """Load the model, and answer requests until the channel is closed."""
+    try:
+        served = load_served(root, uri, tag)
+    except (PipelineError, OSError) as error:
+        # Another worker may have failed first, so that the main process has ended.
+        with contextlib.suppress(ConnectionError):
+            channel.sendall(FAILED + one_line(f"{type(error).__name__}: {error}", 1000).encode())
+        sys.exit(2)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    # What is imported and loaded stays: a full collection of it would take 100 ms.
+    gc.collect()
+    gc.freeze()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(channel, root, uri, served, config, keys))
+
+
+async def _serve(
+    channel: socket.socket, root: Path, uri: str | None, served: Served, config: Config, keys: list[bytes]
+) -> None:
+    settings = config.serve
+    recorder = Recorder(root / "data" / "requests", settings.record)
+
+    def finish(used: Served, done: list[tuple[Item, Any, Prediction]]) -> None:
+        metrics.BATCH_ROWS.observe(sum(item.n_rows for item, *_ in done))
+        metrics.QUEUE_ROWS.set(batcher.n_waiting)
+        for item, X, prediction in done:
+            model = item.served or used
+            ids = [item.id] if item.n_rows == 1 else [f"{item.id}/{row}" for row in range(item.n_rows)]
+            classes, columns = model.predictor.classes, model.predictor.columns
+            known = None if classes is None else list(classes)
+            recorder.put(ids, model.label, model.about["model_md5"] or "", X, prediction, known, columns)
+        metrics.RECORD_DROPPED.set(recorder.n_dropped)
+        metrics.RECORD_FAILED.set(recorder.n_failed)
+
+    batcher = Batcher(served, settings.max_queue, finish)
+    metrics.MODEL_WORKERS.labels(served.label).set(1)
+
+    def swap(new: Served) -> None:
+        metrics.MODEL_WORKERS.labels(batcher.served.label).set(0)
+        batcher.served = new
+        metrics.MODEL_WORKERS.labels(new.label).set(1)
+        metrics.SWAPS.inc()
+
+    watcher = None
+    if uri and "@" in uri:
+        watcher = Watcher(root, uri, settings.poll_seconds, served, swap, metrics.REFUSED_SWAPS.inc)
+    options = uvicorn.Config(
+        Endpoint(settings, keys, batcher),
+        http=Protocol,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.timeout_seconds) + 1,
+    )
+    Protocol.seconds = settings.timeout_seconds
+    server = Server(options, channel)
+    await server.serve()
+    if watcher:
+        watcher.close()
+    batcher.close()
+    recorder.close()
+
+
+class Protocol(HttpToolsProtocol):
+    """HTTP, with a limit for the time in which the headers arrive."""
+
+    seconds = 30.0
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(self.seconds, transport.close)
+
+    def on_message_begin(self) -> None:
+        """Begin to wait for headers."""
+        if self._timer is None:
+            self._timer = self.loop.call_later(self.seconds, self.transport.close)
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Handle the request."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        super().on_headers_complete()
+
+
+class Server(uvicorn.Server):
+    """Uvicorn's server on connections that the main process accepts and hands on."""
+
+    def __init__(self, config: uvicorn.Config, channel: socket.socket) -> None:
+        super().__init__(config)
+        self._channel = channel
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - of uvicorn
+        """Tell the main process, and take connections."""
+        self.servers = []
+        self._channel.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._channel.fileno(), self._take)
+        self._channel.send(READY)
+        self.started = True
+
+    def _take(self) -> None:
+        try:
+            message, handles, *_ = socket.recv_fds(self._channel, MAX_FDS, MAX_FDS)
+        except BlockingIOError:
+            return
+        loop = asyncio.get_running_loop()
+        for handle in handles:
+            connection = socket.socket(fileno=handle)
+            connection.setblocking(False)
+            task = loop.create_task(loop.connect_accepted_socket(self._make_protocol, connection))
+            self.server_state.tasks.add(task)  # type: ignore[arg-type]
+            task.add_done_callback(self.server_state.tasks.discard)
+        if not message:
+            # The main process is about to end, or has been killed.
+            loop.remove_reader(self._channel.fileno())
+            self.should_exit = True
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        return Protocol(self.config, self.server_state, {}, asyncio.get_running_loop())
+
+
+def start_worker(
+    channel: socket.socket, inherited: list[socket.socket], listener: socket.socket, *arguments: Any
+) -> int:
+    """Fork a worker, and return its process id.
+
+    Args:
+        channel: Its end of the channel.
+        inherited: Sockets of the main process, which the worker closes: it sees the end of its own channel only if no
+            other process holds the other end.
+    """
+    if pid := os.fork():
+        return pid
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        for each in (*inherited, listener):
+            each.close()
+        run_worker(channel, *arguments)
+        code = 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        logger.exception("a worker failed")
+    finally:
+        sys.stderr.flush()
+        os._exit(code)

@@ -1,0 +1,168 @@
+"""The main process: it accepts connections, hands them to the workers in turn, and replaces workers that end."""
+
+import contextlib
+import logging
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prometheus_client.multiprocess import mark_process_dead
+
+from src.errors import TrackingError
+from src.service.endpoint.worker import FAILED, READY, start_worker
+
+logger = logging.getLogger(__name__)
+
+BYTE = b"c"
+# A worker that ends at once is not started in a busy loop.
+PAUSE_SECONDS = 1.0
+
+
+@dataclass(eq=False)
+class Worker:
+    """A process that answers requests.
+
+    Attributes:
+        channel: Carries its messages, and connections to it; closed to end it.
+    """
+
+    pid: int
+    channel: socket.socket
+    is_ready: bool = False
+
+
+class Workers:
+    """The workers of one listening socket."""
+
+    def __init__(self, listener: socket.socket, n_workers: int, *arguments: object) -> None:
+        self._listener, self._n_workers, self._arguments = listener, n_workers, arguments
+        self._workers: list[Worker] = []
+        self._selector = selectors.DefaultSelector()
+        self._next = 0
+        self._is_stopping = False
+        self._begin_again_at = 0.0
+
+    def run(self, on_ready: Callable[[], None]) -> None:
+        """Serve until SIGTERM or SIGINT.
+
+        Raises:
+            TrackingError: The first workers cannot load the model.
+        """
+        wake, wakened = socket.socketpair()
+        wake.setblocking(False)
+        wakened.setblocking(False)
+        signal.set_wakeup_fd(wakened.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._selector.register(wake, selectors.EVENT_READ)
+        try:
+            for _ in range(self._n_workers):
+                self._start()
+            self._wait_until_ready(wake)
+            if not self._is_stopping:
+                on_ready()
+                self._listener.setblocking(False)
+                self._selector.register(self._listener, selectors.EVENT_READ)
+            while not self._is_stopping:
+                self._step(wake)
+            # What has connected is served.
+            self._accept()
+        finally:
+            signal.set_wakeup_fd(-1)
+            self._listener.close()
+            for worker in self._workers:
+                worker.channel.close()
+            for worker in self._workers:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(worker.pid, 0)
+
+    def _stop(self, *_: object) -> None:
+        self._is_stopping = True
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        inherited = [ours, *(worker.channel for worker in self._workers)]
+        pid = start_worker(theirs, inherited, self._listener, *self._arguments)
+        theirs.close()
+        self._workers.append(Worker(pid, ours))
+        self._selector.register(ours, selectors.EVENT_READ)
+
+    def _wait_until_ready(self, wake: socket.socket) -> None:
+        while not self._is_stopping and not all(worker.is_ready for worker in self._workers):
+            if self._read_messages(self._selector.select(), wake):
+                raise TrackingError("a worker ended before it was ready; see the log.")
+
+    def _step(self, wake: socket.socket) -> None:
+        n_missing = self._n_workers - len(self._workers)
+        events = self._selector.select(PAUSE_SECONDS if n_missing else None)
+        self._read_messages(events, wake)
+        if any(key.fileobj is self._listener for key, _ in events):
+            self._accept()
+        if len(self._workers) < self._n_workers and time.monotonic() >= self._begin_again_at:
+            self._begin_again_at = time.monotonic() + PAUSE_SECONDS
+            self._start()
+
+    def _read_messages(self, events: list[tuple[selectors.SelectorKey, int]], wake: socket.socket) -> bool:
+        """Read what workers say, and return whether one has ended."""
+        has_ended = False
+        for key, _ in events:
+            if key.fileobj is wake:
+                with contextlib.suppress(BlockingIOError):
+                    wake.recv(4096)
+            worker = next((worker for worker in self._workers if worker.channel is key.fileobj), None)
+            if worker is None:
+                continue
+            try:
+                message = worker.channel.recv(4096)
+            except ConnectionError:
+                message = b""
+            if message == READY:
+                worker.is_ready = True
+            elif message.startswith(FAILED):
+                text = message[1:].decode(errors="replace")
+                if not self._selector.get_map().get(self._listener.fileno()):
+                    raise TrackingError(text.partition(": ")[2])
+                logger.error("%s", text)
+            elif not message:
+                has_ended = True
+                self._forget(worker)
+        return has_ended
+
+    def _forget(self, worker: Worker) -> None:
+        self._selector.unregister(worker.channel)
+        worker.channel.close()
+        self._workers.remove(worker)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(worker.pid, 0)
+        mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+        if not self._is_stopping:
+            logger.warning("a worker has ended; starting another one")
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except (BlockingIOError, ConnectionError):
+                return
+            except OSError as error:
+                # Too many open files: those who wait are served when others have ended.
+                logger.warning("a connection was not accepted: %s", error)
+                time.sleep(0.05)
+                return
+            with connection:
+                self._hand_on(connection)
+
+    def _hand_on(self, connection: socket.socket) -> None:
+        ready = [worker for worker in self._workers if worker.is_ready]
+        for _ in ready:
+            self._next += 1
+            try:
+                socket.send_fds(ready[self._next % len(ready)].channel, [BYTE], [connection.fileno()])
+            except OSError:
+                continue
+            return
