@@ -1,6 +1,7 @@
 """Log a model to MLflow with its code, requirements and signature, so that it loads without this repository."""
 
 import importlib.metadata
+import json
 import re
 import shutil
 import tempfile
@@ -108,6 +109,15 @@ def find_logged_model(store: Store, md5: str) -> "LoggedModel | None":
     return None
 
 
+def read_estimators(setting: str) -> list[str]:
+    """Return the estimators of the setting `train.estimator` as MLflow records it: a list is JSON.
+
+    >>> read_estimators("logreg"), read_estimators('["knn", "svm"]')
+    (['logreg'], ['knn', 'svm'])
+    """
+    return [str(name) for name in json.loads(setting)] if setting.startswith("[") else [setting]
+
+
 def packages_of(estimators: Collection[str]) -> set[str]:
     """Return the packages of estimators: `xgboost` for `xgboost.XGBClassifier`.
 
@@ -130,7 +140,14 @@ def trusted_types(model: Any, named: Collection[str] = ()) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.skops"
         skops.io.dump(model, path)
-        types: list[str] = skops.io.get_untrusted_types(file=path)
+        return trusted_types_in(path, named)
+
+
+def trusted_types_in(path: Path, named: Collection[str] = ()) -> list[str]:
+    """List the types in a skops file that skops does not trust by itself, as `trusted_types` does."""
+    import skops.io
+
+    types: list[str] = skops.io.get_untrusted_types(file=path)
     known = (*TRUSTED_MODULES, *(f"{package}." for package in sorted(named)))
     strange = [name for name in types if not name.startswith(known) and name not in TRUSTED_TYPES]
     if strange:

@@ -23,7 +23,7 @@ from src.tracking import names
 from src.tracking.dvc_repo import DvcRepo
 from src.tracking.journal import Execution, Journal, Session, Snapshot, now
 from src.tracking.lock import LockEntry, hash_file
-from src.tracking.logged_model import LOGGED_MODELS, find_logged_model, log_model, name_model
+from src.tracking.logged_model import LOGGED_MODELS, find_logged_model, log_model, name_model, read_estimators
 from src.tracking.names import Outcome, Status
 from src.tracking.outcomes import UP_TO_DATE
 from src.tracking.process import cpu_model
@@ -268,9 +268,7 @@ def _write_returned(
     if content and execution.model and _is_recorded(execution, execution.model, content):
         tables = [file for path in execution.reads if path.endswith(".parquet") for file in find(path).values()]
         settings = session.snapshot.params if session.snapshot else {}
-        # As JSON, if it is a list.
-        estimator = execution.params.get("train.estimator", "")
-        estimators = json.loads(estimator) if estimator.startswith("[") else [estimator]
+        estimators = read_estimators(execution.params.get("train.estimator", ""))
         mlflow.start_run(run_id=run_id, nested=True)
         try:
             with store.optional(LOGGED_MODELS):

@@ -5,7 +5,8 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.abc import InspectLoader, MetaPathFinder
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RUN_ID = re.compile("[0-9a-f]{32}")
+_IMPORTING = threading.RLock()
 # Settings with the paths of tables.
 TABLES = {
     "dataset": ("data_load", "dataset_path"),
@@ -144,7 +146,7 @@ def load_model(root: Path, reference: str | None = None, *, trust: bool = False)
             "%s was made with uncommitted changes; its model computes features with the code of %s",
             reference, run.commit[:9],
         )  # fmt: skip
-    with _content(root, run, path, "model") as copy, _code_of(root, run.commit):
+    with _content(root, run, path, "model") as copy, code_of(root, run.commit):
         return read_model(copy)
 
 
@@ -228,44 +230,66 @@ def load_table_file(root: Path, revision: str | None = None) -> TableFile:
 
 
 @contextmanager
-def _code_of(root: Path, commit: str) -> Iterator[None]:
+def code_of(root: Path, commit: str) -> Iterator[None]:
     """Import this project's modules from a commit while its model is read."""
-    finder = _CommitFinder(root, commit)
-    current = {name: module for name, module in sys.modules.items() if finder.is_responsible(name)}
-    for name in current:
-        del sys.modules[name]
-    sys.meta_path.insert(0, finder)
-    try:
+    files = git(root, "ls-tree", "-r", "--name-only", commit, "src/").splitlines()
+    with _imported_from(files, lambda path: git(root, "show", f"{commit}:./{path}") + "\n", commit[:8]):
         yield
-    finally:
-        sys.meta_path.remove(finder)
-        for name in filter(finder.is_responsible, list(sys.modules)):
+
+
+@contextmanager
+def code_in(folder: Path) -> Iterator[None]:
+    """Import this project's modules from a folder with `src` in it, as a logged model carries one."""
+    files = [path.relative_to(folder).as_posix() for path in folder.glob("src/**/*.py")]
+    with _imported_from(files, lambda path: (folder / path).read_text(encoding="utf-8"), "the code of the model"):
+        yield
+
+
+@contextmanager
+def _imported_from(files: Collection[str], read: Callable[[str], str], label: str) -> Iterator[None]:
+    finder = _SourceFinder(files, read, label)
+    # The modules that are imported now are shared by all threads.
+    with _IMPORTING:
+        current = {name: module for name, module in sys.modules.items() if finder.is_responsible(name)}
+        for name in current:
             del sys.modules[name]
-        sys.modules.update(current)
+        sys.meta_path.insert(0, finder)
+        try:
+            yield
+        finally:
+            sys.meta_path.remove(finder)
+            for name in filter(finder.is_responsible, list(sys.modules)):
+                del sys.modules[name]
+            sys.modules.update(current)
 
 
-class _CommitFinder(MetaPathFinder, InspectLoader):
-    """Import modules from a commit: the repository's own code, which `git checkout` would run as well."""
+class _SourceFinder(MetaPathFinder, InspectLoader):
+    """Import modules from other files than those of the workspace.
 
-    def __init__(self, root: Path, commit: str) -> None:
-        self._root, self._commit = root, commit
-        self._files = set(git(root, "ls-tree", "-r", "--name-only", commit, "src/").splitlines())
+    Args:
+        files: Paths of the modules, such as `src/data/kinds.py`.
+        read: Reads one of them.
+        label: What holds them, for errors.
+    """
+
+    def __init__(self, files: Collection[str], read: Callable[[str], str], label: str) -> None:
+        self._files, self._read, self._label = set(files), read, label
 
     @staticmethod
     def is_responsible(name: str) -> bool:
-        """Return whether a module comes from the commit: all of `src` except the errors, which today's code catches."""
+        """Return whether a module comes from these files: all of `src` except the errors, which today's code catches."""
         return f"{name}.".startswith("src.") and name != "src.errors"
 
     def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
-        """Return the spec of a module of the commit, or None."""
+        """Return the spec of a module, or None if today's code has it."""
         is_package = self._path(name).endswith("/__init__.py")
         return spec_from_loader(name, self, is_package=is_package) if self.is_responsible(name) else None
 
     def get_source(self, name: str) -> str:
-        """Read a module from git."""
+        """Read a module."""
         if (path := self._path(name)) not in self._files:
-            raise ImportError(f"{self._commit[:8]} has no {name}", name=name)
-        return git(self._root, "show", f"{self._commit}:./{path}") + "\n"
+            raise ImportError(f"{self._label} has no {name}", name=name)
+        return self._read(path)
 
     def _path(self, name: str) -> str:
         path = name.replace(".", "/")
