@@ -1,0 +1,139 @@
+"""Retraining in a real clone, with a registry whose gate the test decides."""
+
+import logging
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.errors import BusyError, DataError, PipelineError, VersionError
+from src.service.retraining.retrain import ModelRegistry, find_next_version, retrain
+from src.utils.exclusive import exclusive
+from tests.pipeline.clone import Clone, copy_clone
+from tests.pipeline.conftest import build_once, template  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.slow
+
+TABLE = "data/external/iris.csv"
+
+
+@dataclass(frozen=True)
+class Version:
+    version: str
+    passed: bool
+    table: str = "the checks"
+
+
+@dataclass
+class Decided:
+    """A registry in MLflow without checks: the gate passes or refuses as it is told."""
+
+    passed: bool = True
+    breaks: bool = False
+    promoted: list[str] = field(default_factory=list)
+
+    def register(self, root: Path, reference: str) -> Version:
+        from mlflow import MlflowClient
+
+        client = MlflowClient()
+        if not client.search_registered_models("name = 'iris'"):
+            client.create_registered_model("iris")
+        commit = Clone(root).git("rev-parse", reference)
+        tags = {"git.commit": commit, "gate": "passed" if self.passed else "refused"}
+        return Version(str(client.create_model_version("iris", "none", tags=tags).version), self.passed)
+
+    def promote(self, root: Path, version: str) -> None:  # noqa: ARG002 - as the registry's
+        if self.breaks:
+            raise KeyboardInterrupt
+        self.promoted.append(version)
+
+    @property
+    def registry(self) -> ModelRegistry:
+        return ModelRegistry(self.register, self.promote)
+
+
+def state(clone: Clone) -> tuple[object, ...]:
+    return clone.git("rev-parse", "HEAD"), clone.git("status", "--porcelain"), clone.git("tag"), clone.read(TABLE)
+
+
+@pytest.fixture(scope="session")
+def with_table(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811 - the fixture
+    """Run the pipeline on iris as a CSV file, which lacks every fifth row."""
+
+    def build(path: Path) -> None:
+        clone = copy_clone(template, path / "repo")
+        rows = pd.read_parquet(clone.path / "data/raw/dataset.parquet")
+        rows[rows.index % 5 != 0].to_csv(clone.path / TABLE, index=False)
+        rows[rows.index % 5 == 0].to_csv(path / "new.csv", index=False)
+        clone.set_param("data_load.source", {"kind": "file"})
+        clone.set_param("data_load.external_path", TABLE)
+        clone.run("dvc", "add", "--quiet", TABLE)
+        clone.git("add", f"{TABLE}.dvc")
+        clone.launch()
+        clone.commit("Train on a file")
+
+    return build_once(tmp_path_factory, "with-table", build)
+
+
+@pytest.fixture
+def clone(with_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clone]:
+    shutil.copy(with_table / "new.csv", tmp_path)
+    clone = copy_clone(with_table / "repo", tmp_path / "repo")
+    monkeypatch.chdir(clone.path)
+    monkeypatch.setattr("os.environ", clone.env | {"MLFLOW_TRACKING_URI": clone.store})
+    yield clone
+    logging.getLogger("mlflow").setLevel(logging.NOTSET)
+
+
+def test_model_that_passes_is_promoted_and_a_second_call_does_nothing(clone: Clone, tmp_path: Path) -> None:
+    gate = Decided(breaks=True)
+    n_rows = len(clone.read(TABLE).splitlines())
+    with pytest.raises(KeyboardInterrupt):
+        retrain(clone.path, tmp_path / "new.csv", gate.registry)
+    # The next call completes what was left undone.
+    gate.breaks = False
+    assert retrain(clone.path, tmp_path / "new.csv", gate.registry) == 0
+    assert gate.promoted == ["1"]
+    assert len(clone.read(TABLE).splitlines()) == n_rows + 30
+    assert clone.status() == []
+    assert clone.git("status", "--porcelain") == ""
+    assert "v1.0.0" in clone.git("tag").split()
+    before = state(clone)
+    assert retrain(clone.path, tmp_path / "new.csv", gate.registry) == 0
+    assert (state(clone), gate.promoted) == (before, ["1"])
+    assert find_next_version(clone.path) == "v1.1.0"
+
+
+def test_model_that_is_refused_changes_nothing(clone: Clone, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = state(clone)
+    gate = Decided(passed=False)
+    assert retrain(clone.path, tmp_path / "new.csv", gate.registry) == 1
+    assert (state(clone), clone.status(), gate.promoted) == (before, [], [])
+    assert "the checks" in capfd.readouterr().out
+
+
+def test_clone_that_cannot_be_retrained_is_refused_in_one_line(clone: Clone, tmp_path: Path) -> None:
+    registry, new = Decided().registry, tmp_path / "new.csv"
+
+    def refuse(kind: type[PipelineError], message: str) -> None:
+        with pytest.raises(kind, match=message):
+            retrain(clone.path, new, registry)
+
+    with exclusive(clone.path, "retrain"):
+        refuse(BusyError, "another `make retrain` is running")
+    (clone.path / "README.md").write_text("mine")
+    refuse(VersionError, "README.md: not committed; commit or discard them, then retrain")
+    clone.git("checkout", "--quiet", "README.md")
+    clone.git("checkout", "--quiet", "--detach")
+    refuse(VersionError, "no branch is checked out")
+    clone.git("checkout", "--quiet", "main")
+    clone.set_param("data_load.source", {"kind": "sklearn", "name": "iris"})
+    clone.commit()
+    refuse(DataError, "data_load.source has kind 'sklearn', to which no rows can be added")
+    clone.git("reset", "--quiet", "--hard", "HEAD~1")
+    clone.run("dvc", "remote", "remove", "storage")
+    clone.commit()
+    refuse(VersionError, "DVC has no remote to publish to")
