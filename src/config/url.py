@@ -29,6 +29,10 @@ _SECRET_NAMES = ("code", "session")
 _SECRET_VALUES = ("eyJ", "AKIA", "ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "AIza", "hf_", "xox", "sk_live_")
 
 
+# What follows the scheme in the URL of a remote.
+_PLACES = {"s3": "bucket", "gs": "bucket", "azure": "container", "ssh": "host"}
+
+
 def check_no_credentials(url: str) -> str:
     """Return a URL, a path or `git@host:path` if it contains no credentials: params.yaml is committed and logged.
 
@@ -60,6 +64,19 @@ def check_no_credentials(url: str) -> str:
                 "the credentials in the environment or with `dvc remote modify --local`"
             )
         check_no_credentials(value)
+    return url
+
+
+def check_remote(url: str) -> str:
+    """Return the URL of a DVC remote if it names a bucket, container or host; DVC would fail at the first push.
+
+    Raises:
+        ValueError: It names none.
+    """
+    scheme = re.match(r"(s3|gs|azure|ssh):", url, re.IGNORECASE)
+    if scheme and not re.match(r"(s3|gs|azure|ssh)://[^/\\s?#]", url):
+        name = scheme[1].lower()
+        raise ValueError(f"names no {_PLACES[name]}; write {name}://{_PLACES[name]}/path")
     return url
 
 
@@ -103,5 +120,6 @@ if __name__ == "__main__":
     for name, url in zip(("URL", "ENDPOINT"), sys.argv[1:], strict=False):
         try:
             check_no_credentials(url)
+            check_remote(url)
         except ValueError as error:
             sys.exit(f"{name} {error}; see docs/how-to/share.md.")

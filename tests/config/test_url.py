@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from src.config.url import check_no_credentials, mask_url, mask_urls
+from src.config.url import check_no_credentials, check_remote, mask_url, mask_urls
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,18 @@ def test_command_checks_both_addresses_of_a_remote() -> None:
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (result.returncode, result.stderr.startswith(f"{name} must not contain credentials")) == (1, True)
     assert subprocess.run([*command[:3], "s3://a/b", "https://minio:9000"], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://", "s3:///path", "s3:bucket/path", "S3://bucket", "gs:/bucket", "azure://", "ssh:///p"]
+)
+def test_remote_without_a_bucket_or_host_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"names no (bucket|container|host); write \w+://"):
+        check_remote(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://bucket/path", "azure://c", "ssh://me@host:22/p", "/mnt/s3:x", "https://minio.org"]
+)
+def test_other_remotes_are_accepted(url: str) -> None:
+    assert check_remote(url) == url
