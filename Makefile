@@ -222,12 +222,15 @@ loop: install ## Show the whole circle on iris: serve, drift, monitor, retrain, 
 
 # --- the code -------------------------------------------------------------------
 
-.PHONY: clean test test-quick test-browser coverage soak bench lint format typecheck docs docs-serve lock
-test: dev-install ## Run all tests
+.PHONY: clean test test-quick test-thorough test-browser coverage soak bench lint format typecheck docs docs-serve lock
+test: dev-install ## Run the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
 
 test-quick: dev-install ## Run the tests that are not slow
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(TESTS)
+
+test-thorough: dev-install ## Run the tests that are too slow for `make test`
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m thorough $(TESTS)
 
 test-browser: dev-install ## Check every page in Chromium: make test-browser [DIR=docs/images]
 	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(call install_extra,browser)

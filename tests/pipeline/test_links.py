@@ -21,6 +21,7 @@ def md5_of(path: Path) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_stages_replace_outputs_that_are_links(clone: Clone) -> None:
     lock = clone.lock()
     clone.run("dvc", "config", "--local", "cache.type", "reflink,hardlink,copy")

@@ -74,6 +74,7 @@ def test_server_that_is_down_gives_a_warning_and_gets_all_runs_later(clone: Clon
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_server_that_stops_gives_one_warning_per_stage(clone: Clone, server: Server) -> None:
     server.start()
     clone.in_stage("evaluate", WAITING_LINE)
@@ -99,6 +100,7 @@ def test_server_that_stops_gives_one_warning_per_stage(clone: Clone, server: Ser
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_server_of_an_older_mlflow_gets_a_record_without_what_it_lacks(clone: Clone, server: Server) -> None:
     server.start()
     (clone.path / "models/model.joblib").unlink()

@@ -242,6 +242,7 @@ def test_requirements_are_the_locked_lines_of_what_a_model_needs(tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.usefixtures("active_run")
 def test_model_predicts_the_same_with_its_own_requirements_only(code: Path, tmp_path: Path) -> None:
     model = fit("classification", "lightgbm")

@@ -180,6 +180,7 @@ def test_real_dvc_runs_its_stages_warm(clone: Clone) -> None:  # noqa: F811 - th
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_cold_pipeline_writes_the_bytes_of_a_warm_one(clone: Clone) -> None:  # noqa: F811 - the fixture is imported
     lock = clone.lock()
     clone.launch("-f", PIPELINE_WARM="0")
