@@ -277,7 +277,7 @@ class _SourceFinder(MetaPathFinder, InspectLoader):
 
     @staticmethod
     def is_responsible(name: str) -> bool:
-        """Return whether a module comes from these files: all of `src` except the errors, which today's code catches."""
+        """Return whether a module comes from the files: all of `src` except the errors, which today's code catches."""
         return f"{name}.".startswith("src.") and name != "src.errors"
 
     def find_spec(self, name: str, *_: object) -> ModuleSpec | None:

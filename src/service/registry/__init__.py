@@ -1,0 +1,1 @@
+"""Register models in MLflow, check them, and choose which one is served."""
