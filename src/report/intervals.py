@@ -5,6 +5,7 @@ Percentile intervals over resamples of rows (Efron & Tibshirani 1993, chapter 13
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,33 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def difference_interval(
+    metric: str, first: Predictions, second: Predictions, n_bootstrap: int, random_state: int, confidence: float
+) -> tuple[float, float] | None:
+    """Compute the interval of how much higher a metric is for the first of two models, on the same rows.
+
+    Each resample draws the same rows for both (paired bootstrap), so that rows that are difficult for both cancel out.
+
+    Args:
+        first: Predictions on rows whose target is known. Both models know the same classes.
+        second: Predictions on the same rows.
+        confidence: Share of the resamples in the interval.
+
+    Returns:
+        Low and high end; None if no resample defines the metric for both.
+    """
+    rng = np.random.default_rng(random_state)
+    if isinstance(first, ClassPredictions) and isinstance(second, ClassPredictions) and metric in LABEL_METRICS:
+        values = _resample_label_pairs(metric, first, second, n_bootstrap, rng)
+    else:
+        values = _resample_row_pairs(metric, first, second, n_bootstrap, rng)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return None
+    low, high = np.quantile(values, ((1 - confidence) / 2, (1 + confidence) / 2))
+    return float(low), float(high)
+
+
 def count_rows(metric: str, predictions: Predictions) -> tuple[int, int]:
     """Return how many rows a metric uses, and how many of them are resampled."""
     if not isinstance(predictions, ClassPredictions):
@@ -76,6 +104,28 @@ def _resample_labels(metric: str, predictions: ClassPredictions, n_bootstrap: in
     return np.concatenate(scores)
 
 
+def _resample_label_pairs(
+    metric: str, first: ClassPredictions, second: ClassPredictions, n_bootstrap: int, rng: Generator
+) -> Floats:
+    """Draw pairs of confusion matrices, as `_resample_labels`, from cells of the true and both predicted labels."""
+    n_labels = len(first.labels)
+    cells = (first.y_true * n_labels + first.y_pred) * n_labels + second.y_pred
+    filled, counts = np.unique(cells, return_counts=True)
+    pairs, seconds = np.divmod(filled, n_labels)
+    positions = (pairs, pairs // n_labels * n_labels + seconds)
+    batch, scores = max(1, _BATCH // n_labels**2), []
+    for start in range(0, n_bootstrap, batch):
+        drawn = rng.multinomial(counts.sum(), counts / counts.sum(), size=min(batch, n_bootstrap - start))
+        found = []
+        for position in positions:
+            matrices = np.zeros((n_labels**2, len(drawn)))
+            # Several cells of the pair are one cell of a matrix.
+            np.add.at(matrices, position, drawn.T)
+            found.append(_score_matrices(metric, matrices.T.reshape(-1, n_labels, n_labels), first.positive_code))
+        scores.append(found[0] - found[1])
+    return np.concatenate(scores)
+
+
 def _score_matrices(metric: str, matrices: Floats, positive_code: int) -> Floats:
     """Score confusion matrices of shape (n, n_labels, n_labels), true labels down, as scikit-learn does."""
     hits = np.diagonal(matrices, axis1=1, axis2=2)
@@ -93,13 +143,31 @@ def _score_matrices(metric: str, matrices: Floats, positive_code: int) -> Floats
 
 
 def _resample_rows(metric: str, predictions: Predictions, n_bootstrap: int, rng: Generator) -> Floats:
-    n_rows, n_resampled = count_rows(metric, predictions)
+    values = _bootstrap(
+        partial(_make_statistic, metric, predictions), *count_rows(metric, predictions), n_bootstrap, rng
+    )
+    return np.minimum(values, 1) if metric in ("r2", *AREA_METRICS) else values
+
+
+def _resample_row_pairs(
+    metric: str, first: Predictions, second: Predictions, n_bootstrap: int, rng: Generator
+) -> Floats:
+    def make(rows: NDArray[np.intp]) -> Statistic:
+        one, other = (_make_statistic(metric, predictions, rows) for predictions in (first, second))
+        return lambda places, axis=-1: one(places, axis) - other(places, axis)
+
+    return _bootstrap(make, *count_rows(metric, first), n_bootstrap, rng)
+
+
+def _bootstrap(
+    make: Callable[[NDArray[np.intp]], Statistic], n_rows: int, n_resampled: int, n_bootstrap: int, rng: Generator
+) -> Floats:
     # All resamples of a single row are equal.
     if n_rows < 2:
         return np.array([])
     rows = np.arange(n_rows)
     sample = rows if n_resampled == n_rows else rng.choice(rows, n_resampled, replace=False)
-    statistic = _make_statistic(metric, predictions, sample)
+    statistic = make(sample)
     options: dict[str, Any] = {"method": "percentile", "vectorized": True, "batch": max(1, _BATCH // n_resampled)}
     with warnings.catch_warnings():
         # The caller leaves out resamples that do not define the metric.
@@ -107,9 +175,9 @@ def _resample_rows(metric: str, predictions: Predictions, n_bootstrap: int, rng:
         found = bootstrap((np.arange(n_resampled),), statistic, n_resamples=n_bootstrap, rng=rng, **options)
     values = np.asarray(found.bootstrap_distribution)
     if n_resampled < n_rows:
-        center = _make_statistic(metric, predictions, rows)(rows)
+        center = make(rows)(rows)
         values = center + (values - statistic(np.arange(n_resampled))) * np.sqrt(n_resampled / n_rows)
-    return np.minimum(values, 1) if metric in ("r2", *AREA_METRICS) else values
+    return values
 
 
 def _make_statistic(metric: str, predictions: Predictions, rows: NDArray[np.intp]) -> Statistic:

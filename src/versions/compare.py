@@ -113,11 +113,11 @@ def compare_metrics(first: Version, second: Version) -> list[Difference]:
     before, after = first.revision.metrics, second.revision.metrics
     headline = f"test_{metric_of(flatten(second.revision.params).get('train.scoring', ''))}"
     names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    names.sort(key=lambda name: (name != headline, _direction(name) == 0, name))
+    names.sort(key=lambda name: (name != headline, direction(name) == 0, name))
     return [_subtract(name, before.get(name), after.get(name)) for name in names]
 
 
-def _direction(name: str) -> int:
+def direction(name: str) -> int:
     """Return 1 if a higher value is better, -1 if a lower one is, and 0 if that is unknown."""
     kind = name.removeprefix("test_").removeprefix("cv_")
     if name.endswith(WITHOUT_DIRECTION):
@@ -131,7 +131,7 @@ def _subtract(name: str, before: float | None, after: float | None) -> Differenc
         return Difference(name, old, new)
     change = after - before
     text = f"{change:+.4f}" if 5e-5 <= abs(change) < 1000 else f"{change:+.3g}"
-    gain = change * _direction(name)
+    gain = change * direction(name)
     return Difference(name, old, new, text, "better" if gain > 0 else "worse" if gain < 0 else "")
 
 
