@@ -293,7 +293,7 @@ class _Import:
             numbers = {}
             for version in versions:
                 number, is_new = self._copy_version(version, known.get(self._label(version)))
-                numbers[version.version] = number
+                numbers[str(version.version)] = number
                 n_copied, n_versions = n_copied + is_new, n_versions + 1
             # Who uses the server may have moved an alias since.
             moved = existing[0].aliases if existing else {}

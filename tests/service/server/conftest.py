@@ -1,5 +1,6 @@
 """A tracking server as a team runs it: PostgreSQL, S3 and users, each a real process on loopback."""
 
+import logging
 import os
 import pwd
 import secrets
@@ -20,8 +21,15 @@ from tests.pipeline.clone import ROOT, wait_for
 from tests.pipeline.conftest import template  # noqa: F401 - a fixture
 from tests.pipeline.server import free_port
 
-BIN = Path("/usr/lib/postgresql/15/bin")
 ADMIN_PASSWORD, DATABASE_PASSWORD, S3_SECRET = (secrets.token_hex(12) for _ in range(3))
+
+
+def postgresql_programs() -> Path | None:
+    """Find PostgreSQL's server programs, which Debian keeps out of PATH, by version."""
+    folders = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    if found := shutil.which("initdb"):
+        folders.append(Path(found).resolve().parent)
+    return max(folders, key=lambda folder: [int(part) for part in folder.parts if part.isdigit()], default=None)
 
 
 class TeamServer:
@@ -62,8 +70,9 @@ class TeamServer:
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[str]:
     """Start PostgreSQL, which refuses to run as root, and return the URI of a database."""
-    if not BIN.is_dir():
-        pytest.skip(f"PostgreSQL 15 is not installed in {BIN}")
+    programs = postgresql_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed")
     options = {}
     if os.getuid() == 0:
         try:
@@ -87,15 +96,17 @@ def postgresql() -> Iterator[str]:
         assert done.returncode == 0, done.stdout + done.stderr
 
     data = folder / "data"
-    run(BIN / "initdb", "--pgdata", data, "--username", "mlflow", "--pwfile", password, "--auth", "scram-sha-256")
+    run(programs / "initdb", "--pgdata", data, "--username", "mlflow", "--pwfile", password, "--auth", "scram-sha-256")
     server = subprocess.Popen(
-        [BIN / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", folder, "-F"],
+        [programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", folder, "-F"],
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         **options,
     )  # type: ignore[call-overload]
-    wait_for(lambda: subprocess.run([BIN / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]).returncode == 0)
+    wait_for(
+        lambda: subprocess.run([programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]).returncode == 0
+    )
     yield f"postgresql://mlflow:{DATABASE_PASSWORD}@127.0.0.1:{port}/postgres"
     server.send_signal(signal.SIGINT)
     server.wait(60)
@@ -104,6 +115,8 @@ def postgresql() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
+    # It logs each request.
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -144,7 +144,7 @@ def model_content(client: "MlflowClient", model: Any, names: dict[str, str]) -> 
     for identity, name in names.items():
         text = text.replace(identity, name)
     return {
-        "info": (model.name, model.model_type, str(model.status), names.get(model.source_run_id)),
+        "info": (model.name, model.model_type or None, str(model.status), names.get(model.source_run_id)),
         "tags": {key: value for key, value in model.tags.items() if not key.startswith(LOCAL_TAGS)},
         "params": model.params,
         "metrics": sorted(
