@@ -37,6 +37,11 @@ GIT_TAG = "git.tag"  # version that was published from this state
 OUTCOME = "pipeline.outcome"  # summary of the outcomes of all stages
 STAGE_OUTCOME = "stage."  # + name of the stage; with ".run_id", the run that produced its outputs
 
+# On what `make server-import` has copied
+IMPORT_RUN = "import.run_id"
+IMPORT_MODEL = "import.model_id"
+IMPORT_VERSION = "import.version"
+
 UNKNOWN = "unknown"
 
 Outcome = Literal["ran", "restored", "unchanged", "failed", "stale", "unknown"]

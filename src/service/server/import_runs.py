@@ -31,8 +31,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Tags with the original ids.
-RUN, MODEL, VERSION = "import.run_id", "import.model_id", "import.version"
 # What a server that is busy may take; values that the user has set are kept.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
 MAX_BATCH, MAX_METRICS = 100, 500
@@ -172,7 +170,7 @@ class _Import:
         by_id: dict[str, Run] = {}
         by_identity: dict[Any, Run] = {}
         for run in known:
-            if old := run.data.tags.get(RUN):
+            if old := run.data.tags.get(names.IMPORT_RUN):
                 by_id[old] = run
             elif identity := identify(run):
                 # `make sync` has written it.
@@ -185,11 +183,14 @@ class _Import:
                 kept = ("mlflow.user", names.SESSION, names.KIND, names.STAGE, names.CANDIDATE)
                 tags = {key: run.data.tags[key] for key in kept if key in run.data.tags}
                 found = self.target.create_run(
-                    experiment_id, start_time=info.start_time, tags=tags | {RUN: info.run_id}, run_name=info.run_name
+                    experiment_id,
+                    start_time=info.start_time,
+                    tags=tags | {names.IMPORT_RUN: info.run_id},
+                    run_name=info.run_name,
                 )
             self.ids[info.run_id] = found.info.run_id
             self._experiment_of[found.info.run_id] = experiment_id
-            is_mine = RUN in found.data.tags
+            is_mine = names.IMPORT_RUN in found.data.tags
             is_deleted = info.lifecycle_stage == "deleted" and found.info.lifecycle_stage != "deleted"
             # It is ended, and deleted, last.
             if is_mine and (found.info.status == "RUNNING" or is_deleted):
@@ -238,17 +239,20 @@ class _Import:
     def _copy_model(self, model: "LoggedModel", known: "Iterable[LoggedModel]") -> bool:
         """Copy a logged model, unless the server has it; return whether it was copied."""
         source_run = self.ids.get(model.source_run_id or "")
-        found = next((each for each in known if each.tags.get(MODEL) == model.model_id), None)
+        found = next((each for each in known if each.tags.get(names.IMPORT_MODEL) == model.model_id), None)
         if found is None and source_run:
             # `make sync` has written it.
             same = (each for each in known if (each.source_run_id, each.name) == (source_run, model.name))
-            found = next((each for each in same if MODEL not in each.tags), None)
+            found = next((each for each in same if names.IMPORT_MODEL not in each.tags), None)
         if found is None:
             found = self.target.create_logged_model(
                 self.experiments[model.experiment_id],
                 name=model.name,
                 source_run_id=source_run,
-                tags={MODEL: model.model_id, **{key: self._map(value) for key, value in model.tags.items()}},
+                tags={
+                    names.IMPORT_MODEL: model.model_id,
+                    **{key: self._map(value) for key, value in model.tags.items()},
+                },
                 params=model.params,
                 model_type=model.model_type,
             )
@@ -288,7 +292,7 @@ class _Import:
                 self.target.create_registered_model(model.name, dict(model.tags), model.description)
             known = {}
             for version in _pages(self.target.search_model_versions, filter_string=_named(model.name)):
-                if old := version.tags.get(VERSION):
+                if old := version.tags.get(names.IMPORT_VERSION):
                     known[old] = version
             numbers = {}
             for version in versions:
@@ -318,7 +322,10 @@ class _Import:
                 version.name,
                 self._place(version),
                 run_id=self.ids.get(version.run_id or ""),
-                tags={VERSION: self._label(version), **{key: self._map(value) for key, value in version.tags.items()}},
+                tags={
+                    names.IMPORT_VERSION: self._label(version),
+                    **{key: self._map(value) for key, value in version.tags.items()},
+                },
                 run_link=version.run_link or None,
                 description=version.description or None,
                 # The registry of an older client has it in the source only.

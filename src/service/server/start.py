@@ -81,6 +81,8 @@ def _write_auth_config(settings: Settings, database: str) -> Path:
         # Beside the runs, so that one backup has both. It has no password, see `Settings.environ`.
         "database_uri": database.replace("%", "%%"),
         "admin_username": "admin",
+        # A password is hashed slowly on purpose, about 70 ms a request; MLflow does that each time by default.
+        "auth_cache_ttl_seconds": "10",
         "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
     }
     with atomic_path(path) as partial:
@@ -133,10 +135,19 @@ def _serving(settings: Settings) -> Iterator[tuple["subprocess.Popen[bytes]", _L
         start_new_session=True,
     )
     assert server.stdout is not None  # noqa: S101 - it is a pipe
+    # Its input ends with this process, even after SIGKILL, which would leave the server and its workers.
+    watcher = subprocess.Popen(
+        ["/bin/sh", "-c", 'read -r _; kill -TERM -- "-$0"', str(server.pid)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
         yield server, _Lines(server.stdout, settings.secrets)
     finally:
         _end(server)
+        watcher.kill()
+        watcher.wait()
 
 
 def _end(server: "subprocess.Popen[bytes]") -> None:

@@ -6,11 +6,15 @@ import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
+import boto3
 import psutil
 import pytest
 import requests
 
+from src.service.server import users
+from src.service.server.import_runs import Counts, import_store
 from tests.pipeline.clone import LAUNCHER, SYNC, Clone, copy_clone, wait_for
 from tests.pipeline.test_server import WAITING_LINE
 from tests.service.server.conftest import ADMIN_PASSWORD, DATABASE_PASSWORD, S3_SECRET, TeamServer
@@ -22,7 +26,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 IMPORT = ("python", "-m", "src.service.server.import_runs")
-USERS = ("python", "-m", "src.service.server.users")
 NEW_PASSWORD = "SERVER_USER_PASSWORD"  # noqa: S105 - the name of a variable
 PASSWORDS = {"ann": "ann has a long password", "bob": "bob has another one"}
 LOCAL_TAGS = ("import.", "mlflow.modelVersions")
@@ -99,23 +102,25 @@ def all_runs(client: "MlflowClient") -> "list[Run]":
     return list(client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL))
 
 
-def files_of(artifacts: str) -> dict[str, bytes]:
-    from mlflow.artifacts import download_artifacts
+def files_of(place: str, s3: str) -> dict[str, bytes]:
+    """Read all artifacts, those of the server from the bucket itself, which is faster."""
+    if not place.startswith("mlflow-artifacts:/"):
+        folder = Path(place.removeprefix("file://"))
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    keys = {"aws_access_key_id": "team", "aws_secret_access_key": S3_SECRET, "region_name": "us-east-1"}
+    bucket = boto3.resource("s3", endpoint_url=s3, **keys).Bucket("mlflow")
+    prefix = place.replace("mlflow-artifacts:", "artifacts").rstrip("/") + "/"
+    return {each.key.removeprefix(prefix): each.get()["Body"].read() for each in bucket.objects.filter(Prefix=prefix)}
 
-    folder = Path(download_artifacts(artifacts))
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
-
-def content(client: "MlflowClient", run: "Run", names: dict[str, str]) -> dict[str, Any]:
+def content(client: "MlflowClient", run: "Run", names: dict[str, str], s3: str) -> dict[str, Any]:
     """Return all that a store knows of a run; ids become what `names` says."""
-    import mlflow
 
     def named(text: str) -> str:
         for identity, name in names.items():
             text = text.replace(f"[{identity[:8]}]", f"[{name}]").replace(identity, name)
         return text
 
-    mlflow.set_tracking_uri(client.tracking_uri)
     info, data = run.info, run.data
     tags = {key: named(value) for key, value in data.tags.items() if not key.startswith(LOCAL_TAGS)}
     experiment = f"experiments/{info.experiment_id}/"
@@ -131,15 +136,13 @@ def content(client: "MlflowClient", run: "Run", names: dict[str, str]) -> dict[s
             sorted(named(each.model_id) for each in run.inputs.model_inputs),
             sorted((named(each.model_id), each.step) for each in run.outputs.model_outputs),
         ),
-        "artifacts": files_of(f"runs:/{info.run_id}/") if client.list_artifacts(info.run_id) else {},
+        "artifacts": files_of(info.artifact_uri, s3),
     }
 
 
-def model_content(client: "MlflowClient", model: Any, names: dict[str, str]) -> dict[str, Any]:
-    import mlflow
-
-    mlflow.set_tracking_uri(client.tracking_uri)
-    files = files_of(f"models:/{model.model_id}")
+def model_content(model: Any, names: dict[str, str], s3: str) -> dict[str, Any]:
+    """Return all that a store knows of a logged model."""
+    files = files_of(model.artifact_location, s3)
     text = files["MLmodel"].decode()
     for identity, name in names.items():
         text = text.replace(identity, name)
@@ -159,7 +162,7 @@ def model_content(client: "MlflowClient", model: Any, names: dict[str, str]) -> 
 
 
 def test_import_that_was_killed_continues_and_every_run_is_equal(
-    team: TeamServer, team_clone: Clone, client: "MlflowClient"
+    team: TeamServer, team_clone: Clone, client: "MlflowClient", s3: str
 ) -> None:
     from mlflow import MlflowClient
 
@@ -179,8 +182,8 @@ def test_import_that_was_killed_continues_and_every_run_is_equal(
 
     first = team_clone.run(*IMPORT).stderr
     assert f"of {n_local} runs" in first
-    again = team_clone.run(*IMPORT).stderr
-    assert f"imported 0 of {n_local} runs, 0 of 1 logged models and 0 of 2 registered versions" in again
+    with patch.dict(os.environ):
+        assert import_store(team_clone.store, team.uri) == Counts((0, n_local), (0, 1), (0, 2))
 
     remote_runs = all_runs(client)
     assert len(remote_runs) == n_local
@@ -192,8 +195,8 @@ def test_import_that_was_killed_continues_and_every_run_is_equal(
     here = order | {local_model.model_id: "model"}
     there = {run.info.run_id: order[run_id] for run_id, run in old.items()} | {model.model_id: "model"}
     for run in all_runs(local):
-        assert content(client, old[run.info.run_id], there) == content(local, run, here)
-    assert model_content(client, model, there) == model_content(local, local_model, here)
+        assert content(client, old[run.info.run_id], there, s3) == content(local, run, here, s3)
+    assert model_content(model, there, s3) == model_content(local_model, here, s3)
     # The numbers, of which one was deleted, and what points to them.
     registered = client.get_registered_model("iris")
     assert (registered.tags, registered.description, dict(registered.aliases)) == (
@@ -210,11 +213,8 @@ def test_import_that_was_killed_continues_and_every_run_is_equal(
     assert champion.run_id == old[team_clone.parent().info.run_id].info.run_id
     assert champion.tags["gate"] == "passed"
 
-    import mlflow
-
-    mlflow.set_tracking_uri(team.uri)
-    loaded = mlflow.pyfunc.load_model("models:/iris@champion")
-    assert len(loaded.predict(loaded.input_example)) == 5
+    load = "model = mlflow.pyfunc.load_model('models:/iris@champion'); print(len(model.predict(model.input_example)))"
+    assert team_clone.run("python", "-c", f"import mlflow; {load}").stdout == "5\n"
 
 
 def test_sync_after_an_import_makes_no_run_a_second_time(team_clone: Clone, client: "MlflowClient") -> None:
@@ -259,15 +259,29 @@ def test_stranger_is_refused_and_health_is_open(team: TeamServer) -> None:
 
 
 def test_reader_reads_and_is_refused_writes_until_granted(
-    team: TeamServer, team_clone: Clone, client: "MlflowClient", monkeypatch: pytest.MonkeyPatch
+    team: TeamServer,
+    team_clone: Clone,
+    client: "MlflowClient",
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    monkeypatch.chdir(team_clone.path)
+
+    def run_users(*arguments: str, code: int = 0, **env: str) -> str:
+        capsys.readouterr()
+        log_in = {name: value for name, value in team_clone.env.items() if name.startswith("MLFLOW_")}
+        with patch.dict(os.environ, log_in | env):
+            assert users.main(list(arguments)) == code
+        output = capsys.readouterr()
+        assert not [password for password in PASSWORDS.values() if password in output.out + output.err]
+        return output.out + output.err
+
     run = next(run for run in all_runs(client) if run.info.run_name == "evaluate" and run.info.status == "FINISHED")
     for name, words in (("ann", ["--grant", "read"]), ("bob", ["--admin"])):
-        done = team_clone.run(*USERS, "add", name, *words, **{NEW_PASSWORD: PASSWORDS[name]})
-        assert PASSWORDS[name] not in done.stdout + done.stderr
+        run_users("add", name, *words, **{NEW_PASSWORD: PASSWORDS[name]})
     log_in(monkeypatch, "ann", PASSWORDS["ann"])
     reader = MlflowClient(team.uri)
     assert reader.get_run(run.info.run_id).data.metrics == run.data.metrics
@@ -283,23 +297,27 @@ def test_reader_reads_and_is_refused_writes_until_granted(
     # What basic auth leaves open.
     reader.create_experiment("of ann")
 
-    team_clone.run(*USERS, "grant", "ann", "--grant", "edit", "pipeline")
+    run_users("grant", "ann", "--grant", "edit", "pipeline")
     reader.log_metric(run.info.run_id, "x", 1)
-    listed = team_clone.run(*USERS, "list").stdout
+    # A second grant replaces the first.
+    run_users("grant", "ann", "--grant", "manage", "pipeline")
+    listed = run_users("list")
     assert "bob" in listed
-    assert f"edit experiment {run.info.experiment_id}" in listed
+    assert f"manage experiment {run.info.experiment_id}" in listed
 
-    team_clone.run(*USERS, "password", "ann", **{NEW_PASSWORD: "ann has a newer password"})
+    run_users("password", "ann", **{NEW_PASSWORD: "ann has a newer password"})
     with pytest.raises(MlflowException, match="401"):
         reader.get_run(run.info.run_id)
-    team_clone.run(*USERS, "remove", "ann")
-    assert "ann" not in team_clone.run(*USERS, "list").stdout
-    refused = team_clone.run(*USERS, "add", "eve", code=2, **{NEW_PASSWORD: "short"}).stderr
+    run_users("remove", "ann")
+    assert "ann" not in run_users("list")
+    refused = run_users("add", "eve", code=2, **{NEW_PASSWORD: "short"})
     assert refused == "TrackingError: the password has 5 characters; MLflow needs at least 12.\n"
     wrong = {"MLFLOW_TRACKING_PASSWORD": "wrong"}
-    refused = team_clone.run(*USERS, "list", code=2, **wrong).stderr
+    refused = run_users("list", code=2, **wrong)
     assert len(refused.splitlines()) == 1
     assert "401" in refused
+    refused = run_users("grant", "bob", "--grant", "edit", "no such experiment", code=2)
+    assert refused.startswith("TrackingError: experiment 'no such experiment' does not exist on http://127.0.0.1:")
 
 
 def test_secrets_are_in_no_command_line_log_or_file(team: TeamServer) -> None:
@@ -313,3 +331,10 @@ def test_secrets_are_in_no_command_line_log_or_file(team: TeamServer) -> None:
         and path.suffix != ".db"
     ]  # fmt: skip
     assert [secret for secret in secrets for text in texts if secret in text] == []
+
+
+def test_server_ends_with_a_launcher_that_is_killed(team: TeamServer) -> None:
+    assert team.process is not None
+    family = psutil.Process(team.process.pid).children(recursive=True)
+    team.process.kill()
+    assert psutil.wait_procs(family, timeout=60)[1] == []
