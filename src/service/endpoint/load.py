@@ -1,9 +1,8 @@
 """Load the model to serve: of the workspace, a version, or the registry."""
 
 import json
-import re
+import logging
 import subprocess
-import tempfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,15 +11,17 @@ from typing import Any
 import pandas as pd
 
 from src.config.data_load import TableFile
+from src.config.load import load_config
 from src.data.kinds import convert_columns
-from src.errors import TrackingError
+from src.errors import VersionError
 from src.service.endpoint.predictor import Predictor
+from src.service.registry.registered import PREFIX, open_registered
+from src.text import message_of
 from src.tracking.lock import hash_file
-from src.tracking.store import explain, store_uri
+from src.tracking.store import Store, open_store
 from src.versions.load import load_model, load_run, load_table_file
 
-ALIAS = re.compile(r"models:/(?P<name>[^/@]+)@(?P<alias>[^/@]+)")
-VERSION = re.compile(r"models:/(?P<name>[^/@]+)/(?P<version>[0-9]+)")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,12 @@ def load_served(root: Path, uri: str | None = None, tag: str | None = None) -> S
         tag: A published version. Without either, the model of the workspace.
 
     Raises:
-        TrackingError: The registry does not have the model, or cannot be asked.
-        VersionError: The version does not exist, or its model is in neither cache nor remote.
+        TrackingError: The registry cannot be asked.
+        VersionError: The version does not exist, cannot be loaded, or its model is in neither cache nor remote.
         MissingInputError: The workspace has no model.
     """
     if uri:
-        return load_registered_version(root, uri, find_version(root, uri))
+        return load_registered_version(root, open_registry(root), uri)
     run = load_run(root, tag)
     model = load_model(root, tag)
     path = run.params.get("train", {}).get("model_path", "")
@@ -83,68 +84,65 @@ def load_served(root: Path, uri: str | None = None, tag: str | None = None) -> S
     return checked(Served(Predictor(model), load_table_file(root, tag), about))
 
 
-def find_version(root: Path, uri: str) -> str:
-    """Return the version that an alias names now.
+def open_registry(root: Path) -> Store:
+    """Open the store with the registered models.
 
     Raises:
-        TrackingError: There is no such model, alias or version, or the registry cannot be asked.
+        TrackingError: It cannot be read.
     """
-    if match := VERSION.fullmatch(uri):
-        return match["version"]
-    if not (match := ALIAS.fullmatch(uri)):
-        raise TrackingError(f"{uri} is no registered model; write models:/NAME@ALIAS or models:/NAME/VERSION.")
-    from mlflow import MlflowClient
-
-    store = store_uri(root)
-    try:
-        return str(MlflowClient(store).get_model_version_by_alias(match["name"], match["alias"]).version)
-    # MLflow's errors share no base class.
-    except Exception as error:
-        raise TrackingError(f"{uri}: {explain(error, store)}") from error
+    return open_store(root, load_config(root / "params.yaml").tracking.experiment_name)
 
 
-def load_registered_version(root: Path, uri: str, version: str) -> Served:
-    """Load a version of a registered model, and predict its input example.
+def follows_alias(uri: str) -> bool:
+    """Return whether a URI names an alias, which may move.
+
+    >>> follows_alias("models:/iris@champion"), follows_alias("models:/iris/3")
+    (True, False)
+    """
+    return "/" not in uri.removeprefix(PREFIX)
+
+
+def load_registered_version(root: Path, store: Store, uri: str) -> Served:
+    """Load a version of a registered model with the code that it carries, and predict its input example.
 
     Raises:
-        TrackingError: It cannot be loaded, or does not predict its example.
+        PipelineError: It does not exist, cannot be loaded, or does not predict its example.
     """
-    import mlflow
-
-    name = uri.removeprefix("models:/").partition("@")[0].partition("/")[0]
-    store = store_uri(root)
-    mlflow.set_tracking_uri(store)
-    try:
-        tags = dict(mlflow.MlflowClient(store).get_model_version(name, version).tags)
-        with tempfile.TemporaryDirectory() as folder:
-            path = mlflow.artifacts.download_artifacts(f"models:/{name}/{version}", dst_path=folder)
-            model = mlflow.sklearn.load_model(path)
-            example: Any = mlflow.models.Model.load(path).load_input_example(path)
-    # A model may fail to load in any way.
-    except Exception as error:
-        raise TrackingError(f"{name}/{version}: {explain(error, store)}") from error
+    registered = open_registered(store, uri)
+    tags = registered.version.tags
     about = {
-        "model": f"{name}/{version}",
-        "version": int(version),
+        "model": registered.label,
+        "version": int(registered.version.version),
         "tag": tags.get("git.tag"),
         "commit": tags.get("git.commit"),
         "data_md5": tags.get("data.md5"),
         "model_md5": tags.get("dvc.md5"),
     }
-    return checked(Served(Predictor(model), load_table_file(root, tags.get("git.tag")), about, example))
+    return checked(Served(Predictor(registered.model), _table_file(root, about), about, registered.example))
+
+
+def _table_file(root: Path, about: dict[str, Any]) -> TableFile:
+    """Read the format of the table at the commit of a model; that of the workspace if this clone lacks the commit."""
+    try:
+        return load_table_file(root, about["commit"])
+    except VersionError:
+        logger.warning("%s: its commit is not in this clone; CSV is read with the workspace's format", about["model"])
+        return load_table_file(root)
 
 
 def checked(served: Served) -> Served:
     """Return a model that predicts its input example.
 
     Raises:
-        TrackingError: It does not.
+        VersionError: It does not.
     """
     if served.example is not None:
         try:
             served.predictor.predict(convert_columns(served.example, served.predictor.columns))
+        # The code of a model may raise anything.
         except Exception as error:
-            raise TrackingError(f"{served.label} does not predict its input example: {error}") from error
+            reason = message_of(error)[:300]
+            raise VersionError(f"{served.label} does not predict its input example: {reason}") from error
     return served
 
 

@@ -37,8 +37,6 @@ from sklearn.preprocessing import (
 from src.data.columns import Columns
 from src.data.kinds import DATE, TEXT, TEXT_KINDS
 from src.errors import MissingInputError
-from src.featurize.encoders import DateEncoder, TextEncoder
-from src.featurize.features import add_features
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +82,7 @@ class Predictor:
             (_, features), (_, preprocess), (_, self._estimator) = model.steps
             self.columns: Columns = features.kw_args["columns"]
             self.names: list[str] = list(model.feature_names_in_)
-            self._features = features.kw_args["features"]
+            self._featurize = _featurize_of(features)
             self._transform: Transform = preprocess.transform
         except (AttributeError, KeyError, TypeError, ValueError):
             raise MissingInputError(
@@ -110,7 +108,7 @@ class Predictor:
         Raises:
             FeatureError: A feature cannot be computed.
         """
-        return self._predict(self._transform(add_features(X, self._features) if self._features else X))
+        return self._predict(self._transform(self._featurize(X)))
 
     def _predict(self, Z: Any) -> Prediction:
         total = Z.sum()
@@ -142,6 +140,14 @@ class Predictor:
             if not (_equal(got.labels, want.labels) and _equal(got.probabilities, want.probabilities)):
                 self._estimator, self._shared = plain, []
                 logger.warning("%s has no shortcut that gives equal predictions", type(plain).__name__)
+
+
+def _featurize_of(step: Any) -> Transform:
+    """Return what the step `features` computes of converted rows, with the code that the model came with."""
+    declared, add_features = step.kw_args["features"], step.func.__globals__.get("add_features")
+    if add_features is None:
+        return step.transform  # type: ignore[no-any-return]
+    return lambda X: add_features(X, declared) if declared else X
 
 
 def make_probes(preprocess: Any, columns: Columns) -> pd.DataFrame:
@@ -259,7 +265,8 @@ def _compile_step(step: Any, names: Sequence[str], expected: Numbers) -> Transfo
         # All steps treat each column by itself, so that what they make of its levels says everything.
         return _look_up(first, names, expected)
     numeric = [make(each) for make, each in zip(others, steps[1:], strict=True) if make]
-    if isinstance(first, DateEncoder | TextEncoder):
+    # Not by their class: a registered model carries its own.
+    if type(first).__module__ == "src.featurize.encoders":
         read: Transform = lambda X: first.transform(X[names])  # noqa: E731
     elif make := _NUMERIC.get(type(first)):
         numeric.insert(0, make(first))

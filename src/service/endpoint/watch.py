@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from src.errors import PipelineError
-from src.service.endpoint.load import Served, find_version, load_registered_version
+from src.service.endpoint.load import Served, load_registered_version, open_registry
+from src.service.registry.registered import PREFIX, find_registered
+from src.tracking.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +28,7 @@ class Watcher:
         self._root, self._uri, self._seconds = root, uri, seconds
         self._version, self._refused = str(current.about["version"]), ""
         self._swap, self._refuse = swap, refuse
+        self._store: Store | None = None
         self._is_down = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
@@ -43,20 +46,26 @@ class Watcher:
                 logger.exception("looking for a new champion failed")
 
     def look(self) -> None:
-        """Look once: load the version of the alias if it is new and has not failed before."""
+        """Look once: load the version of the alias if it is new and has not been refused."""
         try:
-            version = find_version(self._root, self._uri)
+            self._store = self._store or open_registry(self._root)
+            found = find_registered(self._store, self._uri)
         except PipelineError as error:
             if not self._is_down:
                 logger.warning("the running model %s stays: %s", self._version, error)
             self._is_down = True
             return
         self._is_down = False
-        if version in (self._version, self._refused):
+        version = str(found.version)
+        if version == self._version:
+            self._refused = ""
+            return
+        if version == self._refused:
             return
         try:
-            served = load_registered_version(self._root, self._uri, version)
-        except PipelineError as error:
+            served = load_registered_version(self._root, self._store, f"{PREFIX}{found.name}/{version}")
+        # The code of a model may raise anything.
+        except Exception as error:
             self._refused = version
             self._refuse()
             logger.error("version %s is refused, version %s stays: %s", version, self._version, error)

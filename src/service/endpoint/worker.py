@@ -20,7 +20,7 @@ from src.errors import PipelineError
 from src.service.endpoint import metrics
 from src.service.endpoint.app import Endpoint
 from src.service.endpoint.batches import Batcher, Item
-from src.service.endpoint.load import Served, load_served
+from src.service.endpoint.load import Served, follows_alias, load_served
 from src.service.endpoint.predictor import Prediction
 from src.service.endpoint.record import Recorder
 from src.service.endpoint.watch import Watcher
@@ -29,8 +29,8 @@ from src.text import one_line
 logger = logging.getLogger(__name__)
 
 READY, FAILED = b"+", b"-"
-# The event loop takes the GIL anew for each connection. While the prediction thread computes, each of these waits for
-# one interval: with Python's 5 ms, 16 connections waited 80 ms.
+# The event loop takes the GIL anew for each connection, and waits up to one interval while the prediction thread
+# computes. Python's 5 ms would add up over many connections.
 SWITCH_SECONDS = 0.0002
 MAX_FDS = 16
 
@@ -82,7 +82,7 @@ async def _serve(
         metrics.SWAPS.inc()
 
     watcher = None
-    if uri and "@" in uri:
+    if uri and follows_alias(uri):
         watcher = Watcher(root, uri, settings.poll_seconds, served, swap, metrics.REFUSED_SWAPS.inc)
     options = uvicorn.Config(
         Endpoint(settings, keys, batcher),
