@@ -137,7 +137,7 @@ def _serving(settings: Settings) -> Iterator[tuple["subprocess.Popen[bytes]", _L
     assert server.stdout is not None  # noqa: S101 - it is a pipe
     # Its input ends with this process, even after SIGKILL, which would leave the server and its workers.
     watcher = subprocess.Popen(
-        ["/bin/sh", "-c", 'read -r _; kill -TERM -- "-$0"', str(server.pid)],
+        ["/bin/sh", "-c", 'read -r _; kill -s TERM -- "-$0"', str(server.pid)],
         stdin=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
