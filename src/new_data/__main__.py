@@ -1,6 +1,7 @@
 """Set up the pipeline for your own table: `make new-data FILE=table.csv|URL=https://… [TARGET=column] [YES=1]`."""
 
 import argparse
+import re
 import shlex
 import shutil
 import sys
@@ -55,6 +56,7 @@ def propose(text: str, guess: Guess, path: Path, url: str | None) -> str:
     if guess.declared_target:
         declared[guess.target[0]] = (guess.declared_target, "the target")
     source = {"kind": ("url", ""), "url": (url, "")} if url else {"kind": ("file", "")}
+    name = name_table({"kind": "file"}, path.as_posix())
     values: dict[str, Any] = {
         "base.task": guess.task[0],
         "base.target_column": guess.target[0],
@@ -67,7 +69,10 @@ def propose(text: str, guess: Guess, path: Path, url: str | None) -> str:
         "train.search": {"kind": "grid" if guess.n_rows <= MANY_ROWS else "halving", "seconds": SEARCH_SECONDS},
         "train.n_jobs": -1 if guess.n_rows > FEW_ROWS else 1,
         **DEFAULTS,
-        "tracking.experiment_name": name_table({"kind": "file"}, path.as_posix()),
+        "tracking.experiment_name": name,
+        # A registered model's name contains no slash and no colon, and does not begin with a space.
+        "registry.model_name": re.sub("[/:]", "_", name).strip()[:200] or "model",
+        "registry.gate.minimum": {},
     }
     return rewrite_settings(text, values, {"data_load.source": source | guess.source, "data_load.columns": declared})
 

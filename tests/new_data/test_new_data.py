@@ -232,7 +232,8 @@ def test_settings_of_the_former_table_are_reset(tmp_path: Path) -> None:
     _, config = proposed(tmp_path, ROWS, "species", text)
     assert (config.train.scoring, config.train.class_weight, config.train.param_grid) == ("roc_auc", "none", {})
     assert (config.data_split.split.kind, config.base.positive) == ("stratified", "y")
-    assert config.tracking.experiment_name == "t"
+    assert (config.tracking.experiment_name, config.registry.model_name) == ("t", "t")
+    assert config.registry.gate.minimum == {}
     assert config.data_load.missing_target == "error"
 
 

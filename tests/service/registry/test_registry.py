@@ -1,0 +1,171 @@
+"""Register, judge, promote and roll back, with real git, DVC and MLflow."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.errors import ConfigError, VersionError
+from src.service.registry.gate import read_aliases
+from src.service.registry.list_models import format_models, list_models
+from src.service.registry.promote import move, promote
+from src.service.registry.register import register
+from src.service.registry.registered import load_registered, open_registered
+from src.service.registry.rollback import rollback
+from src.tracking.store import Store, open_store
+from tests.pipeline.clone import Clone
+
+pytestmark = [
+    pytest.mark.slow,
+    # MLflow's own functions of language models lack the type hints that it asks for.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning"),
+]
+
+
+def store_of(clone: Clone) -> Store:
+    return open_store(clone.path, "pipeline")
+
+
+def versions(clone: Clone) -> dict[int, Any]:
+    return {int(each.version): each for each in store_of(clone).client.search_model_versions("name = 'iris'")}
+
+
+def files_of(clone: Clone, number: int) -> Path:
+    store = store_of(clone)
+    model_id = versions(clone)[number].source.removeprefix("models:/")
+    return Path(store.client.get_logged_model(model_id).artifact_location.removeprefix("file://"))
+
+
+def test_models_are_registered_judged_promoted_and_rolled_back(clone: Clone) -> None:
+    good = register(clone.path, "logreg")
+    assert (good.version, good.passed) == ("1", True)
+    assert "there is no champion yet" in good.table
+    assert promote(clone.path) == "1"
+
+    # A clearly worse model is refused, by name of each check.
+    bad = register(clone.path, "dummy")
+    assert (bad.version, bad.passed) == ("2", False)
+    assert [line.split()[-1] for line in bad.table.splitlines()[1:5]] == ["refused", "passed", "passed", "refused"]
+    with pytest.raises(VersionError, match=r"iris/2 did not pass the gate"):
+        promote(clone.path, "2")
+
+    # HEAD by default; registering again gives the same version and the same verdict.
+    third = register(clone.path)
+    assert (third.version, third.passed) == ("3", True)
+    assert register(clone.path) == third
+    assert promote(clone.path) == "3"
+    store = store_of(clone)
+    assert read_aliases(store, "iris") == {"champion": "3", "previous": "1"}
+    assert rollback(clone.path) == "1"
+    assert read_aliases(store, "iris") == {"champion": "1", "previous": "3"}
+    assert rollback(clone.path) == "3"
+
+    # Judged when there was no champion, so it is judged again.
+    assert versions(clone)[1].tags["gate.champion"] == "none"
+    assert promote(clone.path, "1") == "1"
+    assert versions(clone)[1].tags["gate.champion"] == "3"
+
+    tags = versions(clone)[3].tags
+    assert tags["git.commit"] == clone.git("rev-parse", "svm")
+    assert {"dvc.md5", "data.md5", "dvc.lock"} < set(tags)
+    models = list_models(clone.path)
+    assert [(each["version"], each["aliases"], each["gate"]) for each in models] == [
+        (3, ["previous"], "passed"),
+        (2, [], "refused"),
+        (1, ["champion"], "passed"),
+    ]
+    assert format_models(models).splitlines()[3].split()[:4] == ["1", "champion", "test_f1_macro", "0.9333"]
+    # The same is in MLflow.
+    version = versions(clone)[2]
+    assert "| better than the baseline |" in version.description
+    written = json.loads(Path(store.client.download_artifacts(version.run_id, "gate.json")).read_text())
+    assert (written["model"], written["champion"], written["result"]) == ("iris/2", "1", "refused")
+
+    # A run is found by its id, and its commit by its results.
+    run = next(run for run in clone.parents() if run.info.run_name == "dummy")
+    assert register(clone.path, run.info.run_id).version == "2"
+
+    # A champion that is gone or damaged does not keep a new model out.
+    (files_of(clone, 1) / "model.skops").write_bytes(b"PK")
+    with pytest.raises(VersionError, match=r"^iris/1: its files are damaged or incomplete"):
+        open_registered(store, "models:/iris@champion")
+    table = register(clone.path).table
+    assert "the champion cannot be loaded: iris/1" in table
+    store.client.delete_model_version("iris", "1")
+    assert "there is no champion yet" in register(clone.path).table
+    with pytest.raises(VersionError, match=r"has no alias champion of a registered model 'iris'"):
+        load_registered(store, "models:/iris@champion")
+    # A model that cannot be loaded itself is refused.
+    shutil.rmtree(files_of(clone, 3))
+    assert not register(clone.path).passed
+
+
+def test_registered_model_is_loaded_with_its_own_code(clone: Clone) -> None:
+    register(clone.path)
+    code = files_of(clone, 1) / "code" / "src" / "featurize" / "features.py"
+    code.write_text(code.read_text() + "\nraise ImportError('No module named other', name='other')\n")
+    with pytest.raises(VersionError, match=r"^iris/1: its files are damaged .*No module named other"):
+        load_registered(store_of(clone), "iris/1")
+    code.write_text("import missing_package\n")
+    with pytest.raises(VersionError, match=r"^iris/1 needs the package missing_package, which is not installed"):
+        load_registered(store_of(clone), "iris/1")
+
+
+def test_state_that_others_could_not_find_is_refused(clone: Clone) -> None:
+    with pytest.raises(VersionError, match=r"^no model is registered as 'iris'"):
+        promote(clone.path)
+    with pytest.raises(VersionError, match=r"no previous champion"):
+        rollback(clone.path)
+    with pytest.raises(VersionError, match=r"has no run"):
+        register(clone.path, "0" * 32)
+    with pytest.raises(VersionError, match=r"'nope' is not a tag"):
+        register(clone.path, "nope")
+    clone.set_param("registry.gate.minimum", {"test_f1": 0.5})
+    with pytest.raises(VersionError, match=r"params.yaml: not committed; .* then register"):
+        register(clone.path)
+    clone.commit()
+    with pytest.raises(ConfigError, match=r"registry.gate.minimum: 'test_f1' is not a metric .* test_accuracy"):
+        register(clone.path)
+    clone.set_param("registry.gate.minimum", {"test_f1_macro": 0.99, "test_log_loss": 0.5})
+    clone.set_param("registry.model_name", "o'dd \"<b>|é@x")
+    clone.commit()
+    # A support vector machine has no probabilities, and no log loss.
+    judged = register(clone.path, "logreg")
+    assert not judged.passed
+    assert [line.split()[-1] for line in judged.table.splitlines()[1:3]] == ["refused", "passed"]
+    clone.set_param("train.cv", 4)
+    clone.commit()
+    with pytest.raises(VersionError, match=r"train: stale or missing"):
+        register(clone.path)
+
+
+def test_another_process_that_moves_the_alias_at_the_same_time_is_reported(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for reference in ("logreg", "svm"):
+        register(clone.path, reference)
+    store = store_of(clone)
+    original = store.client.set_registered_model_alias
+
+    def overtaken(name: str, alias: str, version: str) -> None:
+        original(name, alias, version)
+        if alias == "champion":
+            original(name, alias, "2")
+
+    monkeypatch.setattr(store.client, "set_registered_model_alias", overtaken)
+    with pytest.raises(VersionError, match=r"another process made version 2 of iris the champion"):
+        move(store, "iris", "1", None)
+
+
+def test_two_promotions_at_once_leave_the_state_of_one(clone: Clone) -> None:
+    for reference in ("logreg", "svm"):
+        register(clone.path, reference)
+    promote(clone.path, "1")
+    command = ("python", "-m", "src.service.registry.promote", "--version")
+    processes = [clone.start(*command, number) for number in ("2", "2")]
+    texts = [process.communicate()[0] for process in processes]
+    assert 0 in [process.returncode for process in processes]
+    assert not [text for text in texts if "Traceback" in text]
+    assert read_aliases(store_of(clone), "iris") == {"champion": "2", "previous": "1"}
