@@ -85,8 +85,9 @@ class Verdict:
         """The checks as text: a line for each, then the notes."""
         rows = [("check", "value", "limit", "result")]
         rows += [(check.name, check.value, check.limit, check.result) for check in self.checks]
-        notes = [f"{check.name}: {one_line(check.note, MAX_SHOWN)}\n" for check in self.checks if check.note]
-        return format_table(rows, (0, 1, 2)) + "".join(notes) + f"{self.model}: {self.result}\n"
+        lines = [f"{check.name}: {check.note}" for check in self.checks if check.note]
+        lines.append(f"{self.model}: {self.result}")
+        return format_table(rows, (0, 1, 2)) + "".join(f"{one_line(line, MAX_SHOWN)}\n" for line in lines)
 
     @property
     def markdown(self) -> str:
@@ -266,7 +267,8 @@ def check_champion(root: Path, store: Store, candidate: Registered, champion: An
         interval = difference_interval(metric, first, second, n_bootstrap, base["random_state"], gate.confidence)
     if interval is None:
         return Check(name, "", "", SKIPPED, f"{metric} is not defined for both models on these rows")
-    low, high = interval if sign > 0 else (-interval[1], -interval[0])
+    # Adding 0 turns -0.0 into 0.0.
+    low, high = (end + 0.0 for end in (interval if sign > 0 else (-interval[1], -interval[0])))
     scores = f"{short_number(values[0])} against {short_number(values[1])} of {former.label} on {n_new} test rows"
     found = f"{gate.confidence:.0%} interval of how much better it is: {low:+.4f} to {high:+.4f}; {scores}"
     result: Result = REFUSED if high < -gate.margin else PASSED
