@@ -1,7 +1,8 @@
 """Show where a version came from: `python -m src.versions.lineage REFERENCE [--json]`.
 
-REFERENCE is an MLflow run id, a logged model (`m-…`), a git tag, a commit, or the MD5 of a file, which
-is looked up in MLflow and in the `dvc.lock` and `.dvc` files of all commits.
+REFERENCE is an MLflow run id, a logged model (`m-…`), a registered model (`models:/iris@champion` or
+`models:/iris/3`), a git tag, a commit, or the MD5 of a file, which is looked up in MLflow and in the `dvc.lock` and
+`.dvc` files of all commits.
 """
 
 import argparse
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 Lineage = dict[str, Any]
 
 RECORDS = ("--", "dvc.lock", "*.dvc")
+REGISTERED = re.compile(r"models:/([^/]+)(?:/(\d+)|@([^/@]+))")
 RUN_ID_OR_MD5 = re.compile("[0-9a-f]{32}")
 
 
@@ -50,6 +52,8 @@ def trace(root: Path, reference: str, experiment_name: str) -> Lineage:
     except TrackingError as error:
         logger.warning("%s", error)
         store = None
+    if registered := REGISTERED.fullmatch(reference):
+        return _trace_registered(root, store, reference, *registered.groups())
     model = re.fullmatch(r"(?:models:/)?(m-[0-9a-f]{32})", reference)
     if not model and not RUN_ID_OR_MD5.fullmatch(reference):
         return _trace_commit(root, store, reference)
@@ -167,6 +171,26 @@ def _search_run(store: Store, reference: str) -> "Run | None":
     return find_run(store, found[0].info.run_id) if found else None
 
 
+def _trace_registered(
+    root: Path, store: Store | None, reference: str, name: str, number: str | None, alias: str | None
+) -> Lineage:
+    from mlflow.exceptions import MlflowException
+
+    if store is None:
+        raise VersionError(f"{reference} cannot be found, since MLflow's store cannot be used.")
+    try:
+        client = store.client
+        found = (
+            client.get_model_version(name, number) if number else client.get_model_version_by_alias(name, str(alias))
+        )
+    except MlflowException as error:
+        raise VersionError(f"MLflow store {store.label} has no {reference}; `make models` lists all.") from error
+    if names.GIT_COMMIT not in found.tags:
+        raise VersionError(f"{reference} has no tag {names.GIT_COMMIT}: `make register` did not register it.")
+    version = {"name": found.name, "version": str(found.version), **dict(sorted(found.tags.items()))}
+    return {"registered model": version, **_trace_commit(root, store, found.tags[names.GIT_COMMIT])}
+
+
 def _trace_run(root: Path, store: Store, run: "Run") -> Lineage:
     tags = run.data.tags
     commit, published = tags.get(names.GIT_COMMIT, names.UNKNOWN), tags.get(names.GIT_TAG)
@@ -242,7 +266,9 @@ def format_text(lineage: Lineage) -> str:
 def main() -> None:
     """Trace, from the command line."""
     parser = argparse.ArgumentParser(prog="lineage", description=__doc__)
-    parser.add_argument("reference", help="an MLflow run id, a logged model, a git tag, a commit, or the MD5 of a file")
+    parser.add_argument(
+        "reference", help="an MLflow run id, a logged or registered model, a git tag, a commit, or the MD5 of a file"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     lineage = trace(Path.cwd(), options.reference, load_config(Path("params.yaml")).tracking.experiment_name)

@@ -15,6 +15,7 @@ from src.service.registry.register import register
 from src.service.registry.registered import load_registered, open_registered
 from src.service.registry.rollback import rollback
 from src.tracking.store import Store, open_store
+from src.versions.lineage import trace
 from tests.pipeline.clone import Clone
 
 pytestmark = [
@@ -66,6 +67,11 @@ def test_models_are_registered_judged_promoted_and_rolled_back(clone: Clone) -> 
     assert versions(clone)[1].tags["gate.champion"] == "none"
     assert promote(clone.path, "1") == "1"
     assert versions(clone)[1].tags["gate.champion"] == "3"
+
+    lineage = trace(clone.path, "models:/iris@previous", "pipeline")
+    assert (lineage["registered model"]["version"], lineage["git"]["commit"]) == ("3", clone.git("rev-parse", "svm"))
+    with pytest.raises(VersionError, match=r"has no models:/iris/9; `make models` lists all"):
+        trace(clone.path, "models:/iris/9", "pipeline")
 
     tags = versions(clone)[3].tags
     assert tags["git.commit"] == clone.git("rev-parse", "svm")
