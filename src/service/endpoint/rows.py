@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from src.data.columns import Columns
-from src.data.kinds import PLURALS, TEXT, TEXT_KINDS, convert, convert_columns
+from src.data.kinds import PLURALS, TEXT, convert, convert_columns
 from src.data_load.arrow import to_table
 from src.data_load.typed_files import regular, without_marks
 from src.errors import DataError
@@ -111,7 +111,7 @@ def convert_values(values: Values, served: Served) -> pd.DataFrame | None:
         kind, types = columns[name]["kind"], set(map(type, column))
         if (kind == "number" and types <= _NUMBERS) or (kind == "boolean" and types <= _BOOLEANS):
             made[name] = np.array(column, dtype=np.float64)
-        elif (kind in TEXT_KINDS or kind == "date") and types <= _TEXTS:
+        elif types <= _TEXTS:
             made[name] = pd.array(column, dtype=TEXT)
         else:
             return None

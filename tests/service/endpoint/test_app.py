@@ -1,0 +1,267 @@
+"""The application in this process: limits, faults and equal answers for a table with columns of every kind."""
+
+import asyncio
+import io
+import json
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.config.data_load import TableFile
+from src.config.service import Serve
+from src.service.endpoint.app import Endpoint
+from src.service.endpoint.batches import Batcher
+from src.service.endpoint.load import Served
+from src.service.endpoint.predictor import Prediction, Predictor
+from src.train.fit import fit_model
+from tests.config.conftest import VALID
+from tests.train.tables import COLUMNS, make_config, make_table
+
+JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
+ROWS: list[dict[str, Any]] = [
+    {"height": 1.5, "weight": 3, "colour": "red", "size": "S", "postcode": "p01", "member": True,
+     "day": "2026-01-31", "clinic": "a", "review": "good, but \"old\"", "price": "12.50 EUR"},
+    {"height": None, "weight": None, "colour": None, "size": None, "postcode": None, "member": None,
+     "day": None, "clinic": None, "review": None, "price": None},
+    {"height": -1e-3, "weight": 10, "colour": "never <b>seen</b>", "size": "XXL", "postcode": "007", "member": False,
+     "day": "2026-02-01T12:30:00.5", "clinic": "ü😀", "review": "new\nline", "price": "7"},
+]  # fmt: skip
+ROW = ROWS[0]
+
+
+class SlowPredictor(Predictor):
+    """Predicts when it may.
+
+    Attributes:
+        began: Is set when a prediction begins.
+        may_end: Lets predictions end.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self.began, self.may_end = threading.Event(), threading.Event()
+        self.n_rows: list[int] = []
+
+    def predict(self, X: pd.DataFrame) -> Prediction:
+        self.n_rows.append(len(X))
+        self.began.set()
+        self.may_end.wait(30)
+        return super().predict(X)
+
+
+@cache
+def fitted() -> Any:
+    table = make_table()
+    table["price"] = table["weight"] * 2
+    columns = COLUMNS | {"price": {"kind": "number", "unit": "EUR"}}
+    return fit_model(table, columns, make_config(search={"kind": "none"})).model
+
+
+class Client:
+    """Calls an application without a network."""
+
+    def __init__(self, endpoint: Endpoint, predictor: Any) -> None:
+        self.predictor, self._endpoint = predictor, endpoint
+
+    async def send(
+        self,
+        body: bytes | Iterable[bytes],
+        kind: str = JSON,
+        path: str = "/predict",
+        is_whole: bool = True,
+        **more: str,
+    ) -> tuple[int, Any, dict[str, str]]:
+        """Send a body, in chunks if it is not bytes, and return status, answer and headers.
+
+        Args:
+            is_whole: Whether the body ends, or the client sends no more.
+        """
+        headers = {"content-type": kind, **{name.replace("_", "-"): value for name, value in more.items()}}
+        if isinstance(body, bytes):
+            headers = {"content-length": str(len(body))} | headers
+        messages = [
+            {"type": "http.request", "body": part, "more_body": True}
+            for part in ([body] if isinstance(body, bytes) else body)
+        ]
+        messages[-1]["more_body"] = not is_whole
+        answer: list[Any] = []
+
+        async def receive() -> Any:
+            return messages.pop(0) if messages else await asyncio.Future()
+
+        async def collect(message: Any) -> None:
+            answer.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "root_path": "",
+                 "headers": [(name.encode(), value.encode()) for name, value in headers.items()]}  # fmt: skip
+        await self._endpoint(scope, receive, collect)
+        start, end = answer
+        found = {name.decode(): value.decode() for name, value in start["headers"]}
+        return start["status"], json.loads(end["body"]), found
+
+    async def predict(self, content: Any, **more: Any) -> tuple[int, Any, dict[str, str]]:
+        return await self.send(json.dumps(content).encode(), **more)
+
+
+@asynccontextmanager
+async def started(make: Callable[[Any], Any] = Predictor, **settings: Any) -> AsyncIterator[Client]:
+    predictor = make(fitted())
+    batcher = Batcher(
+        Served(predictor, TableFile(), {"model": "table/1"}), settings.get("max_queue", 1000), lambda *_: None
+    )
+    yield Client(Endpoint(Serve.model_validate(VALID["serve"] | settings), [], batcher), predictor)
+    await asyncio.to_thread(batcher.close)
+
+
+def run(test: Callable[[Client], Awaitable[None]], make: Callable[[Any], Any] = Predictor, **settings: Any) -> None:
+    async def whole() -> None:
+        async with started(make, **settings) as client:
+            await test(client)
+
+    asyncio.run(whole())
+
+
+def test_json_csv_and_parquet_give_equal_answers_for_columns_of_every_kind() -> None:
+    table = pd.DataFrame(ROWS)
+    typed, parquet, texts = table.astype({"height": float, "weight": float}), io.BytesIO(), io.BytesIO()
+    typed["day"] = pd.to_datetime(typed["day"], format="ISO8601")
+    typed.astype({"member": "boolean"}).to_parquet(parquet)
+    table.astype({"weight": "Int64"}).to_parquet(texts)
+
+    async def test(client: Client) -> None:
+        wanted = (await client.predict(ROWS))[1]["predictions"]
+        assert len(wanted) == len(ROWS)
+        bodies: list[tuple[bytes, str]] = [
+            (json.dumps({"columns": {name: [row[name] for row in ROWS] for name in ROW}}).encode(), JSON),
+            (json.dumps([row | {"more": [1]} for row in ROWS]).encode(), JSON),
+            # Large bodies take another way.
+            (json.dumps([row | {"more": "x" * 40_000} for row in ROWS]).encode(), JSON),
+            (table.astype({"weight": "Int64"}).to_csv(index=False).encode(), CSV),
+            (parquet.getvalue(), PARQUET),
+            (texts.getvalue(), PARQUET),
+        ]
+        for body, kind in bodies:
+            status, answer, _ = await client.send(body, kind)
+            assert (status, answer.get("predictions")) == (200, wanted), (body[:80], answer)
+        # A row gets the same answer alone.
+        alone = [(await client.predict(row))[1]["predictions"][0] for row in ROWS]
+        assert [row["prediction"] for row in alone] == [row["prediction"] for row in wanted]
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "day", ["3000-01-01", "9999-12-31T23:59:59", "1500-01-01", "0001-01-01", "10000-01-01", "-5", "0000-00-00"]
+)
+def test_a_date_of_any_year_is_predicted_or_refused(day: str) -> None:
+    async def test(client: Client) -> None:
+        status, answer, _ = await client.predict([ROW | {"day": day}])
+        assert status in (200, 422), answer
+        assert status == 200 or (answer["field"], answer["value"]) == ("day", day)
+        body = pd.DataFrame([ROW | {"day": day}]).to_csv(index=False).encode()
+        assert (await client.send(body, CSV))[0] == status
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"x", {"content_length": "1000001"}),
+        (b"x", {"content_length": "9" * 30}),
+        ([b"x" * 600_000] * 2, {}),
+        ([b"x" * 600_000] * 2, {"content_length": "5"}),
+    ],
+)
+def test_a_body_that_is_too_large_is_refused(body: Any, headers: dict[str, str]) -> None:
+    async def test(client: Client) -> None:
+        status, answer, found = await client.send(body, **headers)
+        assert (status, answer["allowed"]) == (413, "at most 1000000 bytes")
+        # The rest of the body would be read as the next request.
+        assert found["connection"] == "close"
+
+    run(test, max_body_mb=1)
+
+
+def test_a_request_with_too_many_rows_is_refused_in_every_format() -> None:
+    table, parquet = pd.DataFrame([ROW] * 11), io.BytesIO()
+    table.to_parquet(parquet)
+
+    async def test(client: Client) -> None:
+        bodies = [(json.dumps([ROW] * 11).encode(), JSON), (json.dumps([ROW | {"x": "y" * 9000}] * 11).encode(), JSON)]
+        bodies += [(table.to_csv(index=False).encode(), CSV), (parquet.getvalue(), PARQUET)]
+        for body, kind in bodies:
+            status, answer, _ = await client.send(body, kind)
+            assert (status, answer["allowed"]) == (413, "at most 10 rows"), kind
+        assert (await client.predict([ROW] * 10))[0] == 200
+
+    run(test, max_rows=10)
+
+
+def test_a_full_queue_refuses_requests_with_a_time_to_wait() -> None:
+    async def test(client: Client) -> None:
+        first = asyncio.create_task(client.predict([ROW]))
+        await asyncio.to_thread(client.predictor.began.wait)
+        waiting = asyncio.create_task(client.predict([ROW] * 3))
+        await asyncio.sleep(0)
+        status, answer, headers = await client.predict([ROW])
+        assert (status, headers["retry-after"]) == (503, "1"), answer
+        client.predictor.may_end.set()
+        assert [(await task)[0] for task in (first, waiting)] == [200, 200]
+        assert (await client.predict([ROW]))[0] == 200
+
+    run(test, SlowPredictor, max_queue=3)
+
+
+def test_a_bad_row_fails_alone_in_its_batch() -> None:
+    bad = [ROW | {"height": "tall"}, ROW | {"day": "soon"}, {"height": 1}, ROW | {"colour": ["red"]}]
+
+    async def test(client: Client) -> None:
+        first = asyncio.create_task(client.predict([ROW]))
+        await asyncio.to_thread(client.predictor.began.wait)
+        tasks = [asyncio.create_task(client.predict(row)) for row in [*ROWS, *bad, ROW]]
+        await asyncio.sleep(0)
+        client.predictor.may_end.set()
+        answers = [await task for task in tasks]
+        assert [status for status, *_ in answers] == [200] * 3 + [422] * 4 + [200]
+        assert [answer["field"] for _, answer, _ in answers[3:7]] == ["height", "day", "weight", "colour"]
+        labels = [answer["predictions"][0]["prediction"] for status, answer, _ in answers if status == 200]
+        assert labels == [(await client.predict(row))[1]["predictions"][0]["prediction"] for row in [*ROWS, ROW]]
+        assert (await first)[0] == 200
+
+    run(test, SlowPredictor)
+
+
+def test_rows_that_arrive_during_a_prediction_form_the_next_batch() -> None:
+    async def test(client: Client) -> None:
+        first = asyncio.create_task(client.predict([ROW]))
+        await asyncio.to_thread(client.predictor.began.wait)
+        tasks = [asyncio.create_task(client.predict(row)) for row in ROWS * 5]
+        await asyncio.sleep(0)
+        client.predictor.may_end.set()
+        assert {(await task)[0] for task in [first, *tasks]} == {200}
+        assert client.predictor.n_rows == [1, 15]
+
+    run(test, SlowPredictor)
+
+
+def test_a_body_that_does_not_arrive_in_time_is_refused() -> None:
+    async def test(client: Client) -> None:
+        status, answer, headers = await client.send([b"[{"], is_whole=False)
+        assert (status, answer["allowed"], headers["connection"]) == (408, "0.05 s", "close")
+
+    run(test, timeout_seconds=0.05)
+
+
+def test_a_prediction_that_takes_too_long_is_given_up() -> None:
+    async def test(client: Client) -> None:
+        status, _, headers = await client.predict([ROW])
+        assert (status, headers["retry-after"]) == (503, "1")
+        client.predictor.may_end.set()
+
+    run(test, SlowPredictor, timeout_seconds=0.05)
