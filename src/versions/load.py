@@ -250,7 +250,8 @@ def _imported_from(files: Collection[str], read: Callable[[str], str], label: st
     finder = _SourceFinder(files, read, label)
     # The modules that are imported now are shared by all threads.
     with _IMPORTING:
-        current = {name: module for name, module in sys.modules.items() if finder.is_responsible(name)}
+        # A copy, because other threads may import.
+        current = {name: module for name, module in sys.modules.copy().items() if finder.is_responsible(name)}
         for name in current:
             del sys.modules[name]
         sys.meta_path.insert(0, finder)

@@ -12,6 +12,9 @@ from src.tracking.store import Store
 
 logger = logging.getLogger(__name__)
 
+# A refused version is tried again after these polls: what it needs may have been missing for a moment only.
+RETRY_POLLS = 60
+
 
 class Watcher:
     """A thread that asks which version the alias names."""
@@ -29,6 +32,7 @@ class Watcher:
         self._version, self._refused = str(current.about["version"]), ""
         self._swap, self._refuse = swap, refuse
         self._store: Store | None = None
+        self._n_polls = 0
         self._is_down = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
@@ -60,15 +64,18 @@ class Watcher:
         if version == self._version:
             self._refused = ""
             return
-        if version == self._refused:
+        if version == self._refused and self._n_polls < RETRY_POLLS:
+            self._n_polls += 1
             return
+        self._n_polls = 0
         try:
             served = load_registered_version(self._root, self._store, f"{PREFIX}{found.name}/{version}")
         # The code of a model may raise anything.
         except Exception as error:
+            if version != self._refused:
+                self._refuse()
+                logger.error("version %s is refused, version %s stays: %s", version, self._version, error)
             self._refused = version
-            self._refuse()
-            logger.error("version %s is refused, version %s stays: %s", version, self._version, error)
             return
         self._version, self._refused = version, ""
         self._swap(served)

@@ -2,61 +2,30 @@
 
 import io
 import json
-import os
-import signal
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import psutil
 import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings, strategies
 
 from tests.pipeline.clone import wait_for
 from tests.pipeline.conftest import template  # noqa: F401 - a fixture
 from tests.pipeline.server import free_port
+from tests.service.endpoint.running import JSON, KEY, ROW, Load, Running
 
 pytestmark = pytest.mark.slow
 
-KEY = "secret"
-JSON = "application/json"
-ROW = {"sepal_length": 5, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": None}
-
-
-class Running:
-    def __init__(self, repo: Path) -> None:
-        self.url = f"http://127.0.0.1:{(port := free_port())}"
-        command = [sys.executable, "-m", "src.service.endpoint.start", "--port", str(port)]
-        env = os.environ | {"SERVE_API_KEYS": f"other,{KEY}"}
-        self.process = subprocess.Popen(command, cwd=repo, env=env)
-        wait_for(lambda: self.call("/ready")[0] == 200)
-
-    def call(self, path: str, body: bytes | None = None, kind: str = JSON, key: str = KEY) -> tuple[int, Any]:
-        headers = {"Content-Type": kind, "Authorization": f"Bearer {key}"}
-        request = urllib.request.Request(self.url + path, body, headers)  # noqa: S310 - our own
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - our own
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read())
-        except OSError as error:
-            return 0, error
-
-    def predict(self, body: Any, **options: str) -> tuple[int, Any]:
-        status, content = self.call("/predict", json.dumps(body).encode(), **options)
-        return status, json.loads(content) if status == 200 else content
-
 
 @pytest.fixture(scope="module")
-def endpoint(template: Path) -> Iterator[Running]:  # noqa: F811 - a fixture
-    running = Running(template)
+def endpoint(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:  # noqa: F811 - a fixture
+    running = Running(template, log=tmp_path_factory.mktemp("endpoint") / "log")
     yield running
-    running.process.send_signal(signal.SIGTERM)
-    assert running.process.wait(timeout=60) == 0
+    assert running.stop() == 0
 
 
 def test_json_csv_and_parquet_of_the_same_rows_get_the_same_answer(endpoint: Running) -> None:
@@ -125,3 +94,44 @@ def test_a_wrong_start_is_refused_in_one_line(template: Path, options: tuple[str
     result = subprocess.run(command, cwd=template, capture_output=True, text=True, check=False, timeout=60)
     assert result.returncode == 2
     assert len(result.stderr.splitlines()) == 1
+    assert "Traceback" not in result.stderr
+
+
+def test_a_port_in_use_is_refused_in_one_line(endpoint: Running, template: Path) -> None:  # noqa: F811
+    command = [sys.executable, "-m", "src.service.endpoint.start", "--port", str(endpoint.port)]
+    result = subprocess.run(command, cwd=template, capture_output=True, text=True, check=False, timeout=60)
+    assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+    assert f"{endpoint.port}: Address already in use" in result.stderr
+
+
+def test_requests_that_the_description_allows_get_no_server_error(endpoint: Running) -> None:
+    schema = schemathesis.openapi.from_dict(json.loads(endpoint.call("/openapi.json")[1]))
+    operations = [found.ok() for found in schema.include(method="POST").get_all_operations()]
+    assert {operation.path for operation in operations} == {"/predict", "/invocations"}
+
+    @given(case=strategies.one_of([operation.as_strategy() for operation in operations]))
+    @settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    def check(case: schemathesis.Case) -> None:
+        response = case.call(base_url=endpoint.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=30)
+        assert response.status_code < 500, response.text
+
+    check()
+
+
+# MLflow's own functions of language models lack the type hints that it asks for.
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")
+def test_without_keys_the_client_of_mlflow_is_answered_and_sigterm_loses_no_request(
+    template: Path,  # noqa: F811 - a fixture
+    tmp_path: Path,
+) -> None:
+    from mlflow.pyfunc.scoring_server.client import ScoringServerClient
+
+    running = Running(template, log=tmp_path / "log", SERVE_API_KEYS="")
+    client = ScoringServerClient("127.0.0.1", running.port)
+    client.ping()
+    labels = client.invoke(pd.DataFrame([ROW, ROW])).get_predictions()
+    assert labels.iloc[:, 0].tolist() == [row["prediction"] for row in running.predict([ROW, ROW])[1]["predictions"]]
+    with Load(running.port, Connection="close") as load:
+        wait_for(lambda: load.models)
+        assert running.stop() == 0
+    assert load.failed == []
