@@ -95,7 +95,7 @@ def render_page(served: Served) -> str:
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(served.label)}</title>
 <style>body{{font:16px sans-serif;max-width:50rem;margin:2rem auto;padding:0 1rem}}td,th{{text-align:left;
 padding:.2rem 1rem .2rem 0;overflow-wrap:anywhere}}pre,textarea{{background:#f4f4f4;padding:1rem;width:100%;
-box-sizing:border-box;font:14px monospace;white-space:pre-wrap;overflow-wrap:anywhere}}</style>
+box-sizing:border-box;font:14px monospace;white-space:pre-wrap;overflow-wrap:anywhere}}pre:empty{{display:none}}</style>
 <h1>{html.escape(served.label)}</h1>
 <p>POST rows to <code>/predict</code> as JSON, CSV or Parquet. The <a href="openapi.json">OpenAPI description</a> has
 all paths and answers.</p>

@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -17,6 +18,7 @@ from src.config.service import Serve
 from src.service.endpoint.app import Endpoint
 from src.service.endpoint.batches import Batcher
 from src.service.endpoint.load import Served
+from src.service.endpoint.openapi import describe, render_page
 from src.service.endpoint.predictor import Prediction, Predictor
 from src.train.fit import fit_model
 from tests.config.conftest import VALID
@@ -265,3 +267,12 @@ def test_a_prediction_that_takes_too_long_is_given_up() -> None:
         client.predictor.may_end.set()
 
     run(test, SlowPredictor, timeout_seconds=0.05)
+
+
+def test_the_page_and_the_description_hold_names_of_any_kind() -> None:
+    name = """</textarea><script>alert("1")</script>\n😀'"""
+    predictor: Any = SimpleNamespace(names=[name], columns={name: {"kind": "category"}}, classes=None)
+    served = Served(predictor, TableFile(), {"model": f"{name}/1"})
+    assert "<script>alert" not in render_page(served)
+    content = describe(served, {"info": {}})["paths"]["/predict"]["post"]["requestBody"]["content"]
+    assert content[JSON]["example"] == {"records": [{name: "text"}]}
