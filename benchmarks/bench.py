@@ -170,7 +170,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.write(f"{name}\n")
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             groups[name] = GROUPS[name](Path(folder), options.runs)
-        results = {"machine": machine, "groups": {name: groups[name] for name in GROUPS if name in groups}}
+        results = known | {"machine": machine, "groups": {name: groups[name] for name in GROUPS if name in groups}}
         RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
         write_report(results, ROOT / "docs")
 

@@ -11,6 +11,8 @@ from joblib import cpu_count
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from benchmarks.serving_report import describe_serving
+
 PACKAGES = ("dvc", "mlflow", "scikit-learn", "pandas", "pyarrow")
 PLOT = "benchmarks.png"
 PEER_NAMES = {"kedro": "Kedro with kedro-mlflow", "dvc_mlflow": "DVC + MLflow, cold processes"}
@@ -112,6 +114,8 @@ def write_report(results: dict[str, Any], folder: Path) -> None:
         peers="\n".join([*said, ""]),
         machine=results["machine"],
     )
+    if "serving" in results:
+        page += describe_serving(results["serving"])
     (folder / "benchmarks.md").write_text(page, encoding="utf-8")
     _plot(groups).savefig(folder / PLOT, dpi=120)
 

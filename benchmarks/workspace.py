@@ -86,6 +86,14 @@ class Workspace:
         """Run `python ARGUMENTS` and measure it."""
         return self.run(str(self._bin_dir / "python"), *arguments, **environ)
 
+    def start(self, *arguments: str, **environ: str) -> subprocess.Popen[bytes]:
+        """Start `python ARGUMENTS`, which writes to a log, and leave it running."""
+        with (self.path / ".git" / "bench.log").open("ab") as output:
+            return subprocess.Popen(
+                [str(self._bin_dir / "python"), *arguments],
+                cwd=self.path, env=self._environ | environ, stdout=output, stderr=output,
+            )  # fmt: skip
+
     def run(self, *command: str, **environ: str) -> Cost:
         """Run a command and measure it.
 

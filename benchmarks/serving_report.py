@@ -1,0 +1,64 @@
+"""The measured speed of the endpoint as a section of the page."""
+
+import math
+from typing import Any
+
+PAGE = """
+## Serving
+
+`python -m benchmarks.serving` measures the endpoint beside `mlflow models serve --env-manager local` on the same
+machine: the same registered model, two workers each, schemas checked and labels answered by both. `wrk` sends the same
+single row as `dataframe_split` to `/invocations` on 32 connections, {seconds} s a run, to each server in turn. Figures
+are medians of {runs} runs. Ratios count: rates depend on the machine, and `wrk` runs on it as well.
+
+{table}
+
+CPU is that of all processes of a server. The endpoint records every request (`serve.record.sample: 1.0`). The Parquet
+request goes to `/invocations` and is timed until its labels are parsed; it is compared with what a script does with the
+same bytes in its own process: `pd.read_parquet`, conversion to the kinds of the columns, `model.predict`. The last of
+these alone took {predict}. A swap is the worst second while the workers load the new champion and take it, beside the
+median second before, as a client in Python sees it; "failed" are all requests without status 200 in all runs.
+
+Measured on {machine}.
+"""
+
+
+def describe_serving(serving: dict[str, Any]) -> str:
+    """Describe the speed of the endpoint.
+
+    Args:
+        serving: As `benchmarks.serving.measure` returns it.
+    """
+    predict = ", ".join(f"{rows['predict']:.1f} ms on {name}" for name, rows in serving["rows"].items())
+    return PAGE.format(
+        seconds=serving["seconds"], runs=serving["runs"], machine=serving["machine"],
+        table=make_table(serving), predict=predict,
+    )  # fmt: skip
+
+
+def make_table(serving: dict[str, Any]) -> str:
+    """Compare each figure with its bar, as a table of Markdown."""
+    lines = ["| work | endpoint | beside | ratio | bar |", "| --- | --: | --: | --: | --- |"]
+    for name, found in serving["load"].items():
+        ours, theirs = found["endpoint"], found["mlflow"]
+        lines += [
+            _line(f"{name}: requests per second", ours["rate"], theirs["rate"], at_least=8),
+            _line(f"{name}: CPU per request, ms", ours["cpu_ms"], theirs["cpu_ms"], at_most=1 / 8),
+            _line(f"{name}: p99, ms", ours["p99"], theirs["p99"], at_most=1 / 5),
+            _line(f"{name}: p99 beside the endpoint's own p50, ms", ours["p99"], ours["p50"], at_most=5),
+        ]
+    for name, found in serving["rows"].items():
+        lines.append(_line(f"{name}: 10,000 rows as Parquet, ms", found["request"], found["bare"], at_most=1.3))
+    swap = serving["swap"]
+    lines.append(_line("swap under load: p99 beside the usual, ms", swap["swap"], swap["usual"], at_most=2))
+    failed, kept = swap["failed"], "missed" if swap["failed"] else "kept"
+    lines.append(f"| swap under load: failed of {swap['requests']:,.0f} requests | {failed} |  |  | 0, {kept} |")
+    return "\n".join(lines)
+
+
+def _line(work: str, ours: float, theirs: float, at_least: float | None = None, at_most: float = math.inf) -> str:
+    ratio = ours / theirs
+    is_kept = ratio <= at_most if at_least is None else ratio >= at_least
+    bar = f"≤ {at_most:.3g}" if at_least is None else f"≥ {at_least:.3g}"
+    shown = " | ".join(f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in (ours, theirs, ratio))
+    return f"| {work} | {shown} | {bar}, {'kept' if is_kept else 'missed'} |"
