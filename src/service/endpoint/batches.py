@@ -44,6 +44,10 @@ class Item:
     result: Any = field(default=None, repr=False)
 
 
+# Requests, and their rows and predictions in the same order.
+Done = tuple[list[Item], pd.DataFrame, Prediction]
+
+
 class Batcher:
     """One thread that predicts what waits.
 
@@ -52,9 +56,7 @@ class Batcher:
         n_waiting: Rows that wait.
     """
 
-    def __init__(
-        self, served: Served, max_queue: int, on_batch: Callable[[Served, list[tuple[Item, Any, Prediction]]], None]
-    ) -> None:
+    def __init__(self, served: Served, max_queue: int, on_batch: Callable[[Served, list[Done]], None]) -> None:
         self.served = served
         self.n_waiting = 0
         self._max_queue, self._on_batch = max_queue, on_batch
@@ -113,7 +115,7 @@ class Batcher:
             self.n_waiting -= n_rows
             return batch
 
-    def _predict(self, batch: list[Item], served: Served) -> list[tuple[Item, Any, Prediction]]:
+    def _predict(self, batch: list[Item], served: Served) -> list[Done]:
         # The client of a cancelled request has gone, or its time is over.
         together = [item for item in batch if not item.future.cancelled() and item.served in (None, served)]
         done = self._predict_together(together, served) if together else []
@@ -125,7 +127,7 @@ class Batcher:
                 done += self._predict_alone(item, item.served)
         return done
 
-    def _predict_together(self, items: list[Item], served: Served) -> list[tuple[Item, Any, Prediction]] | None:
+    def _predict_together(self, items: list[Item], served: Served) -> list[Done] | None:
         """Predict all rows at once; None if one of them fails."""
         names = served.predictor.names
         try:
@@ -146,16 +148,15 @@ class Batcher:
             prediction = served.predictor.predict(X)
         except (RequestError, PipelineError, ValueError, TypeError, OverflowError):
             return None
-        done, start = [], 0
+        start = 0
         for item in ordered:
             rows = slice(start, start := start + item.n_rows)
             probabilities = prediction.probabilities
             part = Prediction(prediction.labels[rows], None if probabilities is None else probabilities[rows])
             item.result = item.render(item, part, served)
-            done.append((item, X.iloc[rows], part))
-        return done
+        return [(ordered, X, prediction)]
 
-    def _predict_alone(self, item: Item, served: Served) -> list[tuple[Item, Any, Prediction]]:
+    def _predict_alone(self, item: Item, served: Served) -> list[Done]:
         try:
             X = item.X
             if X is None:
@@ -173,7 +174,7 @@ class Batcher:
         except Exception:
             logger.exception("a request was not predicted")
             return []
-        return [(item, X, prediction)]
+        return [([item], X, prediction)]
 
 
 def _answer(batch: list[Item]) -> None:

@@ -19,9 +19,8 @@ from src.config.schema import Config
 from src.errors import PipelineError
 from src.service.endpoint import metrics
 from src.service.endpoint.app import Endpoint
-from src.service.endpoint.batches import Batcher, Item
+from src.service.endpoint.batches import Batcher, Done
 from src.service.endpoint.load import Served, follows_alias, load_served
-from src.service.endpoint.predictor import Prediction
 from src.service.endpoint.record import Recorder
 from src.service.endpoint.watch import Watcher
 from src.text import one_line
@@ -60,12 +59,13 @@ async def _serve(
     settings = config.serve
     recorder = Recorder(root / "data" / "requests", settings.record)
 
-    def finish(used: Served, done: list[tuple[Item, Any, Prediction]]) -> None:
-        metrics.BATCH_ROWS.observe(sum(item.n_rows for item, *_ in done))
+    def finish(used: Served, done: list[Done]) -> None:
+        metrics.BATCH_ROWS.observe(sum(len(X) for _, X, _ in done))
         metrics.QUEUE_ROWS.set(batcher.n_waiting)
-        for item, X, prediction in done:
-            model = item.served or used
-            ids = [item.id] if item.n_rows == 1 else [f"{item.id}/{row}" for row in range(item.n_rows)]
+        # A batch at once: slices of a table cost more than their prediction.
+        for items, X, prediction in done:
+            model = items[0].served or used
+            ids = [item.id if item.n_rows == 1 else f"{item.id}/{row}" for item in items for row in range(item.n_rows)]
             classes, columns = model.predictor.classes, model.predictor.columns
             known = None if classes is None else list(classes)
             recorder.put(ids, model.label, model.about["model_md5"] or "", X, prediction, known, columns)
