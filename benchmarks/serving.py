@@ -35,7 +35,6 @@ from benchmarks.report import describe_machine, write_report
 from benchmarks.serving_report import make_table
 from benchmarks.workspace import ROOT, Workspace
 from src.data.kinds import convert_columns
-from src.tracking.store import store_uri
 from src.versions.load import load_model
 from tests.pipeline.server import free_port
 from tests.tables import tables
@@ -137,11 +136,17 @@ def read_model(workspace: Workspace) -> list[str]:
     return list(load_model(workspace.path, None).feature_names_in_)
 
 
+def store_of(workspace: Workspace) -> str:
+    """Return where a workspace keeps its runs and models."""
+    # MLflow keeps the last setting in the environment, so that `store_uri` would return it for the next workspace.
+    return f"sqlite:///{workspace.path / 'mlflow.db'}"
+
+
 def register(workspace: Workspace) -> list[str]:
     """Register the logged model twice, name the first version champion, and return both versions."""
     import mlflow
 
-    uri = store_uri(workspace.path)
+    uri = store_of(workspace)
     # The registry asks this setting, and not the client's own store, for the logged model.
     mlflow.set_tracking_uri(uri)
     client = mlflow.MlflowClient(uri, registry_uri=uri)
@@ -180,7 +185,7 @@ def running(workspace: Workspace, options: list[str], path: str) -> Iterator[Ser
         RuntimeError: It ended before.
     """
     port = free_port()
-    process = workspace.start(*options, "--port", str(port), MLFLOW_TRACKING_URI=store_uri(workspace.path))
+    process = workspace.start(*options, "--port", str(port), MLFLOW_TRACKING_URI=store_of(workspace))
     server = Server(port, psutil.Process(process.pid))
     try:
         while not _is_ready(f"http://127.0.0.1:{port}{path}"):
@@ -205,7 +210,12 @@ def _is_ready(url: str) -> bool:
 
 
 def measure_load(servers: dict[str, Server], body: str, n_runs: int, seconds: int, folder: Path) -> dict[str, Figures]:
-    """Send single rows on many connections, to each server in turn."""
+    """Send single rows on many connections, to each server in turn.
+
+    Returns:
+        Medians for each server: those of `parse_wrk`, `cpu_ms` of the server per request, and `others`, the share of
+        the machine that processes other than server and `wrk` took.
+    """
     script = folder / "post.lua"
     # A text of JSON is one of Lua, as long as it has no escapes of Unicode.
     script.write_text(SCRIPT % json.dumps(body, ensure_ascii=False), encoding="utf-8")
@@ -213,12 +223,27 @@ def measure_load(servers: dict[str, Server], body: str, n_runs: int, seconds: in
     for server in servers.values():
         run_wrk(server, script, WARM_UP_SECONDS)
     for _, (name, server) in itertools.product(range(n_runs), servers.items()):
-        before = server.cpu_seconds()
+        before, busy, own, started = server.cpu_seconds(), busy_seconds(), child_seconds(), time.monotonic()
         figures = run_wrk(server, script, seconds)
-        figures["cpu_ms"] = 1000 * (server.cpu_seconds() - before) / figures["requests"]
+        cpu_seconds = server.cpu_seconds() - before
+        others = busy_seconds() - busy - cpu_seconds - (child_seconds() - own)
+        figures["cpu_ms"] = 1000 * cpu_seconds / figures["requests"]
+        figures["others"] = others / (time.monotonic() - started) / (psutil.cpu_count() or 1)
         runs[name].append(figures)
         sys.stderr.write(f"  {name}: {figures}\n")
     return {name: medians(figures) for name, figures in runs.items()}
+
+
+def busy_seconds() -> float:
+    """Return the CPU time that the machine has spent."""
+    times = psutil.cpu_times()
+    return sum(times) - times.idle - getattr(times, "iowait", 0) - getattr(times, "guest", 0)
+
+
+def child_seconds() -> float:
+    """Return the CPU time of the children of this process that have ended."""
+    times = psutil.Process().cpu_times()
+    return times.children_user + times.children_system
 
 
 def run_wrk(server: Server, script: Path, seconds: int) -> Figures:
@@ -292,7 +317,7 @@ def measure_swaps(workspace: Workspace, server: Server, body: str, versions: lis
     """
     import mlflow
 
-    uri = store_uri(workspace.path)
+    uri = store_of(workspace)
     client = mlflow.MlflowClient(uri, registry_uri=uri)
     runs = []
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:

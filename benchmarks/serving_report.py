@@ -1,6 +1,7 @@
 """The measured speed of the endpoint as a section of the page."""
 
 import math
+import statistics
 from typing import Any
 
 PAGE = """
@@ -19,7 +20,7 @@ same bytes in its own process: `pd.read_parquet`, conversion to the kinds of the
 these alone took {predict}. A swap is the worst second while the workers load the new champion and take it, beside the
 median second before, as a client in Python sees it; "failed" are all requests without status 200 in all runs.
 
-Measured on {machine}.
+Measured on {machine}. Meanwhile, other processes took {others:.0%} of the machine.
 """
 
 
@@ -29,10 +30,11 @@ def describe_serving(serving: dict[str, Any]) -> str:
     Args:
         serving: As `benchmarks.serving.measure` returns it.
     """
+    others = [found["others"] for load in serving["load"].values() for found in load.values()]
     predict = ", ".join(f"{rows['predict']:.1f} ms on {name}" for name, rows in serving["rows"].items())
     return PAGE.format(
         seconds=serving["seconds"], runs=serving["runs"], machine=serving["machine"],
-        table=make_table(serving), predict=predict,
+        table=make_table(serving), predict=predict, others=statistics.mean(others),
     )  # fmt: skip
 
 

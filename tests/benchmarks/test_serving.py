@@ -23,8 +23,8 @@ SERVING: dict[str, Any] = {
     "seconds": 5,
     "load": {
         "iris": {
-            "endpoint": {"rate": 2000.0, "p50": 4.0, "p99": 30.0, "cpu_ms": 0.5},
-            "mlflow": {"rate": 200.0, "p50": 100.0, "p99": 300.0, "cpu_ms": 4.0},
+            "endpoint": {"rate": 2000.0, "p50": 4.0, "p99": 30.0, "cpu_ms": 0.5, "others": 0.1},
+            "mlflow": {"rate": 200.0, "p50": 100.0, "p99": 300.0, "cpu_ms": 4.0, "others": 0.3},
         }
     },
     "rows": {"iris": {"request": 30.0, "bare": 20.0, "predict": 10.0}},
@@ -52,7 +52,8 @@ def test_table_says_for_each_bar_whether_it_is_kept() -> None:
     failing = copy.deepcopy(SERVING)
     failing["swap"]["failed"] = 1
     assert "| swap under load: failed of 5,000 requests | 1 |  |  | 0, missed |" in make_table(failing)
-    assert "Measured on a machine." in describe_serving(SERVING)
+    page = describe_serving(SERVING)
+    assert "Measured on a machine. Meanwhile, other processes took 20% of the machine." in page
 
 
 def test_failures_of_all_runs_are_counted() -> None:
