@@ -88,31 +88,30 @@ def clone(with_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     logging.getLogger("mlflow").setLevel(logging.NOTSET)
 
 
-def test_model_that_passes_is_promoted_and_a_second_call_does_nothing(clone: Clone, tmp_path: Path) -> None:
-    gate = Decided(breaks=True)
-    n_rows = len(clone.read(TABLE).splitlines())
+def test_refused_model_changes_nothing_and_one_that_passes_is_promoted_once(
+    clone: Clone, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before, n_rows = state(clone), len(clone.read(TABLE).splitlines())
+    gate = Decided(passed=False)
+    assert retrain(clone.path, tmp_path / "new.csv", gate.registry) == 1
+    assert (state(clone), clone.status(), gate.promoted) == (before, [], [])
+    assert "the checks" in capfd.readouterr().out
+    # The same rows again: DVC restores the stages, and the process is stopped before the promotion.
+    gate.passed = gate.breaks = True
     with pytest.raises(KeyboardInterrupt):
         retrain(clone.path, tmp_path / "new.csv", gate.registry)
     # The next call completes what was left undone.
     gate.breaks = False
     assert retrain(clone.path, tmp_path / "new.csv", gate.registry) == 0
-    assert gate.promoted == ["1"]
+    assert gate.promoted == ["2"]
     assert len(clone.read(TABLE).splitlines()) == n_rows + 30
     assert clone.status() == []
     assert clone.git("status", "--porcelain") == ""
     assert "v1.0.0" in clone.git("tag").split()
     before = state(clone)
     assert retrain(clone.path, tmp_path / "new.csv", gate.registry) == 0
-    assert (state(clone), gate.promoted) == (before, ["1"])
+    assert (state(clone), gate.promoted) == (before, ["2"])
     assert find_next_version(clone.path) == "v1.1.0"
-
-
-def test_model_that_is_refused_changes_nothing(clone: Clone, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    before = state(clone)
-    gate = Decided(passed=False)
-    assert retrain(clone.path, tmp_path / "new.csv", gate.registry) == 1
-    assert (state(clone), clone.status(), gate.promoted) == (before, [], [])
-    assert "the checks" in capfd.readouterr().out
 
 
 def test_clone_that_cannot_be_retrained_is_refused_in_one_line(clone: Clone, tmp_path: Path) -> None:
