@@ -43,7 +43,7 @@ SETTINGS: dict[str, Any] = {
 # Relative to `.dvc`, because DVC can write only ASCII into its config, and a temporary folder may have any name.
 DVC_CONFIG = "[core]\n    remote = loop\n['remote \"loop\"']\n    url = ../../storage\n[cache]\n    dir = cache\n"
 GIT_CONFIG = "[user]\n    name = Loop\n    email = loop@example.org\n"
-PERIOD_SECONDS, WAIT_SECONDS, STOP_SECONDS = 0.1, 60.0, 20.0
+PERIOD_SECONDS, WAIT_SECONDS, STOP_SECONDS = 0.1, 120.0, 20.0
 # After as many answers of the new model in a row, all workers have it.
 N_IN_A_ROW = 10
 
