@@ -1,8 +1,11 @@
+import logging
 import os
 import signal
 from collections.abc import Iterator
 
 import pytest
+
+from src.utils.logs import OWN
 
 FOREIGN = ("MLFLOW_", "DVC_", "PIPELINE_", "GIT_", "MAKE", "MFLAGS")
 
@@ -11,6 +14,17 @@ FOREIGN = ("MLFLOW_", "DVC_", "PIPELINE_", "GIT_", "MAKE", "MFLAGS")
 def _deaf_to_nothing() -> None:
     """Hear Ctrl-C as in a terminal: what a shell starts in the background ignores it, and so would its children."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _own_logs() -> Iterator[None]:
+    """Undo what a command that runs in this process sets up: its handler writes to a stream that is closed later."""
+    loggers = [logging.getLogger(name) for name in OWN]
+    before = [(logger.handlers, logger.propagate, logger.level) for logger in loggers]
+    yield
+    for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

@@ -40,7 +40,7 @@ def can_mount(path: Path) -> bool:
         # The data fits into the cache, but not into the workspace.
         (
             "git checkout --quiet v1.0.0 && dvc fetch --quiet && git checkout --quiet main",
-            1070,
+            1110,
             "`dvc checkout` failed",
         ),
     ],

@@ -35,7 +35,7 @@ def test_version_of_a_table_that_a_user_added_is_reproduced_in_a_fresh_clone(pub
     # A git hook, such as one that checks a push, exports the first of them.
     variables = {"GIT_DIR": str(clone.path / ".git"), "GIT_INDEX_FILE": str(clone.path / ".git/other")}
     result = clone.run(*MAKE, "reproduce", "RUN=v2.0.0", **variables)
-    assert result.stdout == "reproduced: 15 of 15 outputs equal to the byte\n"
+    assert result.stdout == "reproduced: 16 of 16 outputs equal to the byte\n"
     assert clone.git("branch", "--show-current") == "main"
     assert (md5s(clone), clone.git("status", "--porcelain")) == before
     assert not (clone.path / "mlflow.db").exists()
