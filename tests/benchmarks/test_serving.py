@@ -48,10 +48,10 @@ def test_table_says_for_each_bar_whether_it_is_kept() -> None:
     assert "| iris: p99, ms | 30 | 300 | 0.1 | ≤ 0.2, kept |" in lines
     assert "| iris: p99 beside the endpoint's own p50, ms | 30 | 4 | 7.5 | ≤ 5, missed |" in lines
     assert "| iris: 10,000 rows as Parquet, ms | 30 | 20 | 1.5 | ≤ 1.3, missed |" in lines
-    assert "| swap under load: failed of 5,000 requests | 0 |  |  | 0, kept |" in lines
+    assert "| swap under load: failed requests, runs of 5,000 | 0 |  |  | 0, kept |" in lines
     failing = copy.deepcopy(SERVING)
     failing["swap"]["failed"] = 1
-    assert "| swap under load: failed of 5,000 requests | 1 |  |  | 0, missed |" in make_table(failing)
+    assert "| swap under load: failed requests, runs of 5,000 | 1 |  |  | 0, missed |" in make_table(failing)
     page = describe_serving(SERVING)
     assert "Measured on a machine. Meanwhile, other processes took 20% of the machine." in page
 
