@@ -136,7 +136,7 @@ class Server(uvicorn.Server):
         self._channel = channel
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - of uvicorn
-        """Tell the main process, and take connections."""
+        """Report to the main process, and take connections."""
         self.servers = []
         self._channel.setblocking(False)
         asyncio.get_running_loop().add_reader(self._channel.fileno(), self._take)

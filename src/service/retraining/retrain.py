@@ -238,8 +238,8 @@ def _store_of(root: Path) -> Iterator[None]:
 @command
 def main() -> int:
     """Retrain, from the command line; exit code 0 if the model was promoted, 1 if the gate refused it."""
-    from src.service.registry.promote import promote  # type: ignore[import-not-found, unused-ignore]
-    from src.service.registry.register import register  # type: ignore[import-not-found, unused-ignore]
+    from src.service.registry.promote import promote
+    from src.service.registry.register import register
 
     parser = argparse.ArgumentParser(prog="retrain", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="CSV or Parquet file with labelled rows")
