@@ -150,9 +150,7 @@ class Batcher:
             return None
         start = 0
         for item in ordered:
-            rows = slice(start, start := start + item.n_rows)
-            probabilities = prediction.probabilities
-            part = Prediction(prediction.labels[rows], None if probabilities is None else probabilities[rows])
+            part = prediction.take(slice(start, start := start + item.n_rows))
             item.result = item.render(item, part, served)
         return [(ordered, X, prediction)]
 

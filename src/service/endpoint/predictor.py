@@ -64,6 +64,11 @@ class Prediction:
     labels: NDArray[Any]
     probabilities: Numbers | None
 
+    def take(self, rows: Any) -> "Prediction":
+        """Return the predictions of some rows, given by their numbers or as a slice."""
+        probabilities = self.probabilities
+        return Prediction(self.labels[rows], None if probabilities is None else probabilities[rows])
+
 
 class Predictor:
     """A fitted pipeline of stage `train` that predicts few rows fast.

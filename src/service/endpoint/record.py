@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,14 +35,9 @@ TYPES = {"number": pa.float64(), "boolean": pa.bool_(), "date": pa.timestamp("us
 
 @dataclass(frozen=True)
 class _Batch:
-    ids: Sequence[str]
+    day: str
     time: datetime
-    model: str
-    model_md5: str
-    X: pd.DataFrame
-    prediction: Prediction
-    classes: Sequence[Any] | None
-    columns: Columns
+    rows: pa.RecordBatch
 
 
 class Recorder:
@@ -97,16 +91,23 @@ class Recorder:
             columns: Kind of each raw column.
         """
         try:
-            if not len(ids) or not self._settings.sample:
+            if (share := self._settings.sample) < 1:
+                kept = [row for row, row_id in enumerate(ids) if is_sampled(row_id, share)]
+                ids, X, prediction = [ids[row] for row in kept], X.iloc[kept], prediction.take(kept)
+            if not len(ids):
                 return
             with self._lock:
                 if self._n_waiting + len(ids) > self._max_waiting_rows:
                     self.n_dropped += len(ids)
                     return
                 self._n_waiting += len(ids)
-            self._queue.put(_Batch(ids, self._clock(), model, model_md5, X, prediction, classes, columns))
+            now = self._clock()
+            # Converted at once: to convert all rows of a file together would hold the GIL, and so stop predictions, for
+            # hundreds of milliseconds.
+            rows = self._to_batch(ids, now, model, model_md5, X, prediction, classes, columns)
+            self._queue.put(_Batch(f"{now:%Y-%m-%d}", now, rows))
         except Exception:
-            self.n_failed += 1
+            self.n_failed += len(ids)
             logger.exception("a request was not recorded")
 
     def close(self) -> None:
@@ -135,34 +136,32 @@ class Recorder:
             # The time of a file begins with its first row.
             end = end if batches else time.monotonic() + self._seconds_per_file
             batches.append(batch)
-            n_rows += len(batch.ids)
+            n_rows += batch.rows.num_rows
         return batches, True
 
     def _write(self, batches: list[_Batch]) -> None:
         """Write one file for each day and each set of columns, which a new model may change."""
-        groups: dict[tuple[str, int], list[_Batch]] = {}
+        groups: dict[tuple[str, pa.Schema], list[_Batch]] = {}
         for batch in batches:
-            groups.setdefault((f"{batch.time:%Y-%m-%d}", id(batch.columns)), []).append(batch)
+            groups.setdefault((batch.day, batch.rows.schema), []).append(batch)
         for (day, _), group in groups.items():
-            n_rows = sum(len(batch.ids) for batch in group)
+            rows = pa.concat_batches([batch.rows for batch in group])
             try:
                 self._make_room()
                 # Workers write to the same folder, perhaps from several machines.
                 name = f"{group[0].time:%H%M%S}-{uuid.uuid4().hex}.parquet"
-                table = self._to_table(group)
-                if table.num_rows:
-                    with atomic_path(self._folder / day / name) as partial:
-                        pq.write_table(table, partial, compression="zstd")
-                self.n_recorded += table.num_rows
+                with atomic_path(self._folder / day / name) as partial:
+                    pq.write_table(pa.Table.from_batches([rows]), partial, compression="zstd")
+                self.n_recorded += rows.num_rows
                 self._is_failing = False
             # Whatever happens, the endpoint serves on.
             except Exception as error:
-                self.n_failed += n_rows
+                self.n_failed += rows.num_rows
                 if not self._is_failing:
                     logger.error("requests are not recorded: %s: %s", type(error).__name__, error)
                 self._is_failing = True
             with self._lock:
-                self._n_waiting -= n_rows
+                self._n_waiting -= rows.num_rows
 
     def _make_room(self) -> None:
         """Delete the oldest days beyond `max_mb`, and of the last day only as many files as needed."""
@@ -182,37 +181,35 @@ class Recorder:
             with contextlib.suppress(OSError):
                 day.rmdir()
 
-    def _to_table(self, batches: list[_Batch]) -> pa.Table:
-        """Make one table of batches with the same columns, without the rows that are not in the sample."""
-        first, predictions = batches[0], [batch.prediction for batch in batches]
-        counts = [len(batch.ids) for batch in batches]
-        times = [np.datetime64(batch.time.replace(tzinfo=None), "us") for batch in batches]
-        labels = [label for prediction in predictions for label in prediction.labels.tolist()]
+    def _to_batch(
+        self,
+        ids: Sequence[str],
+        now: datetime,
+        model: str,
+        model_md5: str,
+        X: pd.DataFrame,
+        prediction: Prediction,
+        classes: Sequence[Any] | None,
+        columns: Columns,
+    ) -> pa.RecordBatch:
+        n_rows = len(ids)
+        labels = prediction.labels.tolist()
         made: dict[str, Any] = {
-            "id": pa.array([row_id for batch in batches for row_id in batch.ids], pa.string()),
-            "time": pa.array(np.repeat(times, counts)).cast(pa.timestamp("us", "UTC")),
-            "model": _repeat([batch.model for batch in batches], counts),
-            "model_md5": _repeat([batch.model_md5 for batch in batches], counts),
+            "id": pa.array(ids, pa.string()),
+            "time": pa.repeat(pa.scalar(now, pa.timestamp("us", "UTC")), n_rows),
+            "model": pa.repeat(model, n_rows),
+            "model_md5": pa.repeat(model_md5, n_rows),
             # Classes are text, whatever their type, as in the names of their probabilities.
-            "prediction": pa.array(labels if first.classes is None else map(str, labels)),
+            "prediction": pa.array(labels if classes is None else list(map(str, labels))),
         }
-        found = [prediction.probabilities for prediction in predictions if prediction.probabilities is not None]
-        if first.classes is not None and found:
-            for label, values in zip(first.classes, np.concatenate(found).T, strict=True):
+        if classes is not None and prediction.probabilities is not None:
+            for label, values in zip(classes, prediction.probabilities.T, strict=True):
                 made[f"probability.{label}"] = pa.array(values)
-        for name in first.X.columns:
-            if name in first.columns and name not in self._excluded:
-                inputs = np.concatenate([batch.X[name].to_numpy() for batch in batches])
-                kind = TYPES.get(first.columns[name]["kind"], pa.string())
-                made[f"input.{name}"] = pa.array(inputs, from_pandas=True).cast(kind)
-        table = pa.table(made)
-        if (share := self._settings.sample) < 1:
-            table = table.filter(pa.array([is_sampled(row_id.as_py(), share) for row_id in table["id"]], pa.bool_()))
-        return table
-
-
-def _repeat(values: list[str], counts: list[int]) -> pa.Array:
-    return pa.array(np.repeat(np.array(values, dtype=object), counts), pa.string())
+        for name in X.columns:
+            if name in columns and name not in self._excluded:
+                kind = TYPES.get(columns[name]["kind"], pa.string())
+                made[f"input.{name}"] = pa.array(X[name].to_numpy(), from_pandas=True).cast(kind)
+        return pa.RecordBatch.from_pydict(made)
 
 
 def is_sampled(row_id: str, share: float) -> bool:
