@@ -32,6 +32,8 @@ READY, FAILED = b"+", b"-"
 # computes. Python's 5 ms would add up over many connections.
 SWITCH_SECONDS = 0.0002
 MAX_FDS = 16
+# An open connection may send one more request while the endpoint ends.
+GRACE_SECONDS = 1.0
 
 
 def run_worker(
@@ -104,7 +106,11 @@ async def _serve(
 
 
 class Protocol(HttpToolsProtocol):
-    """HTTP, with a limit for the time in which the headers arrive."""
+    """HTTP, with a limit for the time in which the headers arrive, and without lost requests at the end.
+
+    Attributes:
+        seconds: The limit.
+    """
 
     seconds = 30.0
     _timer: asyncio.TimerHandle | None = None
@@ -127,6 +133,14 @@ class Protocol(HttpToolsProtocol):
             self._timer = None
         super().on_headers_complete()
 
+    def shutdown(self) -> None:
+        """Answer what is asked and what is on its way, then close."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(GRACE_SECONDS, super().shutdown)
+        else:
+            self.cycle.default_headers = self.server_state.default_headers
+            super().shutdown()
+
 
 class Server(uvicorn.Server):
     """Uvicorn's server on connections that the main process accepts and hands on."""
@@ -142,6 +156,12 @@ class Server(uvicorn.Server):
         asyncio.get_running_loop().add_reader(self._channel.fileno(), self._take)
         self._channel.send(READY)
         self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer the last requests, and close all connections."""
+        # Clients learn that they must not send another request.
+        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+        await super().shutdown(sockets)
 
     def _take(self) -> None:
         try:

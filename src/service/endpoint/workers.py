@@ -1,11 +1,14 @@
 """The main process: it accepts connections, hands them to the workers in turn, and replaces workers that end."""
 
 import contextlib
+import ctypes
 import logging
 import os
 import selectors
 import signal
 import socket
+import struct
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +23,11 @@ logger = logging.getLogger(__name__)
 BYTE = b"c"
 # A worker that ends at once is not started in a busy loop.
 PAUSE_SECONDS = 1.0
+# Of Linux: a filter of packets, as instructions of the kernel's own machine. It drops SYN, which begins a connection.
+SO_ATTACH_FILTER = 26
+DROP_SYN = [(0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFF)]
+# In which a handshake ends that has begun.
+HANDSHAKE_SECONDS = 0.1
 
 
 @dataclass(eq=False)
@@ -70,7 +78,8 @@ class Workers:
                 self._selector.register(self._listener, selectors.EVENT_READ)
             while not self._is_stopping:
                 self._step(wake)
-            # What has connected is served.
+            # What has connected is served, and nothing connects between the last accept and the close.
+            _refuse_connections(self._listener)
             self._accept()
         finally:
             signal.set_wakeup_fd(-1)
@@ -166,3 +175,14 @@ class Workers:
             except OSError:
                 continue
             return
+
+
+def _refuse_connections(listener: socket.socket) -> None:
+    """Begin no new connection, and let those that have begun become complete."""
+    if sys.platform == "linux":
+        instructions = b"".join(struct.pack("HBBI", *instruction) for instruction in DROP_SYN)
+        program = ctypes.create_string_buffer(instructions)
+        listener.setsockopt(
+            socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(DROP_SYN), ctypes.addressof(program))
+        )
+        time.sleep(HANDSHAKE_SECONDS)

@@ -131,7 +131,7 @@ def test_without_keys_the_client_of_mlflow_is_answered_and_sigterm_loses_no_requ
     client.ping()
     labels = client.invoke(pd.DataFrame([ROW, ROW])).get_predictions()
     assert labels.iloc[:, 0].tolist() == [row["prediction"] for row in running.predict([ROW, ROW])[1]["predictions"]]
-    with Load(running.port, Connection="close") as load:
-        wait_for(lambda: load.models)
+    with Load(running.port) as kept, Load(running.port, Connection="close") as new:
+        wait_for(lambda: kept.models and new.models)
         assert running.stop() == 0
-    assert load.failed == []
+    assert kept.failed + new.failed == []
