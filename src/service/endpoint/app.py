@@ -23,12 +23,10 @@ from src.service.endpoint.openapi import describe, render_page
 from src.service.endpoint.predictor import Prediction
 from src.service.endpoint.rows import (
     SUFFIXES,
-    convert_like_a_file,
-    convert_values,
+    convert_content,
     count_rows,
     parse_json,
     read_table,
-    take_columns,
     too_many_rows,
 )
 
@@ -167,9 +165,7 @@ def _read_large(body: bytes, suffix: str | None, served: Served, max_rows: int) 
     content = parse_json(body)
     if count_rows(content) > max_rows:
         raise too_many_rows(max_rows)
-    values = take_columns(content, served.predictor.names)
-    X = convert_values(values, served)
-    return convert_like_a_file(values, served) if X is None else X
+    return convert_content(content, served)
 
 
 def render_rows(item: Item, prediction: Prediction, served: Served) -> bytes:

@@ -15,7 +15,7 @@ from src.errors import PipelineError
 from src.service.endpoint.errors import RequestError
 from src.service.endpoint.load import Served
 from src.service.endpoint.predictor import Prediction
-from src.service.endpoint.rows import convert_like_a_file, convert_values, take_columns
+from src.service.endpoint.rows import convert_content, convert_values, take_columns
 
 logger = logging.getLogger(__name__)
 
@@ -156,11 +156,7 @@ class Batcher:
 
     def _predict_alone(self, item: Item, served: Served) -> list[Done]:
         try:
-            X = item.X
-            if X is None:
-                values = take_columns(item.content, served.predictor.names)
-                X = convert_values(values, served)
-                X = convert_like_a_file(values, served) if X is None else X
+            X = convert_content(item.content, served) if item.X is None else item.X
             prediction = served.predictor.predict(X)
             item.result = item.render(item, prediction, served)
         except RequestError as error:

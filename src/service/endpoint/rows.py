@@ -101,6 +101,17 @@ def take_columns(content: list[Any] | dict[str, Any], names: Sequence[str]) -> V
         raise
 
 
+def convert_content(content: list[Any] | dict[str, Any], served: Served) -> pd.DataFrame:
+    """Convert the rows of one request.
+
+    Raises:
+        RequestError: A column is missing, or a value is not of the kind of its column.
+    """
+    values = take_columns(content, served.predictor.names)
+    X = convert_values(values, served)
+    return convert_like_a_file(values, served) if X is None else X
+
+
 def convert_values(values: Values, served: Served) -> pd.DataFrame | None:
     """Convert values that have the types of their columns; None if some do not."""
     columns = served.predictor.columns

@@ -19,8 +19,12 @@ KEYS = "SERVE_API_KEYS"
 BACKLOG = 2048
 # One prediction thread a worker: threads of BLAS and OpenMP would wait for each other.
 SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-# A registry that is down is asked again at the next poll.
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+# A registry that is down is asked again at the next poll. A progress bar would break the lines of a log.
+MLFLOW_DEFAULTS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 
 
 @command
@@ -42,7 +46,7 @@ def main() -> None:
     listener = _listen(options.host, options.port)
     for name in SINGLE_THREADED:
         os.environ[name] = "1"
-    for name, value in PATIENCE.items():
+    for name, value in MLFLOW_DEFAULTS.items():
         os.environ.setdefault(name, value)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
