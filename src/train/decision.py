@@ -74,7 +74,7 @@ def find_best_threshold(
     """Find the threshold with the best score on all rows that the folds score; of equal ones, the nearest to 0.5.
 
     Raises:
-        DataError: A fold has too few rows of a class to calibrate on.
+        DataError: A fold has too few rows of a class to calibrate on, or none has training rows of both classes.
     """
     settings = config.train
     rows, probabilities = [], []
@@ -94,6 +94,11 @@ def find_best_threshold(
             model = fit_candidate(candidate, spec, X.iloc[train], y[train], calibration=calibration)
             rows.append(test)
             probabilities.append(model.predict_proba(X.iloc[test])[:, list(model.classes_).index(positive)])
+    if not rows:
+        raise DataError(
+            "params.yaml: train.threshold = 'best' needs a fold whose training rows have both classes, and there is "
+            "none; set it to a number, choose another data_split.split, or provide more rows."
+        )
     y_true, scores = y[np.concatenate(rows)], np.concatenate(probabilities)
     levels = np.unique(np.quantile(scores, np.linspace(0, 1, N_THRESHOLDS + 1)))
     tried = np.unique([0.5, *((levels[1:] + levels[:-1]) / 2)])

@@ -112,3 +112,12 @@ def test_fold_with_one_class_does_not_decide_about_the_threshold() -> None:
     table["a"] = table.index.astype(float)
     split = {"kind": "time", "column": "a"}
     assert fit(table=table, threshold="best", split=split).threshold is not None
+
+
+def test_folds_that_all_have_one_class_are_refused_in_one_line() -> None:
+    # Both folds are fitted on the oldest rows.
+    table = make_rare().sort_values("target", ascending=False, kind="stable", ignore_index=True)
+    table["target"] = ["well"] * 300 + ["ill", "well"] * 50
+    table["a"] = table.index.astype(float)
+    with pytest.raises(DataError, match=r"^params\.yaml: train\.threshold = 'best' needs a fold .* more rows\.$"):
+        fit(table=table, threshold="best", split={"kind": "time", "column": "a"}, cv=2)
