@@ -10,7 +10,7 @@ VARIABLES := A ARGS B DATA DIR ENDPOINT FILE GRID HOST JSON LABELS MESSAGE MODEL
   RUN RUNS SINCE TAG TARGET TESTS URL VERSION YES
 $(foreach name,$(VARIABLES),$(if $(filter environment%,$(origin $(name))),$(eval $(name) :=)))
 # Recipes use these as "$$NAME", so that the shell does not interpret their values.
-export NAME URL ENDPOINT DIR GRID TAG MESSAGE A B RUN REF RUNS FILE TARGET N
+export NAME URL ENDPOINT DIR GRID TAG MESSAGE A B RUN REF RUNS FILE TARGET N VERSION MODEL PORT HOST SINCE LABELS DATA
 
 PYTHON := $(or $(PYTHON),python3)
 GRID := $(or $(GRID),train.estimator=knn,logreg,svm)

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -48,6 +49,12 @@ def test_variable_counts_from_the_command_line_only(folder: Path, target: str, v
     # Recipes see it empty.
     assert from_shell.replace(f"{variable}=\n", "") == without.replace(f"{variable}=\n", "")
     assert make(folder, *arguments, f"{variable}=of-the-user") != without
+
+
+def test_every_variable_that_a_recipe_reads_in_the_shell_reaches_it(folder: Path) -> None:
+    names = set(re.findall(r'"\$\$\{?([A-Z]+)', (ROOT / "Makefile").read_text()))
+    shown = make(folder, "-f", "show.mk", "show", *(f"{name}=of-the-user" for name in names))
+    assert {name for name in names if f"{name}=of-the-user\n" not in shown} == set()
 
 
 def test_environment_leads_no_tool_astray(folder: Path) -> None:
