@@ -165,7 +165,8 @@ class Recorder:
 
     def _make_room(self) -> None:
         """Delete the oldest days beyond `max_mb`, and of the last day only as many files as needed."""
-        files = sorted(self._folder.glob("[0-9]*-[0-9]*-[0-9]*/*.parquet"))
+        # Not the hidden files that other workers are writing.
+        files = sorted(self._folder.glob("[0-9]*-[0-9]*-[0-9]*/[!.]*.parquet"))
         sizes = {path: size for path in files if (size := _size(path)) is not None}
         excess = sum(sizes.values()) - self._settings.max_mb * MEGABYTE
         days = sorted({path.parent for path in sizes})

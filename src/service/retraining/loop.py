@@ -236,8 +236,8 @@ def share_right(port: int, labelled: pd.DataFrame) -> float:
 
 
 def count_recorded(root: Path) -> int:
-    """Count the rows in the records of requests."""
-    return sum(pq.read_metadata(path).num_rows for path in (root / "data" / "requests").rglob("*.parquet"))
+    """Count the rows in the records of requests, without hidden files, which are being written."""
+    return sum(pq.read_metadata(path).num_rows for path in (root / "data" / "requests").glob("*/[!.]*.parquet"))
 
 
 def wait_for(condition: Callable[[], bool], problem: str) -> None:

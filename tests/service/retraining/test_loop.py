@@ -4,9 +4,12 @@ import re
 import signal
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
 
+from src.atomic import atomic_path
+from src.service.retraining.loop import count_recorded
 from tests.pipeline.clone import Clone, family, signal_group, wait_for
 from tests.pipeline.conftest import fresh  # noqa: F401 - a fixture
 
@@ -49,6 +52,14 @@ def test_circle_is_shown_and_the_clone_stays_as_it_was(fresh: Clone, temporary: 
     assert shares[0] + 5 < shares[1]
     assert state(fresh) == before
     assert list(temporary.iterdir()) == []
+
+
+def test_files_that_are_being_written_are_not_counted(tmp_path: Path) -> None:
+    day = tmp_path / "data" / "requests" / "2026-05-04"
+    with atomic_path(day / "a.parquet") as partial:
+        assert count_recorded(tmp_path) == 0
+        pd.DataFrame({"id": ["r1", "r2"]}).to_parquet(partial)
+    assert count_recorded(tmp_path) == 2
 
 
 def test_ctrl_c_stops_what_was_started_and_deletes_the_folder(fresh: Clone, temporary: Path) -> None:  # noqa: F811
