@@ -108,22 +108,33 @@ def moving_aliases(root: Path, config: Config) -> Iterator[Store]:
 def move(store: Store, name: str, champion: str, previous: str | None) -> None:
     """Move both aliases, and check that no process of another clone did so at the same time.
 
-    MLflow moves one alias at a time. `previous` goes first, so that a process that is killed leaves a champion.
+    MLflow moves one alias at a time, and cannot do so only if it is unchanged. `previous` goes first, so that a process
+    that is killed leaves a champion.
+
+    Args:
+        previous: The champion with which the new one was compared; None if there was none.
 
     Raises:
         VersionError: Another process has moved `champion`.
     """
+    found = read_aliases(store, name).get(CHAMPION)
+    if found == champion:
+        return
+    if found != previous:
+        raise _overtaken(name, found)
     if previous:
         store.client.set_registered_model_alias(name, PREVIOUS, previous)
     store.client.set_registered_model_alias(name, CHAMPION, champion)
     aliases = read_aliases(store, name)
     if aliases.get(CHAMPION) != champion:
-        raise VersionError(
-            f"another process made version {aliases.get(CHAMPION)} of {show_name(name)} the champion at the same time; "
-            "see `make models`."
-        )
+        raise _overtaken(name, aliases.get(CHAMPION))
     if previous and aliases.get(PREVIOUS) != previous:
         store.client.set_registered_model_alias(name, PREVIOUS, previous)
+
+
+def _overtaken(name: str, champion: str | None) -> VersionError:
+    what = f"made version {champion} of {show_name(name)} the champion" if champion else "deleted the champion"
+    return VersionError(f"another process {what} at the same time; see `make models`.")
 
 
 @command

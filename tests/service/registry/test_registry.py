@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from src.errors import ConfigError, VersionError
+from src.errors import BusyError, ConfigError, VersionError
 from src.service.registry.gate import read_aliases
 from src.service.registry.list_models import format_models, list_models
 from src.service.registry.promote import move, promote
@@ -15,6 +15,7 @@ from src.service.registry.register import register
 from src.service.registry.registered import load_registered, open_registered
 from src.service.registry.rollback import rollback
 from src.tracking.store import Store, open_store
+from src.utils.exclusive import exclusive
 from src.versions.lineage import trace
 from tests.pipeline.clone import Clone
 
@@ -147,7 +148,7 @@ def test_state_that_others_could_not_find_is_refused(clone: Clone) -> None:
         register(clone.path)
 
 
-def test_another_process_that_moves_the_alias_at_the_same_time_is_reported(
+def test_another_process_that_moves_the_alias_is_reported_and_keeps_the_champion(
     clone: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for reference in ("logreg", "svm"):
@@ -155,23 +156,22 @@ def test_another_process_that_moves_the_alias_at_the_same_time_is_reported(
     store = store_of(clone)
     original = store.client.set_registered_model_alias
 
+    # While a model was compared with the champion, which was none.
+    original("iris", "champion", "1")
+    with pytest.raises(VersionError, match=r"another process made version 1 of iris the champion"):
+        move(store, "iris", "2", None)
+    assert read_aliases(store, "iris") == {"champion": "1"}
+    move(store, "iris", "1", None)
+    assert read_aliases(store, "iris") == {"champion": "1"}
+
+    # Immediately afterwards.
     def overtaken(name: str, alias: str, version: str) -> None:
         original(name, alias, version)
         if alias == "champion":
-            original(name, alias, "2")
+            original(name, alias, "1")
 
     monkeypatch.setattr(store.client, "set_registered_model_alias", overtaken)
-    with pytest.raises(VersionError, match=r"another process made version 2 of iris the champion"):
-        move(store, "iris", "1", None)
-
-
-def test_two_promotions_at_once_leave_the_state_of_one(clone: Clone) -> None:
-    for reference in ("logreg", "svm"):
-        register(clone.path, reference)
-    promote(clone.path, "1")
-    command = ("python", "-m", "src.service.registry.promote", "--version")
-    processes = [clone.start(*command, number) for number in ("2", "2")]
-    texts = [process.communicate()[0] for process in processes]
-    assert 0 in [process.returncode for process in processes]
-    assert not [text for text in texts if "Traceback" in text]
-    assert read_aliases(store_of(clone), "iris") == {"champion": "2", "previous": "1"}
+    with pytest.raises(VersionError, match=r"another process made version 1 of iris the champion"):
+        move(store, "iris", "2", "1")
+    with exclusive(clone.path, "promote"), pytest.raises(BusyError, match="another `make promote`"):
+        promote(clone.path, "2")

@@ -227,6 +227,35 @@ def test_sync_after_an_import_makes_no_run_a_second_time(team_clone: Clone, clie
     assert {run.info.run_id for run in team_clone.runs()} == local
 
 
+def test_two_clones_that_promote_at_once_leave_the_state_of_one(
+    team_clone: Clone, client: "MlflowClient", tmp_path: Path
+) -> None:
+    other = copy_clone(team_clone.path, tmp_path / "other")
+    other.env = team_clone.env
+    commit = {"git.commit": team_clone.git("rev-parse", "HEAD"), "gate": "passed"}
+    source = client.get_model_version("iris", "3")
+    for number in ("4", "5"):
+        made = client.create_model_version("iris", source.source, source.run_id, commit, model_id=source.model_id)
+        assert made.version == int(number)
+    promote = ("python", "-m", "src.service.registry.promote", "--version")
+    # Each is judged again first, since the champion is another than that of its gate.
+    processes = {"4": team_clone.start(*promote, "4"), "5": other.start(*promote, "5")}
+    texts = {number: process.communicate(timeout=120)[0] for number, process in processes.items()}
+    codes = {number: process.returncode for number, process in processes.items()}
+    aliases = dict(client.get_registered_model("iris").aliases)
+    champion = aliases["champion"]
+    loser = next(number for number in codes if number != champion)
+    assert (codes[champion], codes[loser] in (0, 2)) == (0, True), texts
+    if codes[loser]:
+        last = texts[loser].splitlines()[-1]
+        assert last.startswith(f"VersionError: another process made version {champion} of iris the champion")
+        assert aliases["previous"] == "3"
+    else:
+        # One after the other.
+        assert aliases["previous"] in ("3", loser)
+    assert not [text for text in texts.values() if "Traceback" in text]
+
+
 def test_server_that_is_stopped_and_started_in_a_pipeline_costs_nothing(
     team: TeamServer, team_clone: Clone, client: "MlflowClient"
 ) -> None:
