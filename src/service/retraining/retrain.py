@@ -10,17 +10,18 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import chdir, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from src.config.data_load import FileSource
 from src.config.load import load_config
 from src.config.schema import Config
 from src.data_load.sources import check_exists
 from src.errors import DataError, TrackingError, VersionError
+from src.service.registry.gate import PASSED
+from src.service.registry.promote import promote
+from src.service.registry.register import GATE, Judgement, list_versions, register
 from src.service.retraining.rows import add_rows
 from src.tracking import names
 from src.tracking.git import clean_environment
@@ -47,31 +48,7 @@ TRAILER = "Retrained-With"
 EXIT_PROMOTED, EXIT_REFUSED = 0, 1
 
 
-class Judged(Protocol):
-    """A registered model version, whether it passed the gate, and the table of its checks."""
-
-    @property
-    def version(self) -> object: ...  # noqa: D102 - described above
-    @property
-    def passed(self) -> bool: ...  # noqa: D102
-    @property
-    def table(self) -> str: ...  # noqa: D102
-
-
-@dataclass(frozen=True)
-class ModelRegistry:
-    """What retraining needs of the registry.
-
-    Attributes:
-        register: Registers the model of a reference in a clone, and judges it.
-        promote: Makes a version of the model the champion.
-    """
-
-    register: Callable[[Path, str], Judged]
-    promote: Callable[[Path, str], object]
-
-
-def retrain(root: Path, data: Path, registry: ModelRegistry) -> int:
+def retrain(root: Path, data: Path) -> int:
     """Add rows to the table, run the pipeline, and publish and promote the model if it passes the gate.
 
     If it does not pass, git, the workspace and the aliases stay as they were.
@@ -90,7 +67,7 @@ def retrain(root: Path, data: Path, registry: ModelRegistry) -> int:
         config = load_config(PARAMS)
         if version := find_unfinished(root, config):
             logger.info("completing what an earlier call has left undone")
-            return complete(root, version, config, registry)
+            return complete(root, version, config)
         check_retrainable(root, config)
         data = data.expanduser().resolve()
         # The experiment must not be created in the temporary clone.
@@ -103,7 +80,7 @@ def retrain(root: Path, data: Path, registry: ModelRegistry) -> int:
             if not n_added:
                 logger.info("the table has all rows of %s already; there is nothing to train", data.name)
                 return EXIT_PROMOTED
-            judged = _train(root, clone, config, n_added, registry)
+            judged = _train(root, clone, config, n_added)
             sys.stdout.write(f"{judged.table.rstrip()}\n")
             if not judged.passed:
                 logger.warning(
@@ -112,7 +89,7 @@ def retrain(root: Path, data: Path, registry: ModelRegistry) -> int:
                 return EXIT_REFUSED
             git(root, "fetch", "--quiet", "--no-tags", str(clone), "HEAD")
             git(root, "merge", "--quiet", "--ff-only", "FETCH_HEAD")
-        return complete(root, str(judged.version), config, registry)
+        return complete(root, judged.version, config)
 
 
 def check_retrainable(root: Path, config: Config) -> None:
@@ -144,7 +121,7 @@ def check_retrainable(root: Path, config: Config) -> None:
         raise VersionError(f"{', '.join(stale)}: stale or not in the cache; run `make pipeline`, commit, then retrain.")
 
 
-def complete(root: Path, version: str, config: Config, registry: ModelRegistry) -> int:
+def complete(root: Path, version: str, config: Config) -> int:
     """Publish HEAD, which has a retrained model, and promote version `version` of the model. Idempotent."""
     with open_revision(root, WORKSPACE) as repo:
         is_stale = bool(repo.status())
@@ -155,7 +132,7 @@ def complete(root: Path, version: str, config: Config, registry: ModelRegistry) 
     # With a git remote, an earlier call may have tagged without pushing.
     if not published or find_remote(root):
         publish(root, tag, None, config.tracking.experiment_name, yes=True)
-    registry.promote(root, version)
+    promote(root, version)
     # Last, because `find_unfinished` looks for it.
     store = open_store(root, config.tracking.experiment_name)
     store.client.set_model_version_tag(config.registry.model_name, version, names.GIT_TAG, tag)
@@ -171,8 +148,8 @@ def find_unfinished(root: Path, config: Config) -> str:
     store = open_store(root, config.tracking.experiment_name)
     found = [
         version
-        for version in store.client.search_model_versions(f"name = {name!r}")
-        if version.tags.get(names.GIT_COMMIT) == head and version.tags.get("gate") == "passed"
+        for version in list_versions(store, name)
+        if version.tags.get(names.GIT_COMMIT) == head and version.tags.get(GATE) == PASSED
     ]
     return "" if not found or any(names.GIT_TAG in version.tags for version in found) else str(found[0].version)
 
@@ -203,7 +180,7 @@ def _make_clone(root: Path, clone: Path) -> None:
     show_and_run(clone, "dvc", "checkout", "--quiet")
 
 
-def _train(root: Path, clone: Path, config: Config, n_added: int, registry: ModelRegistry) -> Judged:
+def _train(root: Path, clone: Path, config: Config, n_added: int) -> Judgement:
     """Commit the new table, run the pipeline, register its model, and commit the results."""
     path = config.data_load.external_path
     # The store of this clone, and no warm server, which would still write while the clone is deleted.
@@ -218,7 +195,7 @@ def _train(root: Path, clone: Path, config: Config, n_added: int, registry: Mode
     message = f"Train with {n_added} more rows\n\n{TRAILER}: {n_added} rows"
     git(clone, "commit", "--quiet", "--all", "--allow-empty", "--message", message)
     with chdir(clone), _store_of(root):
-        return registry.register(clone, "HEAD")
+        return register(clone, "HEAD")
 
 
 @contextmanager
@@ -238,13 +215,10 @@ def _store_of(root: Path) -> Iterator[None]:
 @command
 def main() -> int:
     """Retrain, from the command line; exit code 0 if the model was promoted, 1 if the gate refused it."""
-    from src.service.registry.promote import promote
-    from src.service.registry.register import register
-
     parser = argparse.ArgumentParser(prog="retrain", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="CSV or Parquet file with labelled rows")
     options = parser.parse_args()
-    return retrain(Path.cwd(), options.data, ModelRegistry(register, promote))
+    return retrain(Path.cwd(), options.data)
 
 
 if __name__ == "__main__":

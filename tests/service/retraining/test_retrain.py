@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 
 from src.errors import BusyError, DataError, PipelineError, VersionError
-from src.service.retraining.retrain import ModelRegistry, find_next_version, retrain
+from src.service.registry.register import Judgement
+from src.service.retraining import retrain as retrain_module
+from src.service.retraining.retrain import find_next_version, retrain
 from src.utils.exclusive import exclusive
 from tests.pipeline.clone import Clone, copy_clone
 from tests.pipeline.conftest import build_once, template  # noqa: F401 - a fixture
@@ -20,22 +22,15 @@ pytestmark = pytest.mark.slow
 TABLE = "data/external/iris.csv"
 
 
-@dataclass(frozen=True)
-class Version:
-    version: str
-    passed: bool
-    table: str = "the checks"
-
-
 @dataclass
 class Decided:
-    """A registry in MLflow without checks: the gate passes or refuses as it is told."""
+    """A registry in MLflow without checks: the test decides what the gate decides."""
 
     passed: bool = True
     breaks: bool = False
     promoted: list[str] = field(default_factory=list)
 
-    def register(self, root: Path, reference: str) -> Version:
+    def register(self, root: Path, reference: str) -> Judgement:
         from mlflow import MlflowClient
 
         client = MlflowClient()
@@ -43,16 +38,13 @@ class Decided:
             client.create_registered_model("iris")
         commit = Clone(root).git("rev-parse", reference)
         tags = {"git.commit": commit, "gate": "passed" if self.passed else "refused"}
-        return Version(str(client.create_model_version("iris", "none", tags=tags).version), self.passed)
+        version = client.create_model_version("iris", "none", tags=tags)
+        return Judgement(str(version.version), self.passed, "the checks")
 
     def promote(self, root: Path, version: str) -> None:  # noqa: ARG002 - as the registry's
         if self.breaks:
             raise KeyboardInterrupt
         self.promoted.append(version)
-
-    @property
-    def registry(self) -> ModelRegistry:
-        return ModelRegistry(self.register, self.promote)
 
 
 def state(clone: Clone) -> tuple[object, ...]:
@@ -89,37 +81,39 @@ def clone(with_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_refused_model_changes_nothing_and_one_that_passes_is_promoted_once(
-    clone: Clone, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before, n_rows = state(clone), len(clone.read(TABLE).splitlines())
     gate = Decided(passed=False)
-    assert retrain(clone.path, tmp_path / "new.csv", gate.registry) == 1
+    monkeypatch.setattr(retrain_module, "register", gate.register)
+    monkeypatch.setattr(retrain_module, "promote", gate.promote)
+    assert retrain(clone.path, tmp_path / "new.csv") == 1
     assert (state(clone), clone.status(), gate.promoted) == (before, [], [])
     assert "the checks" in capfd.readouterr().out
     # The same rows again: DVC restores the stages, and the process is stopped before the promotion.
     gate.passed = gate.breaks = True
     with pytest.raises(KeyboardInterrupt):
-        retrain(clone.path, tmp_path / "new.csv", gate.registry)
+        retrain(clone.path, tmp_path / "new.csv")
     # The next call completes what was left undone.
     gate.breaks = False
-    assert retrain(clone.path, tmp_path / "new.csv", gate.registry) == 0
+    assert retrain(clone.path, tmp_path / "new.csv") == 0
     assert gate.promoted == ["2"]
     assert len(clone.read(TABLE).splitlines()) == n_rows + 30
     assert clone.status() == []
     assert clone.git("status", "--porcelain") == ""
     assert "v1.0.0" in clone.git("tag").split()
     before = state(clone)
-    assert retrain(clone.path, tmp_path / "new.csv", gate.registry) == 0
+    assert retrain(clone.path, tmp_path / "new.csv") == 0
     assert (state(clone), gate.promoted) == (before, ["2"])
     assert find_next_version(clone.path) == "v1.1.0"
 
 
 def test_clone_that_cannot_be_retrained_is_refused_in_one_line(clone: Clone, tmp_path: Path) -> None:
-    registry, new = Decided().registry, tmp_path / "new.csv"
+    new = tmp_path / "new.csv"
 
     def refuse(kind: type[PipelineError], message: str) -> None:
         with pytest.raises(kind, match=message):
-            retrain(clone.path, new, registry)
+            retrain(clone.path, new)
 
     with exclusive(clone.path, "retrain"):
         refuse(BusyError, "another `make retrain` is running")
