@@ -32,13 +32,12 @@ from src.versions.commands import (
 )
 from src.versions.lineage import find_parents
 from src.versions.revision import (
-    WORKSPACE,
     find_damaged,
     find_uncommitted,
-    open_revision,
     read_cpu,
     read_data_remote,
     read_revision,
+    refuse_stale,
 )
 
 logger = logging.getLogger(__name__)
@@ -110,10 +109,7 @@ def check_publishable(root: Path, tag: str) -> Plan:
     plan = _plan(root, tag)
     if plan.is_published:
         return plan
-    with open_revision(root, WORKSPACE) as repo:
-        stale = sorted(repo.status())
-    if stale:
-        raise VersionError(f"{', '.join(stale)}: stale or not in the cache; run `make pipeline`, then publish.")
+    refuse_stale(root, "publish")
     if uncommitted := find_uncommitted(root):
         raise VersionError(
             f"{', '.join(uncommitted[:5])}: DVC uses it, but git ignores it, so others could not restore this version; "

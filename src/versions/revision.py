@@ -67,6 +67,16 @@ def open_revision(root: Path, commit: str) -> Iterator["Repo"]:
         raise VersionError(f"DVC cannot read {commit[:9]}: {message_of(error)}.") from error
 
 
+def refuse_stale(root: Path, purpose: str) -> None:
+    """Raise a `VersionError` if a stage of the workspace must run, or an output is missing."""
+    with open_revision(root, WORKSPACE) as repo:
+        stale = sorted(repo.status())
+    if stale:
+        raise VersionError(
+            f"{', '.join(stale)}: stale or not in the cache; run `make pipeline`, commit, then {purpose}."
+        )
+
+
 def read_revision(root: Path, commit: str) -> Revision:
     """Read the outputs, metrics, settings and models of a commit or of `WORKSPACE`."""
     with open_revision(root, commit) as repo:

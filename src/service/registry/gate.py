@@ -1,10 +1,9 @@
 """The gate: checks that a registered model must pass before it may become the champion."""
 
 import html
-import json
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -60,15 +59,21 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All checks of a model.
+    """All checks of a registered version.
 
     Attributes:
+        model: Name and number, such as `iris/3`.
         champion: Number of the champion that the model was compared with; empty if there was none.
     """
 
     model: str
     champion: str
     checks: list[Check]
+
+    @property
+    def version(self) -> str:
+        """Number of the version."""
+        return self.model.rpartition("/")[2]
 
     @property
     def passed(self) -> bool:
@@ -98,11 +103,6 @@ class Verdict:
             lines.append(f"| {' | '.join(cells)} |")
         notes = [f"- {_escape(check.name)}: {_escape(check.note)}" for check in self.checks if check.note]
         return "\n".join([*lines, "", *notes]).rstrip()
-
-    @property
-    def content(self) -> dict[str, Any]:
-        """The checks as plain values."""
-        return asdict(self) | {"champion": self.champion or None, "result": self.result}
 
 
 def judge(root: Path, store: Store, version: Any, commit: str, config: Config) -> Verdict:
@@ -220,10 +220,11 @@ def check_copy(root: Path, candidate: Registered, run: LoadedRun) -> Check:
                 np.asarray(getattr(model, method)(X)).reshape(len(X), -1) for model in (candidate.model, copy)
             )
             differ = max(differ, int((here != there).any(axis=1).sum()) if here.shape == there.shape else len(X))
-    note = (
-        "the model in MLflow is not the one of this commit, or another version of a package loads it" if differ else ""
-    )
-    return Check(name, f"{differ} of {len(X)} rows differ", "0", REFUSED if differ else PASSED, note)
+    value = f"{differ} of {len(X)} rows differ"
+    if differ:
+        note = "the model in MLflow is not the one of this commit, or another version of a package loads it"
+        return Check(name, value, "0", REFUSED, note)
+    return Check(name, value, "0", PASSED)
 
 
 def check_champion(root: Path, store: Store, candidate: Registered, champion: Any, run: LoadedRun, gate: Gate) -> Check:
@@ -335,8 +336,3 @@ def _escape(text: str) -> str:
     """Escape a text for a cell of a Markdown table."""
     shown = html.escape(one_line(text, MAX_SHOWN))
     return "".join(f"&#{ord(letter)};" if letter in "|`*_[]\\" else letter for letter in shown)
-
-
-def format_json(verdict: Verdict) -> str:
-    """Format a verdict as JSON."""
-    return json.dumps(verdict.content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -38,7 +38,7 @@ def list_models(root: Path) -> list[dict[str, Any]]:
     store = open_store(root, config.tracking.experiment_name)
     with explained(store):
         aliases = read_aliases(store, name)
-        versions = list_versions(store, name)
+        versions = list_versions(store.client, name)
     found = []
     for version in versions:
         commit, tag = version.tags.get(names.GIT_COMMIT), version.tags.get(names.GIT_TAG)

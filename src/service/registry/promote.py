@@ -63,9 +63,9 @@ def promote(root: Path, version: str | None = None) -> str:
             return former
         if chosen.tags.get(GATE_CHAMPION, "none") != (former or "none"):
             logger.info("the champion has changed since %s was judged; judging it again", label)
-            judged = judge_version(root, store, chosen, config)
-            sys.stdout.write(judged.table)
-            if not judged.passed:
+            verdict = judge_version(root, store, chosen, config)
+            sys.stdout.write(verdict.table)
+            if not verdict.passed:
                 raise VersionError(f"{label} did not pass the gate against today's champion, see above.")
         move(store, name, champion=str(chosen.version), previous=former or None)
         commit = chosen.tags.get(names.GIT_COMMIT, "")
@@ -81,7 +81,7 @@ def promote(root: Path, version: str | None = None) -> str:
 
 
 def _choose(store: Store, name: str, number: str | None) -> "ModelVersion":
-    versions = list_versions(store, name)
+    versions = list_versions(store.client, name)
     if not versions:
         raise VersionError(f"no model is registered as {show_name(name)!r}; run `make register`.")
     if number is None:

@@ -6,15 +6,14 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from src.config.load import load_config
 from src.config.schema import Config
 from src.data.headline import read_headline
 from src.errors import TrackingError, VersionError
-from src.service.registry.gate import Verdict, format_json, judge
+from src.service.registry.gate import Verdict, judge
 from src.text import one_line
 from src.tracking import names
 from src.tracking.git import read_file
@@ -26,9 +25,10 @@ from src.utils.exclusive import exclusive
 from src.versions.commands import SEMANTIC_VERSION, find_commit, list_tags, refuse_changes
 from src.versions.lineage import find_file, find_parents, find_run
 from src.versions.load import RUN_ID, LoadedRun, load_run
-from src.versions.revision import WORKSPACE, open_revision, read_recorded
+from src.versions.revision import read_recorded, refuse_stale
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
 logger = logging.getLogger(__name__)
@@ -41,21 +41,7 @@ METRIC, METRIC_VALUE = "metric", "metric.value"
 MAX_DESCRIPTION = 5000
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """A registered version and what the gate decided.
-
-    Attributes:
-        version: Number of the version.
-        table: The checks, as text.
-    """
-
-    version: str
-    passed: bool
-    table: str
-
-
-def register(root: Path, reference: str | None = None) -> Judgement:
+def register(root: Path, reference: str | None = None) -> Verdict:
     """Register the model of a commit under `registry.model_name`, and judge it.
 
     A model that is registered already keeps its version, and is judged again.
@@ -104,13 +90,9 @@ def find_results(root: Path, store: Store, reference: str | None) -> str:
         return _find_results_of_run(root, store, reference)
     if reference is None:
         refuse_changes(root, "register")
+        refuse_stale(root, "register")
     commit = find_commit(root, reference or "HEAD")
     read_recorded(root, reference or "HEAD", commit)
-    if commit == find_commit(root, "HEAD") and reference is None:
-        with open_revision(root, WORKSPACE) as repo:
-            stale = sorted(repo.status())
-        if stale:
-            raise VersionError(f"{', '.join(stale)}: stale or missing; run `make pipeline`, commit, then register.")
     return commit
 
 
@@ -161,7 +143,7 @@ def _find_or_create(root: Path, store: Store, commit: str, reference: str | None
     tags = _read_tags(root, commit, run, model_md5)
     same = [
         version
-        for version in list_versions(store, name)
+        for version in list_versions(store.client, name)
         if all(version.tags.get(key, "") == tags[key] for key in (MODEL_MD5, DATA_MD5))
     ]
     if same:
@@ -203,8 +185,8 @@ def published_tag(root: Path, commit: str) -> str | None:
     return next((tag for tag in list_tags(root, commit) if SEMANTIC_VERSION.fullmatch(tag)), None)
 
 
-def judge_version(root: Path, store: Store, version: "ModelVersion", config: Config) -> Judgement:
-    """Judge a version, and write the result to MLflow: tags, description, and `gate.json` of its run.
+def judge_version(root: Path, store: Store, version: "ModelVersion", config: Config) -> Verdict:
+    """Judge a version, and write the result to its tags and description in MLflow.
 
     Raises:
         VersionError: Its commit is not in this clone.
@@ -217,32 +199,19 @@ def judge_version(root: Path, store: Store, version: "ModelVersion", config: Con
     except VersionError as error:
         raise VersionError(f"commit {commit[:9]} of this version is not in this clone; run `git fetch`.") from error
     verdict = judge(root, store, version, commit, config)
-    _write(store, version, verdict)
-    return Judgement(str(version.version), verdict.passed, verdict.table)
-
-
-def _write(store: Store, version: "ModelVersion", verdict: Verdict) -> None:
-    client, name, number = store.client, version.name, str(version.version)
     with store.optional("the description of a model version"):
-        client.update_model_version(name, number, verdict.markdown[:MAX_DESCRIPTION])
-    if version.run_id:
-        with store.optional("the artifact gate.json"):
-            client.log_text(version.run_id, format_json(verdict), "gate.json")
+        store.client.update_model_version(version.name, verdict.version, verdict.markdown[:MAX_DESCRIPTION])
     # Last, since it allows the promotion.
-    client.set_model_version_tag(name, number, GATE_CHAMPION, verdict.champion or "none")
-    client.set_model_version_tag(name, number, GATE, verdict.result)
+    for tag, value in ((GATE_CHAMPION, verdict.champion or "none"), (GATE, verdict.result)):
+        store.client.set_model_version_tag(version.name, verdict.version, tag, value)
+    return verdict
 
 
-def list_versions(store: Store, name: str) -> "list[ModelVersion]":
+def list_versions(client: "MlflowClient", name: str) -> "list[ModelVersion]":
     """List the versions of a registered model, newest first."""
-    found: list[Any] = []
-    token: str | None = None
-    while True:
-        page = store.client.search_model_versions(named(name), page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return sorted(found, key=lambda version: int(version.version), reverse=True)
+    # One page has 10,000.
+    found = client.search_model_versions(named(name))
+    return sorted(found, key=lambda version: int(version.version), reverse=True)
 
 
 def named(name: str) -> str:
@@ -262,9 +231,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="register", description=__doc__)
     parser.add_argument("--run", help="a tag or commit with results, or the id of a pipeline run; HEAD by default")
     options = parser.parse_args()
-    judged = register(Path.cwd(), options.run)
-    sys.stdout.write(judged.table)
-    return 0 if judged.passed else EXIT_REFUSED
+    verdict = register(Path.cwd(), options.run)
+    sys.stdout.write(verdict.table)
+    return 0 if verdict.passed else EXIT_REFUSED
 
 
 if __name__ == "__main__":

@@ -83,11 +83,6 @@ def find_registered(store: Store, uri: str) -> "ModelVersion":
         raise TrackingError(explain(error, store.uri)) from error
 
 
-def load_registered(store: Store, uri: str) -> "Pipeline":
-    """Load the model of a registered version, as `open_registered` does."""
-    return open_registered(store, uri).model
-
-
 def open_registered(store: Store, uri: str) -> Registered:
     """Load a registered version, with the code that it carries instead of today's.
 

@@ -19,9 +19,9 @@ from src.config.load import load_config
 from src.config.schema import Config
 from src.data_load.sources import check_exists
 from src.errors import DataError, TrackingError, VersionError
-from src.service.registry.gate import PASSED
+from src.service.registry.gate import PASSED, Verdict
 from src.service.registry.promote import promote
-from src.service.registry.register import GATE, Judgement, list_versions, register
+from src.service.registry.register import GATE, list_versions, published_tag, register
 from src.service.retraining.rows import add_rows
 from src.tracking import names
 from src.tracking.git import clean_environment
@@ -33,12 +33,11 @@ from src.versions.commands import (
     find_commit,
     find_remote,
     git,
-    list_tags,
     refuse_changes,
     show_and_run,
 )
 from src.versions.publish import publish
-from src.versions.revision import WORKSPACE, open_revision, read_data_remote
+from src.versions.revision import WORKSPACE, open_revision, read_data_remote, refuse_stale
 
 logger = logging.getLogger(__name__)
 
@@ -115,10 +114,7 @@ def check_retrainable(root: Path, config: Config) -> None:
     check_exists(source, path)
     if not Path(f"{path}.dvc").exists():
         raise DataError(f"{path} is not tracked; run `dvc add {path}` and commit {path}.dvc.")
-    with open_revision(root, WORKSPACE) as repo:
-        stale = sorted(repo.status())
-    if stale:
-        raise VersionError(f"{', '.join(stale)}: stale or not in the cache; run `make pipeline`, commit, then retrain.")
+    refuse_stale(root, "retrain")
 
 
 def complete(root: Path, version: str, config: Config) -> int:
@@ -127,8 +123,8 @@ def complete(root: Path, version: str, config: Config) -> int:
         is_stale = bool(repo.status())
     if is_stale:
         show_and_run(root, "dvc", "checkout")
-    published = [tag for tag in list_tags(root, "HEAD") if SEMANTIC_VERSION.fullmatch(tag)]
-    tag = published[-1] if published else find_next_version(root)
+    published = published_tag(root, "HEAD")
+    tag = published or find_next_version(root)
     # With a git remote, an earlier call may have tagged without pushing.
     if not published or find_remote(root):
         publish(root, tag, None, config.tracking.experiment_name, yes=True)
@@ -148,7 +144,7 @@ def find_unfinished(root: Path, config: Config) -> str:
     store = open_store(root, config.tracking.experiment_name)
     found = [
         version
-        for version in list_versions(store, name)
+        for version in list_versions(store.client, name)
         if version.tags.get(names.GIT_COMMIT) == head and version.tags.get(GATE) == PASSED
     ]
     return "" if not found or any(names.GIT_TAG in version.tags for version in found) else str(found[0].version)
@@ -180,7 +176,7 @@ def _make_clone(root: Path, clone: Path) -> None:
     show_and_run(clone, "dvc", "checkout", "--quiet")
 
 
-def _train(root: Path, clone: Path, config: Config, n_added: int) -> Judgement:
+def _train(root: Path, clone: Path, config: Config, n_added: int) -> Verdict:
     """Commit the new table, run the pipeline, register its model, and commit the results."""
     path = config.data_load.external_path
     # The store of this clone, and no warm server, which would still write while the clone is deleted.

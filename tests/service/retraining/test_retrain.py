@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from src.errors import BusyError, DataError, PipelineError, VersionError
-from src.service.registry.register import Judgement
+from src.service.registry.gate import PASSED, REFUSED, Check, Verdict
 from src.service.retraining import retrain as retrain_module
 from src.service.retraining.retrain import find_next_version, retrain
 from src.utils.exclusive import exclusive
@@ -30,7 +30,7 @@ class Decided:
     breaks: bool = False
     promoted: list[str] = field(default_factory=list)
 
-    def register(self, root: Path, reference: str) -> Judgement:
+    def register(self, root: Path, reference: str) -> Verdict:
         from mlflow import MlflowClient
 
         client = MlflowClient()
@@ -39,7 +39,7 @@ class Decided:
         commit = Clone(root).git("rev-parse", reference)
         tags = {"git.commit": commit, "gate": "passed" if self.passed else "refused"}
         version = client.create_model_version("iris", "none", tags=tags)
-        return Judgement(str(version.version), self.passed, "the checks")
+        return Verdict(f"iris/{version.version}", "", [Check("the checks", "", "", PASSED if self.passed else REFUSED)])
 
     def promote(self, root: Path, version: str) -> None:  # noqa: ARG002 - as the registry's
         if self.breaks:
