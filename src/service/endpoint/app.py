@@ -27,6 +27,7 @@ from src.service.endpoint.rows import (
     count_rows,
     parse_json,
     read_table,
+    too_large,
     too_many_rows,
 )
 
@@ -105,6 +106,10 @@ class Endpoint:
                 {"connection": "close"},
                 allowed=["application/json", *SUFFIXES],
             )
+        if encoding := headers.get(b"content-encoding", b"").decode("latin-1"):
+            raise RequestError(
+                415, f"Content-Encoding {encoding[:100]!r} is not supported", {"connection": "close"}, allowed="none"
+            )
         body = await self._read(headers, receive)
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         if suffix is None and len(body) <= LARGE_BYTES:
@@ -115,7 +120,7 @@ class Endpoint:
             item = Item(name, n_rows, render, future, content)
         else:
             served = self._batcher.served
-            X = await asyncio.to_thread(_read_large, body, suffix, served, self._settings.max_rows)
+            X = await asyncio.to_thread(_read_large, body, suffix, served, self._settings.max_rows, self._max_bytes)
             item = Item(name, len(X), render, future, X=X, served=served)
         self._batcher.put(item)
         try:
@@ -128,40 +133,34 @@ class Endpoint:
         declared = headers.get(b"content-length", b"0")
         if len(declared) > 18 or int(declared) > self._max_bytes:
             raise self._too_large()
-        message = await receive()
-        if not message.get("more_body"):
-            body: bytes = message.get("body", b"")
-        else:
-            body = await self._read_more(bytearray(message["body"]), receive)
-        if not body:
-            raise RequestError(400, "the body is empty", allowed="rows as JSON, CSV or Parquet")
-        return body
-
-    async def _read_more(self, body: bytearray, receive: Receive) -> bytes:
-        seconds = self._settings.timeout_seconds
+        body, seconds = bytearray(), self._settings.timeout_seconds
         try:
             async with asyncio.timeout(seconds):
                 while True:
                     message = await receive()
+                    if message["type"] == "http.disconnect":
+                        # The first rows of a table would be a table, too.
+                        raise RequestError(400, "the client has gone before its request was complete")
                     body += message.get("body", b"")
                     if len(body) > self._max_bytes:
                         raise self._too_large()
                     if not message.get("more_body"):
-                        return bytes(body)
+                        break
         except TimeoutError:
             raise RequestError(
                 408, "the body arrived too slowly", {"connection": "close"}, allowed=f"{seconds} s"
             ) from None
+        if not body:
+            raise RequestError(400, "the body is empty", allowed="rows as JSON, CSV or Parquet")
+        return bytes(body)
 
     def _too_large(self) -> RequestError:
-        return RequestError(
-            413, "the body is too large", {"connection": "close"}, allowed=f"at most {self._max_bytes} bytes"
-        )
+        return too_large("the body", self._max_bytes)
 
 
-def _read_large(body: bytes, suffix: str | None, served: Served, max_rows: int) -> Any:
+def _read_large(body: bytes, suffix: str | None, served: Served, max_rows: int, max_bytes: int) -> Any:
     if suffix:
-        return read_table(body, suffix, served, max_rows)
+        return read_table(body, suffix, served, max_rows, max_bytes)
     content = parse_json(body)
     if count_rows(content) > max_rows:
         raise too_many_rows(max_rows)

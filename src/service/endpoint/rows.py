@@ -1,5 +1,7 @@
 """Read the rows of a request: JSON, CSV or Parquet become the columns that `predict` makes of a file."""
 
+import contextlib
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +11,8 @@ import numpy as np
 import orjson
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from src.data.columns import Columns
 from src.data.kinds import PLURALS, TEXT, convert, convert_columns
@@ -40,9 +44,7 @@ def parse_json(body: bytes) -> list[Any] | dict[str, Any]:
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise RequestError(
-            400, f"the body is not JSON: {error}", allowed="JSON in UTF-8, with null for a missing value"
-        ) from None
+        content = _parse_large_numbers(body, error)
     if isinstance(content, dict) and len(content) >= 1:
         form = next((name for name in FORMS if isinstance(content.get(name), list | dict)), None)
         if form == "dataframe_split":
@@ -71,6 +73,16 @@ def parse_json(body: bytes) -> list[Any] | dict[str, Any]:
     if not content:
         raise RequestError(422, "the request has no rows")
     return content
+
+
+def _parse_large_numbers(body: bytes, error: orjson.JSONDecodeError) -> Any:
+    """Parse what orjson refuses although it is JSON: 1e999, which is infinite, as in a file. NaN stays refused."""
+    if "infinity" in str(error):
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(body, parse_int=float, parse_constant=orjson.loads)
+    raise RequestError(
+        400, f"the body is not JSON: {error}", allowed="JSON in UTF-8, with null for a missing value"
+    ) from None
 
 
 def count_rows(content: list[Any] | dict[str, Any]) -> int:
@@ -143,10 +155,7 @@ def convert_like_a_file(values: Values, served: Served) -> pd.DataFrame:
     for name, column in values.items():
         for number, value in enumerate(column, 1):
             if isinstance(value, list | dict):
-                raise RequestError(
-                    422, f"column {name!r} holds an array or object", field=name, row=number, value=_short(value),
-                    allowed="a single value",
-                )  # fmt: skip
+                raise _not_single(name, row=number, value=_short(value))
         try:
             arrays.append(pa.array(regular(column, served.how.na_values)))
         except (pa.ArrowException, OverflowError, UnicodeError) as error:
@@ -176,15 +185,18 @@ def convert_raw(raw: pd.DataFrame, columns: Columns) -> pd.DataFrame:
         raise RequestError(422, str(error)) from None
 
 
-def read_table(body: bytes, suffix: str, served: Served, max_rows: int) -> pd.DataFrame:
+def read_table(body: bytes, suffix: str, served: Served, max_rows: int, max_bytes: int) -> pd.DataFrame:
     """Read and convert the rows of a CSV or Parquet request.
 
+    Args:
+        max_bytes: Largest size of Parquet's values.
+
     Raises:
-        RequestError: It cannot be read, has too many rows, or a value is not of the kind of its column.
+        RequestError: It cannot be read, is too large, or a value is not of the kind of its column.
     """
     names = served.predictor.names
     if suffix == ".parquet":
-        _check_parquet_rows(body, max_rows)
+        _check_parquet(body, names, max_rows, max_bytes)
     wanted = Wanted(served.predictor.columns, names, [], max_rows + 1, served.how)
     chunks: list[pd.DataFrame] = []
     with tempfile.NamedTemporaryFile(suffix=suffix) as file:
@@ -207,15 +219,46 @@ def too_many_rows(max_rows: int) -> RequestError:
     return RequestError(413, "the request has too many rows", allowed=f"at most {max_rows} rows")
 
 
-def _check_parquet_rows(body: bytes, max_rows: int) -> None:
-    import pyarrow.parquet as pq
+def too_large(what: str, max_bytes: int) -> RequestError:
+    """Return the error for a request with more bytes than `serve.max_body_mb`."""
+    return RequestError(413, f"{what} is too large", {"connection": "close"}, allowed=f"at most {max_bytes} bytes")
 
+
+def _check_parquet(body: bytes, names: Sequence[str], max_rows: int, max_bytes: int) -> None:
+    """Check the size of a file whose values may be far larger than the file."""
     try:
-        n_rows = pq.read_metadata(pa.BufferReader(body)).num_rows
-    except (pa.ArrowException, OSError) as error:
+        metadata = pq.read_metadata(pa.BufferReader(body))
+        if metadata.num_rows > max_rows:
+            raise too_many_rows(max_rows)
+        n_bytes = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+        texts = []
+        for column in metadata.schema.to_arrow_schema():
+            if column.name in names:
+                kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+                if pa.types.is_nested(kind) or pa.types.is_fixed_size_binary(kind):
+                    raise _not_single(column.name)
+                if any(is_text(kind) for is_text in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary)):
+                    texts.append(column.name)
+        if texts and n_bytes <= max_bytes:
+            # As a dictionary, a text that all rows have takes its space once; as a column of pandas, once a row.
+            with pq.ParquetFile(pa.BufferReader(body), metadata=metadata, read_dictionary=texts) as file:
+                table = file.read(texts, use_threads=False)
+            # A name that occurs twice, which is refused later, is no dictionary.
+            columns = (column for column in table.columns if pa.types.is_dictionary(column.type))
+            chunks = (chunk for column in columns for chunk in column.chunks)
+            sizes = (pc.sum(pc.binary_length(chunk.dictionary).take(chunk.indices)).as_py() for chunk in chunks)
+            n_bytes = max(n_bytes, sum(size or 0 for size in sizes))
+    # A damaged file may have names of columns that are no text.
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise RequestError(422, f"the body is not Parquet: {error}") from None
-    if n_rows > max_rows:
-        raise too_many_rows(max_rows)
+    if n_bytes > max_bytes:
+        raise too_large("the decompressed body", max_bytes)
+
+
+def _not_single(name: str, **details: Any) -> RequestError:
+    return RequestError(
+        422, f"column {name!r} holds an array or object", field=name, **details, allowed="a single value"
+    )
 
 
 def _missing(name: str, row: int | None, names: Sequence[str]) -> RequestError:
@@ -226,4 +269,6 @@ def _missing(name: str, row: int | None, names: Sequence[str]) -> RequestError:
 
 def _short(value: Any) -> Any:
     plain = value.item() if isinstance(value, np.generic) else value
-    return plain if isinstance(plain, int | float | bool) else f"{plain}"[:100]
+    # JSON has no infinite numbers.
+    is_plain = isinstance(plain, int) or (isinstance(plain, float) and np.isfinite(plain))
+    return plain if is_plain else f"{plain}"[:100]

@@ -32,6 +32,8 @@ READY, FAILED = b"+", b"-"
 # computes. Python's 5 ms would add up over many connections.
 SWITCH_SECONDS = 0.0002
 MAX_FDS = 16
+# Of a request, without its body: the headers, the sizes of chunks and the trailers.
+MAX_HEADER_BYTES = 4 * 2**20
 # An open connection may send one more request while the endpoint ends.
 GRACE_SECONDS = 1.0
 
@@ -48,6 +50,8 @@ def run_worker(
             channel.sendall(FAILED + one_line(f"{type(error).__name__}: {error}", 1000).encode())
         sys.exit(2)
     sys.setswitchinterval(SWITCH_SECONDS)
+    # It would warn about unused columns at each request.
+    logging.getLogger("src.predict").setLevel(logging.ERROR)
     # What is imported and loaded stays: a full collection of it would take 100 ms.
     gc.collect()
     gc.freeze()
@@ -93,6 +97,8 @@ async def _serve(
         lifespan="off",
         access_log=False,
         log_config=None,
+        # Otherwise each request that is no HTTP would be logged.
+        log_level="error",
         server_header=False,
         timeout_graceful_shutdown=int(settings.timeout_seconds) + 1,
     )
@@ -106,32 +112,62 @@ async def _serve(
 
 
 class Protocol(HttpToolsProtocol):
-    """HTTP, with a limit for the time in which the headers arrive, and without lost requests at the end.
+    """HTTP, with limits for the time and the size of what arrives, and without lost requests at the end.
 
     Attributes:
-        seconds: The limit.
+        seconds: Time in which the headers must arrive. The application limits that of the body.
     """
 
     seconds = 30.0
     _timer: asyncio.TimerHandle | None = None
+    _has_headers = False
+    _n_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
         super().connection_made(transport)
-        self._timer = self.loop.call_later(self.seconds, transport.close)
+        self._timer = self.loop.call_later(self.seconds, self._end_late)
+
+    def data_received(self, data: bytes) -> None:
+        """Read a part of a request."""
+        self._n_bytes += len(data)
+        if self._n_bytes > MAX_HEADER_BYTES:
+            self.send_400_response("The headers are too large.")
+        else:
+            super().data_received(data)
 
     def on_message_begin(self) -> None:
         """Begin to wait for headers."""
         if self._timer is None:
-            self._timer = self.loop.call_later(self.seconds, self.transport.close)
+            self._timer = self.loop.call_later(self.seconds, self._end_late)
+        self._has_headers = False
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Handle the request."""
+        self._has_headers = True
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body, whose size the application limits."""
+        self._n_bytes -= len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Wait no longer: the request is here."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        super().on_headers_complete()
+        self._n_bytes = 0
+        super().on_message_complete()
+
+    def _end_late(self) -> None:
+        if self._has_headers:
+            # The application refuses a body that is late. This is for one that it does not read.
+            self._has_headers = False
+            self._timer = self.loop.call_later(self.seconds + 1, self._end_late)
+        else:
+            self.transport.close()
 
     def shutdown(self) -> None:
         """Answer what is asked and what is on its way, then close."""

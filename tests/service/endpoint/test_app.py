@@ -1,6 +1,7 @@
 """The application in this process: limits, faults and equal answers for a table with columns of every kind."""
 
 import asyncio
+import gzip
 import io
 import json
 import threading
@@ -11,6 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from src.config.data_load import TableFile
@@ -76,21 +79,26 @@ class Client:
         kind: str = JSON,
         path: str = "/predict",
         is_whole: bool = True,
+        is_gone: bool = False,
         **more: str,
     ) -> tuple[int, Any, dict[str, str]]:
         """Send a body, in chunks if it is not bytes, and return status, answer and headers.
 
         Args:
             is_whole: Whether the body ends, or the client sends no more.
+            is_gone: Whether the client closes the connection afterwards.
         """
         headers = {"content-type": kind, **{name.replace("_", "-"): value for name, value in more.items()}}
         if isinstance(body, bytes):
             headers = {"content-length": str(len(body))} | headers
-        messages = [
+        messages: list[dict[str, Any]] = [
             {"type": "http.request", "body": part, "more_body": True}
             for part in ([body] if isinstance(body, bytes) else body)
         ]
-        messages[-1]["more_body"] = not is_whole
+        if messages:
+            messages[-1]["more_body"] = not is_whole
+        if is_gone:
+            messages.append({"type": "http.disconnect"})
         answer: list[Any] = []
 
         async def receive() -> Any:
@@ -252,12 +260,87 @@ def test_rows_that_arrive_during_a_prediction_form_the_next_batch() -> None:
     run(test, SlowPredictor)
 
 
-def test_a_body_that_does_not_arrive_in_time_is_refused() -> None:
+@pytest.mark.parametrize("body", [[], [b"[{"]])
+def test_a_body_that_does_not_arrive_in_time_is_refused(body: list[bytes]) -> None:
     async def test(client: Client) -> None:
-        status, answer, headers = await client.send([b"[{"], is_whole=False)
+        status, answer, headers = await client.send(body, is_whole=False)
         assert (status, answer["allowed"], headers["connection"]) == (408, "0.05 s", "close")
 
     run(test, timeout_seconds=0.05)
+
+
+def test_rows_of_a_client_that_goes_before_it_has_sent_all_are_not_predicted() -> None:
+    table = pd.DataFrame(ROWS).to_csv(index=False).encode()
+
+    async def test(client: Client) -> None:
+        status, answer, _ = await client.send([table], CSV, is_whole=False, is_gone=True)
+        assert (status, answer["error"]) == (400, "the client has gone before its request was complete")
+        assert client.predictor.n_rows == []
+
+    run(test, SlowPredictor)
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_an_infinite_number_is_refused_alike_in_every_format(sign: str) -> None:
+    table, parquet, texts = pd.DataFrame([ROW, ROW]), io.BytesIO(), io.BytesIO()
+    table["height"] = [1.5, float(f"{sign}inf")]
+    table.to_parquet(parquet)
+    table.astype({"height": str}).to_parquet(texts)
+    rows = [json.dumps(ROW), json.dumps(ROW).replace("1.5", f"{sign}1e999")]
+    bodies = [(f"[{','.join(rows)}]".encode(), JSON), (table.to_csv(index=False).encode(), CSV)]
+    bodies += [(bodies[1][0].replace(b"inf", b"1e999"), CSV)]
+    bodies += [(parquet.getvalue(), PARQUET), (texts.getvalue(), PARQUET)]
+
+    async def test(client: Client) -> None:
+        for body, kind in bodies:
+            status, answer, _ = await client.send(body, kind)
+            assert (status, answer["field"], answer["row"]) == (422, "height", 2), (body[:80], answer)
+            assert (float(answer["value"]), answer["allowed"]) == (float(f"{sign}inf"), "finite numbers")
+        # Neither of these is JSON.
+        for word in ("Infinity", "NaN", "1e999, NaN"):
+            assert (await client.send(f"[{sign}{word}]".encode()))[0] == 400
+
+    run(test)
+
+
+def test_parquet_that_is_far_larger_than_its_file_is_refused() -> None:
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 1000), pa.array(["x" * 100_000]))
+    table = pa.table({name: [value] * 1000 for name, value in ROW.items()})
+    at = table.column_names.index("colour")
+
+    async def test(client: Client) -> None:
+        for column in (text, text.cast(pa.string())):
+            parquet = io.BytesIO()
+            pq.write_table(table.set_column(at, "colour", column), parquet)
+            assert len(parquet.getvalue()) < 200_000
+            status, answer, _ = await client.send(parquet.getvalue(), PARQUET)
+            assert (status, answer["error"]) == (413, "the decompressed body is too large"), answer
+
+    run(test, max_body_mb=1)
+
+
+def test_damaged_or_nested_parquet_is_refused() -> None:
+    parquet, nested = io.BytesIO(), io.BytesIO()
+    pd.DataFrame([ROW]).to_parquet(parquet)
+    pd.DataFrame([ROW | {"colour": ["red"]}]).to_parquet(nested)
+    whole = parquet.getvalue()
+
+    async def test(client: Client) -> None:
+        for body in (whole[:-1], whole[:50], whole[4:], whole.replace(b"height", b"h\xffight"), b"PAR1"):
+            status, answer, _ = await client.send(body, PARQUET)
+            assert (status, "Parquet" in answer["error"]) == (422, True), answer
+        status, answer, _ = await client.send(nested.getvalue(), PARQUET)
+        assert (status, answer["field"]) == (422, "colour")
+
+    run(test)
+
+
+def test_a_compressed_body_is_refused() -> None:
+    async def test(client: Client) -> None:
+        status, answer, _ = await client.send(gzip.compress(json.dumps([ROW]).encode()), content_encoding="gzip")
+        assert (status, answer["error"]) == (415, "Content-Encoding 'gzip' is not supported")
+
+    run(test)
 
 
 def test_a_prediction_that_takes_too_long_is_given_up() -> None:
