@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipeline.clone import ROOT, Clone, fresh_clone
+from tests.pipeline.clone import ROOT, Clone, fresh_clone, wait_for
+from tests.pipeline.server import free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -65,6 +66,19 @@ def ui(clone: Clone) -> Iterator[str]:
         assert process.stdout is not None
         line = next(line for line in process.stdout if line.startswith("http"))
         yield line.split()[0]
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def endpoint(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve the model of the workspace, and return the address of the endpoint."""
+    port, log = free_port(), tmp_path_factory.mktemp("endpoint") / "log"
+    process = clone.start("sh", "-c", f"exec python -m src.service.endpoint.start --port {port} 2>{log}")
+    try:
+        wait_for(lambda: "serving on" in log.read_text() or process.poll() is not None)
+        yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.communicate(timeout=60)

@@ -1,7 +1,7 @@
 """Each page that a user looks at answers its question at a glance."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from tests.browser.conftest import ESTIMATORS
 from tests.pipeline.clone import Clone
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -46,10 +46,22 @@ for day, part in records.groupby(records["time"].dt.date):
 rows[["target"]].assign(id=records["id"]).to_csv("labels.csv", index=False)
 """
 
+# Registers and promotes the models of commits, one after the other.
+REGISTER = """
+import sys
+from pathlib import Path
+from src.service.registry.promote import promote
+from src.service.registry.register import register
+
+for reference in sys.argv[1:]:
+    register(Path.cwd(), reference)
+    promote(Path.cwd())
+"""
+
 
 def look(
     browser: "Browser", url: str, picture: Path, texts: Sequence[str], *, width: int = WIDTH, height: int = HEIGHT,
-    whole: bool = False,
+    whole: bool = False, act: "Callable[[Page], object] | None" = None,
 ) -> None:  # fmt: skip
     """Open a page, check it, and take a picture of it.
 
@@ -58,12 +70,15 @@ def look(
         picture: PNG file for the picture.
         texts: What must be visible without scrolling sideways.
         whole: Whether the picture shows the whole page, or what is visible without scrolling.
+        act: What a user does first.
     """
     page = browser.new_page(viewport={"width": width, "height": height})
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
     page.add_init_script(CLOSED_ASSISTANT)
     page.goto(url)
+    if act:
+        act(page)
     for text in texts:
         found = page.get_by_text(text).filter(visible=True).first
         found.wait_for(timeout=30_000)
@@ -95,6 +110,34 @@ def test_documentation_begins_with_what_to_do(browser: "Browser", site: Path, pi
 def test_runs_table_shows_which_is_best(browser: "Browser", ui: str, pictures: Path) -> None:
     columns = ["pipeline.outcome", "test_f1_macro", "test_f1_macro_baseline", "best.estimator", "Dataset", "Duration"]
     look(browser, ui, pictures / "mlflow_runs.png", [*ESTIMATORS, *columns])
+
+
+def test_parent_run_expands_to_its_stages(browser: "Browser", ui: str, pictures: Path) -> None:
+    def expand(page: "Page") -> None:
+        page.get_by_role("gridcell", name=ESTIMATORS[-1]).get_by_role("button").first.click()
+
+    stages = ["data_load", "featurize", "data_split", "train", "evaluate"]
+    look(browser, ui, pictures / "mlflow_nested.png", stages, act=expand)
+
+
+def test_registry_shows_which_version_is_served_and_why(
+    browser: "Browser", ui: str, clone: Clone, pictures: Path
+) -> None:
+    clone.run("python", "-c", REGISTER, "HEAD~2", "HEAD")
+    url = f"{ui.partition('/#/')[0]}/#/models/iris"
+    tags = ["git.commit", "dvc.md5", "data.md5", "gate.champion", "Gate: passed"]
+    look(browser, url, pictures / "mlflow_registry.png", ["Version 2", "champion", "previous", *tags])
+    texts = ["champion", "better than the baseline", "against the champion", "data checks"]
+    look(browser, f"{url}/versions/2", pictures / "mlflow_version.png", texts)
+
+
+def test_endpoint_answers_on_its_own_page(browser: "Browser", endpoint: str, pictures: Path, tmp_path: Path) -> None:
+    def predict(page: "Page") -> None:
+        page.get_by_role("button", name="Predict").click()
+
+    texts = ["workspace", "petal_width", "number", "OpenAPI", "predictions", "probabilities"]
+    look(browser, f"{endpoint}/docs", pictures / "endpoint.png", texts, width=1280, whole=True, act=predict)
+    look(browser, f"{endpoint}/docs", tmp_path / "phone.png", texts, width=400, whole=True, act=predict)
 
 
 def test_parent_run_shows_what_happened(browser: "Browser", ui: str, clone: Clone, pictures: Path) -> None:

@@ -1,12 +1,14 @@
 """The application: its paths, keys and limits."""
 
 import asyncio
+import base64
 import hmac
 import logging
 import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -85,12 +87,16 @@ class Endpoint:
 
     def _check_key(self, headers: dict[bytes, bytes]) -> None:
         given = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+        if given.startswith(b"Basic "):
+            # A browser asks for the key of /docs as for a password, and sends it with each request of the page.
+            with suppress(ValueError):
+                given = base64.b64decode(given.removeprefix(b"Basic ")).partition(b":")[2]
         # All keys are compared, so that the time tells nothing.
         if not sum(hmac.compare_digest(given, key) for key in self._keys):
             raise RequestError(
                 401,
                 "the API key is missing or wrong",
-                {"www-authenticate": "Bearer", "connection": "close"},
+                {"www-authenticate": 'Basic realm="API key as password", Bearer', "connection": "close"},
                 allowed="Authorization: Bearer KEY, or X-API-Key: KEY",
             )
 

@@ -91,23 +91,31 @@ def render_page(served: Served) -> str:
         f"<tr><td>{html.escape(name)}</td><td>{html.escape(str(served.predictor.columns[name]['kind']))}</td></tr>"
         for name in served.predictor.names
     )
-    example = html.escape(json.dumps({"records": [served.example_row]}, indent=2, ensure_ascii=False))
+    example = json.dumps({"records": [served.example_row]}, indent=2, ensure_ascii=False)
+    about = ", ".join(f"{name} {served.about[name]}" for name in ("tag", "commit") if served.about.get(name))
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(served.label)}</title>
-<style>body{{font:16px sans-serif;max-width:50rem;margin:2rem auto;padding:0 1rem}}td,th{{text-align:left;
-padding:.2rem 1rem .2rem 0;overflow-wrap:anywhere}}pre,textarea{{background:#f4f4f4;padding:1rem;width:100%;
-box-sizing:border-box;font:14px monospace;white-space:pre-wrap;overflow-wrap:anywhere}}pre:empty{{display:none}}</style>
+<meta name="viewport" content="width=device-width">
+<style>body{{font:16px/1.5 sans-serif;max-width:50rem;margin:2rem auto;padding:0 1rem;
+overflow-wrap:anywhere}}h1,h2{{line-height:1.2}}td,th{{text-align:left;vertical-align:top;
+padding:.2rem 1rem .2rem 0}}td+td{{min-width:5rem}}
+pre,textarea{{background:#f4f4f4;border:1px solid #ccc;padding:1rem;width:100%;box-sizing:border-box;
+font:14px/1.4 monospace;white-space:pre-wrap}}pre:empty{{display:none}}button{{font:inherit;padding:.3rem 1rem}}</style>
 <h1>{html.escape(served.label)}</h1>
-<p>POST rows to <code>/predict</code> as JSON, CSV or Parquet. The <a href="openapi.json">OpenAPI description</a> has
+<p>{html.escape(about)}</p>
+<p>POST rows to <code>/predict</code> as JSON, CSV or Parquet. The <a href="openapi.json">OpenAPI description</a> lists
 all paths and answers.</p>
 <h2>Columns</h2><table><tr><th>name</th><th>kind</th></tr>{columns}</table>
-<h2>Try it</h2><textarea id="body" rows="12">{example}</textarea>
-<p><label>API key <input id="key" type="password"></label> <button id="send">Predict</button></p><pre id="answer"></pre>
+<h2>Try it</h2><textarea id="body" rows="{min(len(example.splitlines()), 25)}" aria-label="body of the request">
+{html.escape(example)}</textarea>
+<p><button id="send">Predict</button></p><pre id="answer"></pre>
 <script>
 document.getElementById("send").onclick = async () => {{
-  const headers = {{"Content-Type": "application/json"}}, key = document.getElementById("key").value;
-  if (key) headers["Authorization"] = "Bearer " + key;
-  const body = document.getElementById("body").value;
-  const answer = await fetch("predict", {{method: "POST", headers, body}});
-  document.getElementById("answer").textContent = JSON.stringify(await answer.json(), null, 2);
+  const body = document.getElementById("body").value, shown = document.getElementById("answer");
+  try {{
+    const answer = await fetch("predict", {{method: "POST", headers: {{"Content-Type": "application/json"}}, body}});
+    shown.textContent = JSON.stringify(await answer.json(), null, 2);
+  }} catch (error) {{
+    shown.textContent = "The endpoint does not answer: " + error.message;
+  }}
 }};
 </script></html>"""

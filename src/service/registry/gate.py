@@ -96,8 +96,10 @@ class Verdict:
 
     @property
     def markdown(self) -> str:
-        """The checks as a Markdown table."""
-        lines = ["| check | value | limit | result |", "| --- | --- | --- | --- |"]
+        """The result, and the checks as a Markdown table."""
+        # MLflow shows the first line in its list of versions.
+        lines = [f"Gate: {self.result}", ""]
+        lines += ["| check | value | limit | result |", "| --- | --- | --- | --- |"]
         for check in self.checks:
             cells = map(_escape, (check.name, check.value, check.limit, check.result))
             lines.append(f"| {' | '.join(cells)} |")

@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def _describe(settings: Settings) -> str:
-    users = "users" if settings.has_users else "no users: who reaches it may do everything"
+    users = "users" if settings.has_users else "no users: anyone who reaches it may do anything"
     return f"runs in {settings.database.render_as_string()}, artifacts in {settings.artifacts}, and {users}"
 
 

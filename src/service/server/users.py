@@ -121,10 +121,11 @@ def _log_in(root: Path) -> str:
         os.environ["MLFLOW_TRACKING_PASSWORD"] = settings.get("MLFLOW_AUTH_ADMIN_PASSWORD")
     uri = os.environ.get(MLFLOW_TRACKING_URI) or settings.address
     if not uri.startswith(("http://", "https://")):
-        raise TrackingError("MLFLOW_TRACKING_URI is no tracking server; set it to http(s)://….")
+        raise TrackingError("MLFLOW_TRACKING_URI is not the address of a tracking server; set it to http(s)://….")
     if not os.environ.get("MLFLOW_TRACKING_USERNAME"):
         raise TrackingError(
-            f"no administrator is named; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or write {FILE}."
+            "the name of an administrator is missing; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+            f"write {FILE}."
         )
     return uri
 
@@ -172,10 +173,13 @@ def _list(client: "AuthServiceClient") -> str:
     users = client._request(LIST_USERS, "GET")["users"]
     rows = [["user", "kind", "may"]]
     for user in sorted(users, key=lambda user: str(user["username"])):
+        if user["is_admin"]:
+            rows.append([user["username"], "admin", "everything"])
+            continue
         roles = client.list_user_roles(user["username"])
         granted = [permission for role in roles for permission in client.list_role_permissions(role.id)]
         may = [f"{each.permission.lower()} {each.resource_type} {each.resource_pattern}" for each in granted]
-        rows.append([user["username"], "admin" if user["is_admin"] else "user", ", ".join(may) or "read"])
+        rows.append([user["username"], "user", ", ".join(may) or "read"])
     return format_table(rows, flexible=(0, 2))
 
 

@@ -1,7 +1,9 @@
 """The application in this process: limits, faults and equal answers for a table with columns of every kind."""
 
 import asyncio
+import base64
 import gzip
+import html
 import io
 import json
 import threading
@@ -120,11 +122,11 @@ class Client:
 
 @asynccontextmanager
 async def started(make: Callable[[Any], Any] = Predictor, **settings: Any) -> AsyncIterator[Client]:
-    predictor = make(fitted())
+    predictor, keys = make(fitted()), settings.pop("keys", [])
     batcher = Batcher(
         Served(predictor, TableFile(), {"model": "table/1"}), settings.get("max_queue", 1000), lambda *_: None
     )
-    yield Client(Endpoint(Serve.model_validate(VALID["serve"] | settings), [], batcher), predictor)
+    yield Client(Endpoint(Serve.model_validate(VALID["serve"] | settings), keys, batcher), predictor)
     await asyncio.to_thread(batcher.close)
 
 
@@ -343,6 +345,18 @@ def test_a_compressed_body_is_refused() -> None:
     run(test)
 
 
+def test_a_browser_asks_for_the_key_and_sends_it_as_a_password() -> None:
+    async def test(client: Client) -> None:
+        status, _, headers = await client.predict([ROW])
+        assert (status, headers["www-authenticate"].partition(" ")[0]) == (401, "Basic")
+        for login, wanted in ((b"any:key", 200), (b"key:wrong", 401), (b"key", 401), (b":", 401)):
+            given = f"Basic {base64.b64encode(login).decode()}"
+            assert (await client.predict([ROW], authorization=given))[0] == wanted
+        assert (await client.predict([ROW], authorization="Basic *"))[0] == 401
+
+    run(test, keys=[b"key"])
+
+
 def test_a_prediction_that_takes_too_long_is_given_up() -> None:
     async def test(client: Client) -> None:
         status, _, headers = await client.predict([ROW])
@@ -356,6 +370,9 @@ def test_the_page_and_the_description_hold_names_of_any_kind() -> None:
     name = """</textarea><script>alert("1")</script>\n😀'"""
     predictor: Any = SimpleNamespace(names=[name], columns={name: {"kind": "category"}}, classes=None)
     served = Served(predictor, TableFile(), {"model": f"{name}/1"})
-    assert "<script>alert" not in render_page(served)
+    page = render_page(served)
+    assert "<script>alert" not in page
+    # A browser ignores the first newline of a text area.
+    assert html.escape(json.dumps(name, ensure_ascii=False)) in page
     content = describe(served, {"info": {}})["paths"]["/predict"]["post"]["requestBody"]["content"]
     assert content[JSON]["example"] == {"records": [{name: "text"}]}

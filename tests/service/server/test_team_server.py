@@ -333,6 +333,7 @@ def test_reader_reads_and_is_refused_writes_until_granted(
     listed = run_users("list")
     assert "bob" in listed
     assert f"manage experiment {run.info.experiment_id}" in listed
+    assert ["admin", "admin", "everything"] in [line.split() for line in listed.splitlines()]
 
     run_users("password", "ann", **{NEW_PASSWORD: "ann has a newer password"})
     with pytest.raises(MlflowException, match="401"):
