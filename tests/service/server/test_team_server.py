@@ -233,10 +233,10 @@ def test_two_clones_that_promote_at_once_leave_the_state_of_one(
     other = copy_clone(team_clone.path, tmp_path / "other")
     other.env = team_clone.env
     commit = {"git.commit": team_clone.git("rev-parse", "HEAD"), "gate": "passed"}
-    source = client.get_model_version("iris", "3")
+    source, run_id = (getattr(client.get_model_version("iris", "3"), name) for name in ("source", "run_id"))
     for number in ("4", "5"):
-        made = client.create_model_version("iris", source.source, source.run_id, commit, model_id=source.model_id)
-        assert made.version == int(number)
+        made = client.create_model_version("iris", source, run_id, commit, model_id=source.removeprefix("models:/"))
+        assert str(made.version) == number
     promote = ("python", "-m", "src.service.registry.promote", "--version")
     # Each is judged again first, since the champion is another than that of its gate.
     processes = {"4": team_clone.start(*promote, "4"), "5": other.start(*promote, "5")}
