@@ -74,7 +74,7 @@ def check_remote(url: str) -> str:
         ValueError: It names none.
     """
     scheme = re.match(r"(s3|gs|azure|ssh):", url, re.IGNORECASE)
-    if scheme and not re.match(r"(s3|gs|azure|ssh)://[^/\\s?#]", url):
+    if scheme and not re.match(r"(s3|gs|azure|ssh)://[^/\s?#\\]", url):
         name = scheme[1].lower()
         raise ValueError(f"names no {_PLACES[name]}; write {name}://{_PLACES[name]}/path")
     return url

@@ -69,7 +69,8 @@ def test_remote_without_a_bucket_or_host_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["s3://bucket/path", "azure://c", "ssh://me@host:22/p", "/mnt/s3:x", "https://minio.org"]
+    "url",
+    ["s3://bucket/path", "azure://c", "ssh://me@host:22/p", "s3://storage/path", "/mnt/s3:x", "https://minio.org"],
 )
 def test_other_remotes_are_accepted(url: str) -> None:
     assert check_remote(url) == url
