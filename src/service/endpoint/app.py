@@ -91,7 +91,7 @@ class Endpoint:
             # A browser asks for the key of /docs as for a password, and sends it with each request of the page.
             with suppress(ValueError):
                 given = base64.b64decode(given.removeprefix(b"Basic ")).partition(b":")[2]
-        # All keys are compared, so that the time tells nothing.
+        # All keys are compared, so that the time reveals nothing.
         if not sum(hmac.compare_digest(given, key) for key in self._keys):
             raise RequestError(
                 401,
@@ -201,7 +201,7 @@ def make_app(batcher: Batcher) -> FastAPI:
         return describe(batcher.served, base)
 
     # FastAPI would keep the description of the first model.
-    app.openapi = openapi  # type: ignore[method-assign]
+    app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents
 
     @app.get("/ping", include_in_schema=False)
     @app.get("/health")

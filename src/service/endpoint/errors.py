@@ -8,7 +8,7 @@ class RequestError(Exception):
 
     Attributes:
         status: HTTP status.
-        content: What the answer says: `error`, and as far as known `field`, `row`, `value` and `allowed`.
+        content: Content of the answer: `error`, and as far as known `field`, `row`, `value` and `allowed`.
         headers: Further headers of the answer.
     """
 

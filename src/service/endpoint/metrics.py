@@ -20,5 +20,5 @@ RECORD_FAILED = Gauge("serve_record_failed_rows", "Rows not recorded: not writab
 def render() -> bytes:
     """Return the metrics of all workers in Prometheus' text format."""
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # its constructor has no types
     return generate_latest(registry)

@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 Numbers = NDArray[np.float64]
 # The outputs of a step for some rows.
 Transform = Callable[[pd.DataFrame], Any]
-# What a column can contain, as far as its step can tell it apart.
+# What a column can contain, as far as its step can distinguish it.
 UNSEEN_TEXT, UNSEEN_NUMBER = "\0 never seen", 0.5
 NUMBERS = [0.0, 1.0, -1.0, 0.1, 3.7, np.nan, 1e-300, 1e6, -1e15, 12345.678]
 DATES = ["1970-01-01", "2024-02-29T23:59:59.999999", "2026-12-31T12:30", None, "1800-05-05", "2262-01-01"]
@@ -151,12 +151,12 @@ def _featurize_of(step: Any) -> Transform:
     """Return what the step `features` computes of converted rows, with the code that the model came with."""
     declared, add_features = step.kw_args["features"], step.func.__globals__.get("add_features")
     if add_features is None:
-        return step.transform  # type: ignore[no-any-return]
+        return lambda X: step.transform(X)
     return lambda X: add_features(X, declared) if declared else X
 
 
 def make_probes(preprocess: Any, columns: Columns) -> pd.DataFrame:
-    """Make rows with every value that the steps tell apart, for comparisons.
+    """Make rows with every value that the steps distinguish, for comparisons.
 
     Args:
         preprocess: Fitted ColumnTransformer.
@@ -212,7 +212,7 @@ def share_passes(estimator: Any, Z: Any) -> tuple[Any, list["_Once"]]:
     """Copy a fitted estimator so that `predict` and `predict_proba` of the same rows share what they both compute.
 
     Args:
-        Z: Rows with every value that the step before tells apart.
+        Z: Rows with every value that the step before distinguishes.
 
     Returns:
         The copy, and the methods that remember their last result.
@@ -224,7 +224,7 @@ def share_passes(estimator: Any, Z: Any) -> tuple[Any, list["_Once"]]:
             setattr(copied, name, shared[-1])
     # Histogram boosting encodes the codes of categories again, by default to the same codes.
     if hasattr(copied, "_preprocess_X") and _equal(copied._preprocess_X(Z, reset=False), Z):
-        copied._preprocess_X = lambda X, reset: X  # noqa: ARG005
+        copied._preprocess_X = lambda X, reset: X  # noqa: ARG005 - the signature of scikit-learn
     # A threshold is set around a frozen estimator.
     inner = "estimator" if isinstance(copied, FrozenEstimator) else "estimator_"
     if inner in vars(copied):
@@ -267,15 +267,15 @@ def _compile_step(step: Any, names: Sequence[str], expected: Numbers) -> Transfo
     if not all(others):
         return lambda X: step.transform(X[names])
     if isinstance(first, ENCODERS):
-        # All steps treat each column by itself, so that what they make of its levels says everything.
+        # All steps treat each column by itself, so that their results for its levels are all that is needed.
         return _look_up(first, names, expected)
     numeric = [make(each) for make, each in zip(others, steps[1:], strict=True) if make]
     # Not by their class: a registered model carries its own.
     if type(first).__module__ == "src.featurize.encoders":
-        read: Transform = lambda X: first.transform(X[names])  # noqa: E731
+        read: Transform = lambda X: first.transform(X[names])  # noqa: E731 - one of two
     elif make := _NUMERIC.get(type(first)):
         numeric.insert(0, make(first))
-        read = lambda X: _stack(X, names)  # noqa: E731
+        read = lambda X: _stack(X, names)  # noqa: E731 - one of two
     else:
         return lambda X: step.transform(X[names])
 

@@ -52,7 +52,7 @@ def main() -> None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         # Everything that a load needs is imported before the workers fork. Imported here, because the variables above
         # apply to what is imported after them.
-        import skops.io  # noqa: F401
+        import skops.io  # noqa: F401 - for the workers
 
         from src.service.endpoint.workers import Workers
 

@@ -123,7 +123,7 @@ class Protocol(HttpToolsProtocol):
     _has_headers = False
     _n_bytes = 0
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         """Begin to wait for the first request."""
         super().connection_made(transport)
         self._timer = self.loop.call_later(self.seconds, self._end_late)
@@ -209,7 +209,7 @@ class Server(uvicorn.Server):
             connection = socket.socket(fileno=handle)
             connection.setblocking(False)
             task = loop.create_task(loop.connect_accepted_socket(self._make_protocol, connection))
-            self.server_state.tasks.add(task)  # type: ignore[arg-type]
+            self.server_state.tasks.add(task)  # type: ignore[arg-type]  # it has a result, which uvicorn ignores
             task.add_done_callback(self.server_state.tasks.discard)
         if not message:
             # The main process is about to end, or has been killed.

@@ -117,7 +117,7 @@ class Workers:
             self._start()
 
     def _read_messages(self, events: list[tuple[selectors.SelectorKey, int]], wake: socket.socket) -> bool:
-        """Read what workers say, and return whether one has ended."""
+        """Read the messages of the workers, and return whether one has ended."""
         has_ended = False
         for key, _ in events:
             if key.fileobj is wake:
@@ -148,7 +148,7 @@ class Workers:
         self._workers.remove(worker)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(worker.pid, 0)
-        mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+        mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # it has no types
         if not self._is_stopping:
             logger.warning("a worker has ended; starting another one")
 

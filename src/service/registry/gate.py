@@ -36,7 +36,7 @@ Result = Literal["passed", "refused", "skipped"]
 PASSED: Final = "passed"
 REFUSED: Final = "refused"
 SKIPPED: Final = "skipped"
-# On fewer rows, a comparison says nothing.
+# On fewer rows, a comparison has no meaning.
 MIN_ROWS = 10
 MAX_SHOWN = 400
 
@@ -47,7 +47,7 @@ class Check:
 
     Attributes:
         value: What was found, and what is allowed; may be empty.
-        note: Why a check was refused or skipped, or what the value does not say.
+        note: Why a check was refused or skipped, or what the value does not show.
     """
 
     name: str
@@ -298,7 +298,7 @@ def _find_mismatch(candidate: Registered, champion: Registered, test: pd.DataFra
 
 
 def _find_new_rows(root: Path, champion: Registered, test: pd.DataFrame, target: str) -> tuple[NDArray[Any], str]:
-    """Find the test rows that the champion was not trained on, and say how many were left out."""
+    """Find the test rows that the champion was not trained on, and report how many were left out."""
     commit, columns = champion.version.tags.get("git.commit", ""), list(champion.model.feature_names_in_)
     try:
         train = load_table(root, commit or "unknown", "train")

@@ -65,7 +65,7 @@ def find_registered(store: Store, uri: str) -> "ModelVersion":
         name, _, alias = rest.rpartition("@")
     if not name or not (alias or number.isdecimal()):
         raise VersionError(
-            f"{uri!r} names no registered model; use one such as models:/iris@champion or models:/iris/3."
+            f"{uri!r} is not a registered model; use one such as models:/iris@champion or models:/iris/3."
         )
     try:
         if alias:
@@ -132,7 +132,7 @@ def _read_files(folder: Path, label: str, packages: set[str]) -> tuple[Any, Any]
         path, code = folder / flavor.get("pickled_model", ""), folder / flavor.get("code", "")
         if flavor.get("serialization_format") != "skops":
             raise VersionError(
-                f"{label} is no model in skops format, as stage train logs it; register another version."
+                f"{label} is not a model in skops format, as stage train logs it; register another version."
             )
         with code_in(code):
             model = skops.io.load(path, trusted=trusted_types_in(path, packages))
