@@ -10,19 +10,16 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import chdir, contextmanager
+from contextlib import chdir
 from pathlib import Path
 
-from src.config.data_load import FileSource
 from src.config.load import load_config
 from src.config.schema import Config
-from src.data_load.sources import check_exists
 from src.errors import DataError, TrackingError, VersionError
 from src.service.registry.gate import PASSED, Verdict
 from src.service.registry.promote import promote
 from src.service.registry.register import GATE, list_versions, published_tag, register
-from src.service.retraining.rows import add_rows
+from src.service.retraining.rows import add_rows, check_appendable
 from src.tracking import names
 from src.tracking.git import clean_environment
 from src.tracking.store import open_store, store_uri
@@ -69,8 +66,9 @@ def retrain(root: Path, data: Path) -> int:
             return complete(root, version, config)
         check_retrainable(root, config)
         data = data.expanduser().resolve()
-        # The experiment must not be created in the temporary clone.
+        # The experiment must not be created in the temporary clone, which uses the store of this one.
         open_store(root, config.tracking.experiment_name)
+        os.environ[names.MLFLOW_TRACKING_URI] = store_uri(root)
         with tempfile.TemporaryDirectory(prefix="retrain-") as folder:
             clone = Path(folder) / "clone"
             _make_clone(root, clone)
@@ -79,7 +77,7 @@ def retrain(root: Path, data: Path) -> int:
             if not n_added:
                 logger.info("the table has all rows of %s already; there is nothing to train", data.name)
                 return EXIT_PROMOTED
-            judged = _train(root, clone, config, n_added)
+            judged = _train(clone, config, n_added)
             sys.stdout.write(f"{judged.table.rstrip()}\n")
             if not judged.passed:
                 logger.warning(
@@ -98,12 +96,8 @@ def check_retrainable(root: Path, config: Config) -> None:
         PipelineError: A change is not committed, no branch is checked out, DVC has no remote, the table is not the
             user's own, or tracking is disabled.
     """
-    source, path = config.data_load.source, config.data_load.external_path
-    if not isinstance(source, FileSource):
-        raise DataError(
-            f"data_load.source has kind {source.kind!r}, to which no rows can be added; set up a table of your own by "
-            "`make new-data FILE=…`."
-        )
+    path = config.data_load.external_path
+    check_appendable(config)
     if not config.tracking.enabled:
         raise TrackingError("tracking.enabled is false in params.yaml, so there is no model to register.")
     refuse_changes(root, "retrain")
@@ -111,7 +105,6 @@ def check_retrainable(root: Path, config: Config) -> None:
         raise VersionError("no branch is checked out, so there is nowhere to commit; run `git switch main`.")
     if not read_data_remote(root)[1]:
         raise VersionError("DVC has no remote to publish to; set one by `make remote URL=…`.")
-    check_exists(source, path)
     if not Path(f"{path}.dvc").exists():
         raise DataError(f"{path} is not tracked; run `dvc add {path}` and commit {path}.dvc.")
     refuse_stale(root, "retrain")
@@ -176,11 +169,11 @@ def _make_clone(root: Path, clone: Path) -> None:
     show_and_run(clone, "dvc", "checkout", "--quiet")
 
 
-def _train(root: Path, clone: Path, config: Config, n_added: int) -> Verdict:
+def _train(clone: Path, config: Config, n_added: int) -> Verdict:
     """Commit the new table, run the pipeline, register its model, and commit the results."""
     path = config.data_load.external_path
-    # The store of this clone, and no warm server, which would still write while the clone is deleted.
-    env = clean_environment() | {names.MLFLOW_TRACKING_URI: store_uri(root), names.PIPELINE_WARM: names.COLD}
+    # A warm server would still write while the clone is deleted.
+    env = clean_environment() | {names.PIPELINE_WARM: names.COLD}
     show_and_run(clone, "dvc", "add", "--quiet", str(path), env=env)
     git(clone, "commit", "--quiet", "--message", f"Add {n_added} rows to {path.name}", "--", f"{path}.dvc")
     logger.info("running the pipeline on %d more rows", n_added)
@@ -190,22 +183,8 @@ def _train(root: Path, clone: Path, config: Config, n_added: int) -> Verdict:
         raise VersionError(f"the pipeline failed on the new rows with exit code {result.returncode}, see above.")
     message = f"Train with {n_added} more rows\n\n{TRAILER}: {n_added} rows"
     git(clone, "commit", "--quiet", "--all", "--allow-empty", "--message", message)
-    with chdir(clone), _store_of(root):
+    with chdir(clone):
         return register(clone, "HEAD")
-
-
-@contextmanager
-def _store_of(root: Path) -> Iterator[None]:
-    """Use the MLflow store of a clone in another one."""
-    before, uri = os.environ.get(names.MLFLOW_TRACKING_URI), store_uri(root)
-    os.environ[names.MLFLOW_TRACKING_URI] = uri
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(names.MLFLOW_TRACKING_URI, None)
-        else:
-            os.environ[names.MLFLOW_TRACKING_URI] = before
 
 
 @command

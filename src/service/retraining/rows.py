@@ -38,13 +38,7 @@ def add_rows(config: Config, new: Path) -> int:
     Raises:
         DataError: The table is not a CSV, TSV, text or Parquet file, or the new rows do not fit it.
     """
-    source, path = config.data_load.source, config.data_load.external_path
-    if not isinstance(source, FileSource):
-        raise DataError(
-            f"data_load.source has kind {source.kind!r}, to which no rows can be added; set up a table of your own by "
-            "`make new-data FILE=…`."
-        )
-    check_appendable(path, source)
+    source, path = check_appendable(config), config.data_load.external_path
     declared, recorded = declared_columns(config), recorded_columns(config)
     known = recorded | declared
     rows = [read_file(file, source, read_as_text(known)) for file in (path, new)]
@@ -56,12 +50,18 @@ def add_rows(config: Config, new: Path) -> int:
     return len(added)
 
 
-def check_appendable(path: Path, source: FileSource) -> None:
-    """Check that rows can be appended to a table.
+def check_appendable(config: Config) -> FileSource:
+    """Return the source of the table if rows can be appended to it.
 
     Raises:
-        DataError: It is a folder, compressed, or neither text nor Parquet.
+        DataError: The table is not the user's own, or it is a folder, compressed, or neither text nor Parquet.
     """
+    source, path = config.data_load.source, config.data_load.external_path
+    if not isinstance(source, FileSource):
+        raise DataError(
+            f"data_load.source has kind {source.kind!r}, to which no rows can be added; set up a table of your own by "
+            "`make new-data FILE=…`."
+        )
     if not path.exists():
         raise DataError(f"{path} is missing; restore it by `dvc pull`.")
     is_plain_text = not path.is_dir() and kind_of(path, str(path)) in TEXT_SUFFIXES and opener_of(path)[0] is open_plain
@@ -70,6 +70,7 @@ def check_appendable(path: Path, source: FileSource) -> None:
             f"rows cannot be added to {path}: it must be one Parquet file, or a text file with separators that is not "
             "compressed. Add them yourself, then run `dvc commit` and `make pipeline`."
         )
+    return source
 
 
 def _is_parquet(path: Path) -> bool:
@@ -114,9 +115,8 @@ def _append_text(path: Path, rows: pd.DataFrame, source: FileSource) -> None:
     if separator == "auto":
         separator = "\t" if path.suffix.lower() == ".tsv" else ","
     content = path.read_bytes()
-    # Without a mark of the byte order, which `utf-16` and `utf-8-sig` write at the beginning of each text.
-    is_marked = source.encoding.lower().replace("_", "-") in ("utf-16", "utf-32", "utf-8-sig")
-    if is_marked:
+    # These write a byte order mark at the beginning of each text.
+    if source.encoding.lower().replace("_", "-") in ("utf-16", "utf-32", "utf-8-sig"):
         raise DataError(f"rows cannot be added to {path} in {source.encoding}; save it as utf-8.")
     end = "" if content.decode(source.encoding).endswith("\n") else "\n"
     text = rows.to_csv(sep=separator, decimal=source.decimal, header=False, index=False, lineterminator="\n")
