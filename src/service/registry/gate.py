@@ -235,8 +235,7 @@ def check_champion(root: Path, store: Store, candidate: Registered, champion: An
     Both are scored on the test rows of the candidate that are not among the champion's training rows. The model is
     refused if the whole interval of the difference is below the margin.
     """
-    metric, sign = metric_of(_setting(run, "scoring")), -1 if is_loss(_setting(run, "scoring")) else 1
-    name = f"{metric} against the champion"
+    name = f"{metric_of(_setting(run, 'scoring'))} against the champion"
     if champion is None:
         return Check(name, "", "", SKIPPED, "there is no champion yet")
     if champion.version == candidate.version.version:
@@ -263,19 +262,27 @@ def check_champion(root: Path, store: Store, candidate: Registered, champion: An
         logger.debug("scoring failed", exc_info=True)
         reason = f"{type(error).__name__}: {message_of(error)}"
         return Check(name, "", "", SKIPPED, f"the models cannot be scored on the same rows: {reason}")
+    note = f"{former.label} on {n_new} test rows{f'; {note}' if note else ''}"
+    return _check_difference(name, first, second, run, gate, note)
+
+
+def _check_difference(
+    name: str, first: Predictions, second: Predictions, run: LoadedRun, gate: Gate, note: str
+) -> Check:
+    """Check how much better the first predictions are than the second; `note` describes the second and the rows."""
+    scoring, n_bootstrap = _setting(run, "scoring"), int(run.params["evaluate"]["n_bootstrap"])
+    metric, seed, interval = metric_of(scoring), run.params["base"]["random_state"], None
     values = [score_one(metric, predictions) for predictions in (first, second)]
-    interval = None
     if all(np.isfinite(values)):
-        n_bootstrap = int(run.params["evaluate"]["n_bootstrap"])
-        interval = difference_interval(metric, first, second, n_bootstrap, base["random_state"], gate.confidence)
+        interval = difference_interval(metric, first, second, n_bootstrap, seed, gate.confidence)
     if interval is None:
         return Check(name, "", "", SKIPPED, f"{metric} is not defined for both models on these rows")
     # Adding 0 turns -0.0 into 0.0.
-    low, high = (end + 0.0 for end in (interval if sign > 0 else (-interval[1], -interval[0])))
-    scores = f"{short_number(values[0])} against {short_number(values[1])} of {former.label} on {n_new} test rows"
+    low, high = (end + 0.0 for end in ((-interval[1], -interval[0]) if is_loss(scoring) else interval))
+    scores = f"{short_number(values[0])} against {short_number(values[1])} of {note}"
     found = f"{gate.confidence:.0%} interval of how much better it is: {low:+.4f} to {high:+.4f}; {scores}"
     result: Result = REFUSED if high < -gate.margin else PASSED
-    return Check(name, f"{high:+.4f}", f">= {-gate.margin:+.4f}", result, f"{found}{f'; {note}' if note else ''}")
+    return Check(name, f"{high:+.4f}", f">= {-gate.margin:+.4f}", result, found)
 
 
 def _setting(run: LoadedRun, name: str) -> str:
@@ -283,7 +290,7 @@ def _setting(run: LoadedRun, name: str) -> str:
 
 
 def _find_mismatch(candidate: Registered, champion: Registered, test: pd.DataFrame, base: dict[str, Any]) -> str:
-    """Say why a champion cannot be scored on the rows of a candidate; empty if it can."""
+    """Explain why a champion cannot be scored on the rows of a candidate; empty if it can."""
     needed = list(champion.model.feature_names_in_)
     if missing := [str(name) for name in needed if name not in test.columns]:
         shown = one_line(", ".join(missing[:5]), MAX_SHOWN)
