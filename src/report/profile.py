@@ -5,8 +5,6 @@ Two-sample tests need rows, and the joint test whole rows, so the profile has a 
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,6 @@ MAX_ROWS, MAX_VALUES, MIN_ROWS = 1000, 100_000, 200
 MAX_LEVELS, MIN_ROWS_OF_LEVEL = 200, 5
 # Classes whose probabilities are kept, the most frequent ones.
 MAX_CLASSES = 20
-QUANTILES = np.linspace(0, 1, 21)
 LEVEL_KINDS = ("category", "ordinal", "high_cardinality", "boolean")
 # Columns read at once, so that the whole table is never in memory.
 N_COLUMNS_AT_ONCE = 32
@@ -42,7 +39,6 @@ class ColumnProfile(Section):
 
     Attributes:
         minimum: Smallest number or length of a text, or earliest date; None if all values are missing.
-        quantiles: Of numbers and lengths, at `QUANTILES`.
         levels: Number of rows by level, the most frequent first.
         n_levels: Number of levels, also those that are not listed.
     """
@@ -51,7 +47,6 @@ class ColumnProfile(Section):
     n_missing: int
     minimum: float | str | None = None
     maximum: float | str | None = None
-    quantiles: list[float] = Field(default_factory=list)
     levels: dict[str, int] = Field(default_factory=dict)
     n_levels: int = 0
 
@@ -62,7 +57,6 @@ class Reference(Section):
     Attributes:
         model_md5: MD5 of the model file.
         n_train: Number of training rows, from which the columns are described.
-        n_test: Number of test rows, from which the predictions are described.
         columns: Raw columns of the model.
         sample: Values of random training rows by column: numbers, lengths of texts, or positions in `levels`.
         labels: Predicted classes and their numbers of test rows; empty for a regression.
@@ -78,7 +72,6 @@ class Reference(Section):
     task: Task
     target: str
     n_train: int
-    n_test: int
     columns: dict[str, ColumnProfile]
     sample: dict[str, list[float | None]]
     labels: dict[str, int]
@@ -107,7 +100,8 @@ def build_reference(config: Config, columns: Columns, predictions: Predictions, 
     n_train = len(target)
     n_sampled = min(n_train, MAX_ROWS, max(MIN_ROWS, MAX_VALUES // max(len(wanted), 1)))
     rows = _draw(n_train, n_sampled, config.base.random_state)
-    for names in _batches(list(wanted), N_COLUMNS_AT_ONCE):
+    for start in range(0, len(wanted), N_COLUMNS_AT_ONCE):
+        names = list(wanted)[start : start + N_COLUMNS_AT_ONCE]
         table = read_table(config.data_split.train_path, made_by="data_split", columns=names)
         for name in filter(table.columns.__contains__, names):
             profiles[name] = describe_column(table[name], wanted[name])
@@ -121,7 +115,6 @@ def build_reference(config: Config, columns: Columns, predictions: Predictions, 
         task=config.base.task,
         target=config.base.target_column,
         n_train=n_train,
-        n_test=len(predictions.y_true),
         columns=profiles,
         sample=sample,
         metrics=dict(metrics),
@@ -162,8 +155,7 @@ def describe_column(column: pd.Series, kind: str) -> ColumnProfile:
     if kind == "date":
         return ColumnProfile(minimum=known.min().isoformat(), maximum=known.max().isoformat(), **common)
     numbers = known.str.len().to_numpy(dtype=float) if kind == "text" else known.to_numpy(dtype=float)
-    quantiles = np.quantile(numbers, QUANTILES).tolist()
-    return ColumnProfile(minimum=quantiles[0], maximum=quantiles[-1], quantiles=quantiles, **common)
+    return ColumnProfile(minimum=float(numbers.min()), maximum=float(numbers.max()), **common)
 
 
 def encode_column(column: pd.Series, profile: ColumnProfile) -> Floats:
@@ -213,12 +205,6 @@ def _describe_predictions(predictions: Predictions, config: Config) -> dict[str,
 
 def _draw(n_rows: int, n_drawn: int, random_state: int) -> NDArray[np.intp]:
     return np.sort(np.random.default_rng(random_state).choice(n_rows, n_drawn, replace=False))
-
-
-def _batches(names: Sequence[str], size: int) -> Iterator[list[str]]:
-    rest = iter(names)
-    while batch := list(islice(rest, size)):
-        yield batch
 
 
 def _plain(values: Floats) -> list[float | None]:

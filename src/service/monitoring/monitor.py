@@ -15,6 +15,7 @@ import pandas as pd
 
 from src.config.load import load_config
 from src.config.schema import Config
+from src.config.service import Monitor
 from src.config.train import metric_of
 from src.data.files import read_table, write_table, write_text
 from src.errors import DataError, TrackingError
@@ -30,7 +31,7 @@ from src.service.monitoring.compare import (
 )
 from src.service.monitoring.joint import compare_rows
 from src.service.monitoring.labels import join_labels, read_labels, score_periods
-from src.service.monitoring.page import Drift, describe_verdict, write_drift_page
+from src.service.monitoring.page import Drift, describe_verdict, render_drift_page
 from src.service.monitoring.records import (
     REQUESTS_DIR,
     Records,
@@ -160,15 +161,15 @@ def _minute(moment: pd.Timestamp) -> str:
     return f"{moment:%Y-%m-%d %H:%M}"
 
 
-def write_result(drift: Drift, config: Config) -> str:
-    """Return the content of `drift.json`; numbers only, in the order of the columns."""
+def format_result(drift: Drift, settings: Monitor) -> str:
+    """Format the content of `drift.json`."""
     content = {
         "drift": bool(drift.found),
         "verdict": describe_verdict(drift),
         "rows": {"compared": len(drift.rows), "recorded": drift.n_rows, "first": drift.first, "last": drift.last},
         "model_md5": drift.reference.model_md5,
-        "alpha": config.monitor.alpha,
-        "min_effect": config.monitor.min_effect,
+        "alpha": settings.alpha,
+        "min_effect": settings.min_effect,
         "joint_auc": drift.auc,
         "tests": [asdict(each) for each in drift.comparisons],
         "columns": {each.name: {key: value for key, value in asdict(each).items() if key != "name"}
@@ -242,21 +243,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="monitor", description=__doc__)
     parser.add_argument("--since", help="start of the window, such as 2026-11-01; all records by default")
     parser.add_argument("--labels", type=Path, help="table with the columns `id` and the target")
-    parser.add_argument("--json", action="store_true", help="print the content of drift.json")
     parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the compared rows as Parquet, too")
     options = parser.parse_args()
     config = load_config(Path("params.yaml"))
     drift = monitor(config, options.since, options.labels)
-    result = write_result(drift, config)
-    page = write_drift_page(drift, PAGE, config.monitor.alpha, config.monitor.min_effect)
-    write_text(page, PAGE)
-    write_text(result, RESULT)
+    write_text(render_drift_page(drift, PAGE, config.monitor), PAGE)
+    write_text(format_result(drift, config.monitor), RESULT)
     if options.export:
         export(config, drift, options.export)
     if config.tracking.enabled:
         record_run(Path.cwd(), drift, config)
-    line = f"{describe_verdict(drift)}; {drift.n_rows:,} rows from {drift.first} to {drift.last}; see {PAGE}\n"
-    sys.stdout.write(result if options.json else line)
+    verdict = describe_verdict(drift)
+    sys.stdout.write(f"{verdict}; {drift.n_rows:,} rows from {drift.first} to {drift.last}; see {PAGE}\n")
     return EXIT_DRIFT if drift.found else EXIT_CALM
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from numpy.typing import NDArray
 
+from src.config.service import Monitor
 from src.data.headline import short_number
 from src.report.content import Block, Code, Items, Picture, Table, Text
 from src.report.html_report import render_page
@@ -38,7 +39,8 @@ class Drift:
         metric: Name of the metric of `labelled`.
         labelled: Scores by period, the whole window first; empty without labels.
         n_rows: Number of rows in the window, of which a sample may be compared.
-        since: First and last recorded time, as text.
+        first: Time of the first compared row, as text.
+        last: Time of the last one.
         notes: What was left out, and what else is worth knowing.
     """
 
@@ -82,10 +84,10 @@ def describe_verdict(drift: Drift) -> str:
     return f"Drift: {'; '.join(parts)}" if parts else f"No drift in {len(drift.summaries)} columns"
 
 
-def write_drift_page(drift: Drift, path: Path, alpha: float, min_effect: float) -> str:
+def render_drift_page(drift: Drift, path: Path, settings: Monitor) -> str:
     """Render the page as HTML with embedded pictures."""
     with tempfile.TemporaryDirectory() as folder:
-        sections = dict(_sections(drift, Path(folder), alpha, min_effect))
+        sections = dict(_sections(drift, Path(folder), settings))
         verdict = describe_verdict(drift)
         report = {
             "title": f"Drift of {drift.reference.target}",
@@ -93,30 +95,30 @@ def write_drift_page(drift: Drift, path: Path, alpha: float, min_effect: float) 
             f"compared with {drift.reference.n_train:,} training rows",
             "verdict": f"{verdict}.",
             "is_drift": bool(drift.found),
-            "explanation": f"Without drift, {alpha:.0%} of such windows at most would give an alarm, over all "
-            f"{len(drift.comparisons)} tests together. An effect below {min_effect:g} gives none.",
+            "explanation": f"Without drift, {settings.alpha:.0%} of such windows at most would give an alarm, over all "
+            f"{len(drift.comparisons)} tests together. An effect below {settings.min_effect:g} gives none.",
             "sections": {name: blocks for name, blocks in sections.items() if blocks},
         }
         return render_page(TEMPLATE, path, Path(__file__).parent, report=report)
 
 
-def _sections(drift: Drift, folder: Path, alpha: float, min_effect: float) -> Iterator[tuple[str, list[Block]]]:
+def _sections(drift: Drift, folder: Path, settings: Monitor) -> Iterator[tuple[str, list[Block]]]:
     yield "What moved", [
-        _picture(folder / "effects.png", plot_effects(drift.comparisons, min_effect), "Effects",
+        _picture(folder / "effects.png", plot_effects(drift.comparisons, settings.min_effect), "Effects",
                  "The largest difference between the distributions of training rows and new rows. Red is drift."),
-        *_describe_tests(drift, alpha),
+        *_describe_tests(drift, settings.alpha),
     ]  # fmt: skip
-    shown = _most_moved(drift)
-    pictures: list[Block] = [
+    yield "Distributions", [
         _picture(folder / f"column-{number}.png", plot_column(drift, name), f"Distribution of {name}",
                  "Grey are the training rows, blue the new rows.")
-        for number, name in enumerate(shown)
+        for number, name in enumerate(_most_moved(drift))
     ]  # fmt: skip
-    yield "Distributions", pictures
+    label = "probability" if drift.reference.labels else "predicted value"
+    scores = {name: np.array(values) for name, values in drift.reference.scores.items() if name in drift.scores}
     yield "Predictions", [
-        _picture(folder / f"score-{number}.png", plot_scores(drift, name), f"Predictions: {name}",
-                 "Grey are the predictions of the test rows, blue those of the new rows.")
-        for number, name in enumerate([name for name in drift.reference.scores if name in drift.scores][:MAX_PICTURES])
+        _picture(folder / f"score-{number}.png", _plot_numbers(name, label, before, drift.scores[name]),
+                 f"Predictions: {name}", "Grey are the predictions of the test rows, blue those of the new rows.")
+        for number, (name, before) in enumerate(list(scores.items())[:MAX_PICTURES])
     ]  # fmt: skip
     if drift.labelled:
         yield f"Labels: {drift.metric}", [
@@ -141,13 +143,11 @@ def _describe_tests(drift: Drift, alpha: float) -> list[Block]:
     blocks: list[Block] = []
     if drift.auc is not None:
         blocks.append(
-            f"A classifier that is to tell new rows from training rows by all columns together has an AUC of "
+            f"A classifier that separates new rows from training rows by all columns together has an AUC of "
             f"{drift.auc:.3f}; 0.5 is chance. Its effect is 2 AUC − 1."
         )
-    header = ["Name", "Compared", "Test", "Effect", "p", "Adjusted p", ""]
-    more = f" The {MAX_TABLE_ROWS} smallest of {len(rows)} are listed." if len(rows) > MAX_TABLE_ROWS else ""
-    blocks.append(f"Drift is an adjusted p of at most {alpha:g} (Holm's method) and an effect that counts.{more}")
-    return [*blocks, Table(header, rows[:MAX_TABLE_ROWS], numbers=(3, 4, 5))]
+    blocks.append(f"Drift is an adjusted p of at most {alpha:g} (Holm's method) and an effect that counts.")
+    return [*blocks, *_table(["Name", "Compared", "Test", "Effect", "p", "Adjusted p", ""], rows, numbers=(3, 4, 5))]
 
 
 def _describe_columns(drift: Drift) -> list[Block]:
@@ -157,12 +157,18 @@ def _describe_columns(drift: Drift) -> list[Block]:
         for each in drift.summaries
     ]  # fmt: skip
     header = ["Column", "Kind", "Missing before", "Missing now", "Unseen levels", "Outside the range", "PSI"]
-    more = f" The first {MAX_TABLE_ROWS} of {len(rows)} are listed." if len(rows) > MAX_TABLE_ROWS else ""
     return [
         "Shares of the rows, or of the values that are not missing. The population stability index (PSI) is often read "
-        f"as small below 0.1 and large above 0.25; with few rows it is large by chance.{more}",
-        Table(header, rows[:MAX_TABLE_ROWS], numbers=(2, 3, 4, 5, 6)),
+        "as small below 0.1 and large above 0.25; with few rows it is large by chance.",
+        *_table(header, rows, numbers=(2, 3, 4, 5, 6)),
     ]
+
+
+def _table(header: list[str], rows: list[list[Text]], numbers: Sequence[int]) -> Iterator[Block]:
+    """Yield the first rows of a long table."""
+    yield Table(header, rows[:MAX_TABLE_ROWS], numbers=numbers)
+    if len(rows) > MAX_TABLE_ROWS:
+        yield f"The first {MAX_TABLE_ROWS} of {len(rows)} are listed."
 
 
 def _most_moved(drift: Drift) -> list[str]:
@@ -201,12 +207,6 @@ def plot_column(drift: Drift, name: str) -> Figure:
     return _plot_numbers(name, label, reference_sample(drift.reference, name), encode_column(column, profile))
 
 
-def plot_scores(drift: Drift, name: str) -> Figure:
-    """Draw the distribution of a probability, or of the predicted numbers."""
-    label = "probability" if drift.reference.labels else "predicted value"
-    return _plot_numbers(name, label, np.array(drift.reference.scores[name]), drift.scores[name])
-
-
 def _plot_numbers(name: str, label: str, before: Floats, now: Floats) -> Figure:
     before, now = before[~np.isnan(before)], now[~np.isnan(now)]
     figure, axes = new_axes(4, 2.2, fit_label(name, 50), label, "share of rows")
@@ -226,7 +226,9 @@ def _plot_numbers(name: str, label: str, before: Floats, now: Floats) -> Figure:
 def _plot_levels(name: str, levels: Sequence[str], before: NDArray[Any], now: NDArray[Any]) -> Figure:
     shares = np.array([counts / max(counts.sum(), 1) for counts in (before, now)], dtype=float)
     order = np.argsort(-shares.max(axis=0), kind="stable")
-    order = order[shares[:, order].max(axis=0) > 0][:MAX_LEVELS]
+    # At least one bar, also if all values are missing.
+    n_shown = max(1, min(MAX_LEVELS, int((shares.max(axis=0) > 0).sum())))
+    order = order[:n_shown]
     figure, axes = new_axes(3.4, 0.5 + 0.32 * len(order), fit_label(name, 50), "share of rows", "", left=2.6)
     places = np.arange(len(order))
     axes.barh(places - 0.2, shares[0, order], 0.4, color=BEFORE, label="before")

@@ -51,7 +51,6 @@ def make_reference(train: pd.DataFrame, test: pd.DataFrame, n_sampled: int = 100
         "task": "classification",
         "target": "target",
         "n_train": len(train),
-        "n_test": len(test),
         "columns": columns,
         "sample": {name: [None if np.isnan(value) else value for value in values] for name, values in sample.items()},
         "labels": {name: int((labels == name).sum()) for name in ("no", "yes")},

@@ -108,10 +108,17 @@ def test_same_records_give_the_same_bytes(run: Run) -> None:
     assert pages[0] == pages[1]
 
 
-def test_json_prints_the_whole_result(run: Run) -> None:
-    record(write_profile(), rows())
-    _, out, _ = run("--json")
-    assert out == Path("reports/drift.json").read_text()
+def test_columns_without_any_value_are_compared_and_drawn(run: Run) -> None:
+    rng = np.random.default_rng(0)
+    empty = {"number 0": np.nan, "category 0": pd.NA}
+    train, now = ((make_rows(300, rng)[list(empty)].assign(**empty)) for _ in range(2))
+    train, now = (rows.astype({"category 0": pd.StringDtype(na_value=np.nan)}) for rows in (train, now))
+    reference = make_reference(train, train)
+    Path("reports").mkdir()
+    Path("reports/reference.json").write_text(write_reference(reference))
+    record(reference, now)
+    assert run()[0] == 0
+    assert {"missing_before": 1.0, "missing_now": 1.0}.items() <= result()["columns"]["category 0"].items()
 
 
 def test_many_rows_are_sampled(run: Run) -> None:
@@ -143,6 +150,7 @@ def test_window_begins_at_since(run: Run) -> None:
             "0 rows since 2099-01-01, and monitor.min_rows = 100 are needed; the newest row is of 2026-11-01",
         ),
         ("yesterday", "SINCE = 'yesterday' is not a date"),
+        ("0001-01-01T00:00+01:00", "is not a date"),
     ],
 )
 def test_unusable_since_is_one_line(run: Run, since: str, message: str) -> None:
