@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -103,7 +104,7 @@ def _serving(command: Sequence[str]) -> Iterator["subprocess.Popen[bytes]"]:
 def _wait_until_it_answers(server: "subprocess.Popen[bytes]", address: str) -> None:
     end = time.monotonic() + START_SECONDS
     while server.poll() is None and time.monotonic() < end:
-        if _answers(address):
+        if answers(address):
             return
         time.sleep(0.1)
     raise TrackingError(f"MLflow's UI does not answer at {address}; {LOG} says why.")
@@ -116,9 +117,13 @@ def _usual_port(root: Path) -> int:
     return _find_port(0)
 
 
-def _answers(address: str) -> bool:
-    # The proxies of the user do not lead to this machine.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+def answers(address: str) -> bool:
+    """Return whether MLflow's server at an address of this machine answers."""
+    # The proxies of the user do not lead to this machine, and a certificate need not name it.
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+    opener = urllib.request.build_opener(*handlers)
     with suppress(OSError, HTTPException), opener.open(f"{address}/health", timeout=5) as answer:
         return bool(answer.read(3) == b"OK")
     return False
@@ -147,7 +152,7 @@ def _read_address(root: Path) -> str | None:
 def find_ui(root: Path) -> str | None:
     """Return the address of the UI that `make ui` started in a clone; None if none answers."""
     address = _read_address(root)
-    return address if address and _answers(address) else None
+    return address if address and answers(address) else None
 
 
 def _find_port(wanted: int) -> int:

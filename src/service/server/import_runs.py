@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from src.errors import TrackingError
+from src.service.registry.register import list_versions, named
 from src.text import one_line
 from src.tracking import names
 from src.tracking.runs import identify
@@ -29,11 +30,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 # What a server that is busy may take; values that the user has set are kept.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
 MAX_BATCH, MAX_METRICS = 100, 500
+ANY = 3  # MLflow's ViewType.ALL: also deleted runs
 ID = re.compile(r"(?<![0-9a-f])(?:m-)?[0-9a-f]{32}(?![0-9a-f])")
 # A link in the description of a parent run, labelled with the start of the id.
 LINK = re.compile(r"\[[0-9a-f]{8}\]\(#/experiments/\d+/runs/([0-9a-f]{32})")
@@ -48,28 +48,19 @@ def main() -> int:
     if not (root / "mlflow.db").is_file():
         raise TrackingError("this clone has no mlflow.db: there are no runs to import.")
     counts = import_store(f"sqlite:///{root / 'mlflow.db'}", uri)
-    logger.info(
-        "imported %d of %d runs, %d of %d logged models and %d of %d registered versions",
-        *counts.runs, *counts.models, *counts.versions,
-    )  # fmt: skip
+    logger.info("imported %s", ", ".join(f"{new} of {total} {what}" for what, (new, total) in counts.items()))
     return 0
 
 
-@dataclass
-class Counts:
-    """How many were copied now, of how many."""
-
-    runs: tuple[int, int] = (0, 0)
-    models: tuple[int, int] = (0, 0)
-    versions: tuple[int, int] = (0, 0)
-
-
-def import_store(source: str, target: str) -> Counts:
+def import_store(source: str, target: str) -> dict[str, tuple[int, int]]:
     """Copy all runs, logged models and registered models from one store to another.
 
     Args:
         source: URI of a database.
         target: Address of a tracking server.
+
+    Returns:
+        For each kind, how many were copied now, and how many there are.
 
     Raises:
         TrackingError: A store cannot be used. What was copied stays, and the next import continues.
@@ -81,8 +72,6 @@ def import_store(source: str, target: str) -> Counts:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         return _Import(MlflowClient(source), MlflowClient(target)).run()
-    except TrackingError:
-        raise
     # MLflow's errors, those of requests and of artifact stores share no base class.
     except Exception as error:
         text = explain(error, target).replace(SYNC_HINT, "run `make server-import` again, which continues")
@@ -97,48 +86,43 @@ class _Import:
     target: "MlflowClient"
     ids: dict[str, str] = field(default_factory=dict)
     experiments: dict[str, str] = field(default_factory=dict)
-    _experiment_of: dict[str, str] = field(default_factory=dict)  # by the new id of a run
+    experiment_of: dict[str, str] = field(default_factory=dict)  # by the new id of a run
 
-    def run(self) -> Counts:
-        from mlflow.entities import ViewType
+    def run(self) -> dict[str, tuple[int, int]]:
         from tqdm import tqdm
 
-        runs: list[Run] = []
-        models: list[LoggedModel] = []
-        known_runs: list[Run] = []
-        known_models: list[LoggedModel] = []
         for experiment in _pages(self.source.search_experiments):
-            old = [experiment.experiment_id]
-            mine = list(_pages(self.source.search_runs, experiment_ids=old, run_view_type=ViewType.ALL))
-            if not mine:
-                continue
-            new = [self._experiment(experiment)]
-            runs += mine
-            models += _pages(self.source.search_logged_models, experiment_ids=old)
-            known_runs += _pages(self.target.search_runs, experiment_ids=new, run_view_type=ViewType.ALL)
-            known_models += _pages(self.target.search_logged_models, experiment_ids=new)
+            if self.source.search_runs([experiment.experiment_id], run_view_type=ANY, max_results=1):
+                self.experiments[experiment.experiment_id] = self._find_or_create_experiment(experiment)
+        old, new = list(self.experiments), list(self.experiments.values())
+        if not old:
+            return {"runs": (0, 0)}
+        found: list[Run] = list(_pages(self.source.search_runs, experiment_ids=old, run_view_type=ANY))
+        runs = [run for run in found if run.info.status in ("FINISHED", "FAILED", "KILLED")]
         # They may change yet.
-        n_running = sum(run.info.status not in ("FINISHED", "FAILED", "KILLED") for run in runs)
-        if n_running:
+        if n_running := len(found) - len(runs):
             logger.warning("%d runs have not ended and are left out; run `make sync`, then import again", n_running)
-        runs = [run for run in runs if run.info.status in ("FINISHED", "FAILED", "KILLED")]
-        runs.sort(key=lambda run: (run.info.start_time, run.info.run_id))
+        models: list[LoggedModel] = list(_pages(self.source.search_logged_models, experiment_ids=old))
         models = [model for model in models if str(model.status) in ("READY", "FAILED")]
         # `make sync` takes the newest of equal models.
         models.sort(key=lambda model: (model.creation_timestamp, model.model_id))
 
         # First all ids, which the other runs refer to.
-        open_runs = self._open_runs(runs, known_runs)
-        n_models = 0
-        for model in tqdm(models, desc="models", unit="model", disable=None):
-            n_models += self._copy_model(model, known_models)
-        scores = self._scores(models)
-        for run in tqdm(open_runs, desc="runs", unit="run", disable=None):
+        runs.sort(key=lambda run: (run.info.start_time, run.info.run_id))
+        open_runs = self._open_runs(runs, _pages(self.target.search_runs, experiment_ids=new, run_view_type=ANY))
+        known = list(_pages(self.target.search_logged_models, experiment_ids=new))
+        n_models = sum(self._copy_model(model, known) for model in tqdm(models, "models", unit="model", disable=None))
+        scores = _scores_by_run(models)
+        for run in tqdm(open_runs, "runs", unit="run", disable=None):
             self._copy_run(run, scores.get(run.info.run_id, {}))
-        return Counts((len(open_runs), len(runs)), (n_models, len(models)), self._copy_registry())
+        return {
+            "runs": (len(open_runs), len(runs)),
+            "logged models": (n_models, len(models)),
+            "registered versions": self._copy_registry(),
+        }
 
-    def _experiment(self, experiment: Any) -> str:
-        """Return the id of the experiment of the same name on the server, which is created on first use."""
+    def _find_or_create_experiment(self, experiment: Any) -> str:
+        """Return the id of the experiment of the same name on the server."""
         found = self.target.get_experiment_by_name(experiment.name)
         if found is not None and found.lifecycle_stage == "deleted":
             raise TrackingError(
@@ -149,7 +133,6 @@ class _Import:
         for key, value in experiment.tags.items():
             if key not in known:
                 self.target.set_experiment_tag(new, key, value)
-        self.experiments[experiment.experiment_id] = str(new)
         return str(new)
 
     def _map(self, text: str) -> str:
@@ -159,14 +142,14 @@ class _Import:
             new = self.ids.get(found[1])
             if new is None:
                 return found[0]
-            return f"[{new[:8]}](#/experiments/{self._experiment_of[new]}/runs/{new}"
+            return f"[{new[:8]}](#/experiments/{self.experiment_of[new]}/runs/{new}"
 
         return ID.sub(lambda found: self.ids.get(found[0], found[0]), LINK.sub(link, text))
 
     # --- runs ---
 
     def _open_runs(self, runs: "Sequence[Run]", known: "Iterable[Run]") -> "list[Run]":
-        """Find or create each run, and return those that are to be filled."""
+        """Find or create each run, and return those that are not complete."""
         by_id: dict[str, Run] = {}
         by_identity: dict[Any, Run] = {}
         for run in known:
@@ -189,7 +172,7 @@ class _Import:
                     run_name=info.run_name,
                 )
             self.ids[info.run_id] = found.info.run_id
-            self._experiment_of[found.info.run_id] = experiment_id
+            self.experiment_of[found.info.run_id] = experiment_id
             is_mine = names.IMPORT_RUN in found.data.tags
             is_deleted = info.lifecycle_stage == "deleted" and found.info.lifecycle_stage != "deleted"
             # It is ended, and deleted, last.
@@ -198,7 +181,7 @@ class _Import:
         return open_runs
 
     def _copy_run(self, run: "Run", scores: Mapping[tuple[Any, ...], str]) -> None:
-        from mlflow.entities import LoggedModelInput, LoggedModelOutput, Metric, Param, RunTag
+        from mlflow.entities import Metric, Param, RunTag
 
         old, new, data = run.info.run_id, self.ids[run.info.run_id], run.data
         for params in _batches([Param(key, value) for key, value in data.params.items()], MAX_BATCH):
@@ -211,19 +194,7 @@ class _Import:
             metrics.append(Metric(each.key, each.value, each.timestamp, each.step, **extra))
         for part in _batches(metrics, MAX_METRICS):
             self.target.log_batch(new, metrics=part)
-        if run.inputs and (datasets := run.inputs.dataset_inputs):
-            self.target.log_inputs(new, datasets=datasets)
-        # MLflow refuses to link a model twice, as after an import that was stopped here.
-        known = self.target.get_run(new)
-        linked = {each.model_id for each in (known.inputs.model_inputs if known.inputs else [])}
-        ids = [self.ids.get(each.model_id) for each in (run.inputs.model_inputs if run.inputs else [])]
-        if inputs := [LoggedModelInput(each) for each in ids if each and each not in linked]:
-            self.target.log_inputs(new, models=inputs)
-        linked = {each.model_id for each in (known.outputs.model_outputs if known.outputs else [])}
-        steps = {self.ids.get(each.model_id): each.step for each in (run.outputs.model_outputs if run.outputs else [])}
-        outputs = [LoggedModelOutput(each, step) for each, step in steps.items() if each and each not in linked]
-        if outputs:
-            self.target.log_outputs(new, outputs)
+        self._link_inputs_and_outputs(old, new)
         with _artifacts(run.info.artifact_uri, self.source.tracking_uri) as folder:
             if folder:
                 self.target.log_artifacts(new, str(folder))
@@ -233,6 +204,26 @@ class _Import:
         self.target.set_terminated(new, run.info.status, run.info.end_time)
         if run.info.lifecycle_stage == "deleted":
             self.target.delete_run(new)
+
+    def _link_inputs_and_outputs(self, old: str, new: str) -> None:
+        """Link a run with its datasets and logged models, unless an import that was stopped has done so."""
+        from mlflow.entities import LoggedModelInput, LoggedModelOutput
+
+        # Runs that a search returns lack their models.
+        run: Any
+        known: Any
+        run, known = (client.get_run(run_id) for client, run_id in ((self.source, old), (self.target, new)))
+        if datasets := run.inputs.dataset_inputs:
+            self.target.log_inputs(new, datasets=datasets)
+        # MLflow refuses to link a model twice.
+        linked = {each.model_id for each in known.inputs.model_inputs}
+        ids = [self.ids.get(each.model_id) for each in run.inputs.model_inputs]
+        if inputs := [LoggedModelInput(each) for each in ids if each and each not in linked]:
+            self.target.log_inputs(new, models=inputs)
+        linked = {each.model_id for each in known.outputs.model_outputs}
+        steps = {self.ids.get(each.model_id): each.step for each in run.outputs.model_outputs}
+        if outputs := [LoggedModelOutput(each, step) for each, step in steps.items() if each and each not in linked]:
+            self.target.log_outputs(new, outputs)
 
     # --- logged models ---
 
@@ -271,44 +262,28 @@ class _Import:
         if path.is_file():
             path.write_text(self._map(path.read_text(encoding="utf-8")), encoding="utf-8")
 
-    def _scores(self, models: "Iterable[LoggedModel]") -> dict[str, dict[tuple[Any, ...], str]]:
-        """Return by run which of its metrics belong to which logged model."""
-        found: dict[str, dict[tuple[Any, ...], str]] = {}
-        for model in models:
-            for each in model.metrics or []:
-                key = (each.key, each.value, each.timestamp, each.step)
-                found.setdefault(each.run_id or "", {})[key] = model.model_id
-        return found
-
     # --- registered models ---
 
     def _copy_registry(self) -> tuple[int, int]:
         n_copied = n_versions = 0
         for model in _pages(self.source.search_registered_models):
-            versions = list(_pages(self.source.search_model_versions, filter_string=_named(model.name)))
-            versions.sort(key=lambda version: int(version.version))
-            existing = list(_pages(self.target.search_registered_models, filter_string=_named(model.name)))
+            versions = list_versions(self.source, model.name)[::-1]
+            existing = self.target.search_registered_models(named(model.name))
             if not existing:
                 self.target.create_registered_model(model.name, dict(model.tags), model.description)
-            known = {}
-            for version in _pages(self.target.search_model_versions, filter_string=_named(model.name)):
-                if old := version.tags.get(names.IMPORT_VERSION):
-                    known[old] = version
+            known = {each.tags.get(names.IMPORT_VERSION): each for each in list_versions(self.target, model.name)}
             numbers = {}
             for version in versions:
-                number, is_new = self._copy_version(version, known.get(self._label(version)))
+                number, is_new = self._copy_version(version, known.get(_identify_version(version)))
                 numbers[str(version.version)] = number
-                n_copied, n_versions = n_copied + is_new, n_versions + 1
+                n_copied += is_new
+            n_versions += len(versions)
             # Who uses the server may have moved an alias since.
             moved = existing[0].aliases if existing else {}
             for alias, number in self.source.get_registered_model(model.name).aliases.items():
                 if alias not in moved and str(number) in numbers:
                     self.target.set_registered_model_alias(model.name, alias, numbers[str(number)])
         return n_copied, n_versions
-
-    def _label(self, version: "ModelVersion") -> str:
-        """Identify a version of this clone among those of other clones."""
-        return f"{version.version} of {version.source}"
 
     def _copy_version(self, version: "ModelVersion", found: "ModelVersion | None") -> tuple[str, bool]:
         """Copy a version with its number, if that is free on the server; return its number, and whether it is new."""
@@ -320,10 +295,10 @@ class _Import:
             is_new = True
             found = self.target.create_model_version(
                 version.name,
-                self._place(version),
+                self._map(str(version.source)),
                 run_id=self.ids.get(version.run_id or ""),
                 tags={
-                    names.IMPORT_VERSION: self._label(version),
+                    names.IMPORT_VERSION: _identify_version(version),
                     **{key: self._map(value) for key, value in version.tags.items()},
                 },
                 run_link=version.run_link or None,
@@ -338,25 +313,20 @@ class _Import:
             )  # fmt: skip
         return str(found.version), is_new
 
-    def _place(self, version: "ModelVersion") -> str:
-        """Return where the server has the model of a version."""
-        source = str(version.source)
-        if source.startswith("models:/"):
-            return self._map(source)
-        run_id = version.run_id or ""
-        if run_id in self.ids:
-            old, new = (
-                client.get_run(each).info.artifact_uri
-                for client, each in ((self.source, run_id), (self.target, self.ids[run_id]))
-            )
-            if old and source.startswith(old):
-                return f"{new}{source[len(old) :]}"
-        return self._map(source)
+
+def _identify_version(version: "ModelVersion") -> str:
+    """Identify a version of this clone among those of other clones."""
+    return f"{version.version} of {version.source}"
 
 
-def _named(name: str) -> str:
-    quoted = name.replace("'", "\\'")
-    return f"name = '{quoted}'"
+def _scores_by_run(models: "Iterable[LoggedModel]") -> dict[str, dict[tuple[Any, ...], str]]:
+    """Return by run which of its metrics belong to which logged model."""
+    found: dict[str, dict[tuple[Any, ...], str]] = {}
+    for model in models:
+        for each in model.metrics or []:
+            key = (each.key, each.value, each.timestamp, each.step)
+            found.setdefault(each.run_id or "", {})[key] = model.model_id
+    return found
 
 
 def _pages(search: Any, **arguments: Any) -> Iterator[Any]:
@@ -369,7 +339,7 @@ def _pages(search: Any, **arguments: Any) -> Iterator[Any]:
             return
 
 
-def _batches(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+def _batches(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     for start in range(0, len(values), size):
         yield values[start : start + size]
 
@@ -386,7 +356,7 @@ def _artifacts(place: str, tracking_uri: str, *, copied: bool = False) -> Iterat
     is_local = not copied and place.startswith(("file:", "/"))
     with tempfile.TemporaryDirectory() as folder:
         # Without a destination, local files are not copied.
-        yield Path(repository.download_artifacts("", None if is_local else folder))  # type: ignore[no-untyped-call]
+        yield Path(repository.download_artifacts("", None if is_local else folder))  # type: ignore[no-untyped-call]  # it has no types
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ class Settings:
 
     Attributes:
         root: The clone.
-        values: What `server.env` and the environment say.
+        values: Settings of `server.env` and the environment.
     """
 
     root: Path
@@ -206,7 +206,7 @@ def _number_problems(settings: Settings) -> Iterator[str]:
     for name, most in (("MLFLOW_PORT", 65_535), ("MLFLOW_WORKERS", 1000)):
         value = settings.get(name, "1")
         if not (value.isascii() and value.isdigit() and 1 <= int(value) <= most):
-            yield f"{name} = {value!r} is no whole number from 1 to {most}"
+            yield f"{name} = {value!r} is not a whole number from 1 to {most}"
             return
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -235,25 +235,23 @@ def _package_problems(settings: Settings) -> Iterator[str]:
 
 
 def _tls_problems(settings: Settings) -> Iterator[str]:
-    names = ("SERVER_TLS_CERTIFICATE", "SERVER_TLS_KEY")
     if settings.tls is None:
         return
-    is_complete = True
-    for name, file in zip(names, settings.tls, strict=True):
-        if not file:
-            yield f"{name} is not set; a certificate and its key belong together"
-        elif not os.access(settings.root / file, os.R_OK) or not (settings.root / file).is_file():
-            yield f"{name} = {file} cannot be read"
-        else:
-            continue
-        is_complete = False
-    if is_complete:
-        try:
-            certificate, key = (settings.root / file for file in settings.tls)
-            # An empty password instead of a question in the terminal.
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key, password="")
-        except (OSError, ValueError) as error:
-            yield f"{' and '.join(names)} are no certificate and its key in PEM without a password: {message_of(error)}"
+    problems = [
+        f"{name} = {file} cannot be read" if file else f"{name} is not set; a certificate and its key belong together"
+        for name, file in zip(("SERVER_TLS_CERTIFICATE", "SERVER_TLS_KEY"), settings.tls, strict=True)
+        if not file or not os.access(settings.root / file, os.R_OK)
+    ]
+    yield from problems
+    if problems:
+        return
+    try:
+        certificate, key = (settings.root / file for file in settings.tls)
+        # An empty password instead of a question in the terminal.
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError) as error:
+        reason = message_of(error)
+        yield f"SERVER_TLS_CERTIFICATE and SERVER_TLS_KEY are not a PEM certificate and its key, unencrypted: {reason}"
 
 
 def _database_problems(settings: Settings) -> Iterator[str]:
@@ -264,7 +262,7 @@ def _database_problems(settings: Settings) -> Iterator[str]:
     try:
         database = settings.database
     except (SQLAlchemyError, ValueError):
-        yield f"{name} is no URI of a database; set for example postgresql://user:password@host/mlflow"
+        yield f"{name} is not the URI of a database; set for example postgresql://user:password@host/mlflow"
         return
     is_postgresql = database.get_backend_name() == "postgresql"
     if is_postgresql and importlib.util.find_spec("psycopg") is None:

@@ -6,24 +6,22 @@ import queue
 import re
 import shlex
 import signal
-import ssl
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 
 from src.atomic import atomic_path
 from src.errors import TrackingError
 from src.service.server.settings import Settings, check, read_settings
+from src.tracking.store import without_password
 from src.utils.command import command
-from src.utils.start_ui import ended_by_signals
+from src.utils.start_ui import answers, ended_by_signals
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +36,7 @@ DIED = re.compile(r"Child process \[\d+\] (died|failed to start)")
 
 @command
 def main() -> int:
-    """Start the tracking server, say that it is up once it answers, and stop it with Ctrl-C or SIGTERM."""
+    """Start the tracking server, report that it is up once it answers, and stop it with Ctrl-C or SIGTERM."""
     settings = read_settings(Path.cwd())
     check(settings)
     settings.folder.mkdir(exist_ok=True)
@@ -57,7 +55,8 @@ def main() -> int:
 
 def _describe(settings: Settings) -> str:
     users = "users" if settings.has_users else "no users: anyone who reaches it may do anything"
-    return f"runs in {settings.database.render_as_string()}, artifacts in {settings.artifacts}, and {users}"
+    database, artifacts = settings.database.render_as_string(), without_password(settings.artifacts)
+    return f"runs in {database}, artifacts in {artifacts}, and {users}"
 
 
 def _command(settings: Settings) -> list[str]:
@@ -171,22 +170,11 @@ def _wait_until_it_answers(settings: Settings, server: "subprocess.Popen[bytes]"
         if not lines.deaths.empty():
             reason = "lost a worker while it started"
             break
-        if _answers(settings.address):
+        if answers(settings.address):
             return
         time.sleep(0.1)
     _end(server)
     raise TrackingError(f"MLflow's server {reason}; its last lines:\n{lines.last()}")
-
-
-def _answers(address: str) -> bool:
-    # The certificate need not name this machine's loopback, and proxies do not lead to it.
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
-    opener = urllib.request.build_opener(*handlers)
-    with suppress(OSError, HTTPException), opener.open(f"{address}/health", timeout=5) as answer:
-        return bool(answer.read(3) == b"OK")
-    return False
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     for name, text in (
         ("add", "add a user"),
-        ("grant", "grant an existing user what --grant says"),
+        ("grant", "grant permissions to an existing user"),
         ("password", "set a user's password"),
         ("remove", "remove a user"),
         ("list", "list all users"),

@@ -13,7 +13,7 @@ import requests
 
 from src.errors import ConfigError
 from src.service.server.settings import Settings, check, read_settings
-from src.service.server.start import _write_auth_config
+from src.service.server.start import _describe, _write_auth_config
 from tests.pipeline.server import free_port
 from tests.service.server.conftest import TeamServer
 
@@ -78,7 +78,7 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("port", ["0", "http", "70000", "-1", "５０００"])
 def test_port_that_is_none_is_refused(tmp_path: Path, port: str) -> None:
-    assert problems(tmp_path, MLFLOW_PORT=port) == [f"MLFLOW_PORT = {port!r} is no whole number from 1 to 65535"]
+    assert problems(tmp_path, MLFLOW_PORT=port) == [f"MLFLOW_PORT = {port!r} is not a whole number from 1 to 65535"]
 
 
 def test_port_in_use_is_refused(tmp_path: Path) -> None:
@@ -115,6 +115,12 @@ def test_password_of_the_database_is_in_one_variable_only(tmp_path: Path) -> Non
     assert environ["MLFLOW_BACKEND_STORE_URI"] == uri
     settings.folder.mkdir()
     assert "word{x}" not in _write_auth_config(settings, uri).read_text()
+
+
+def test_passwords_of_database_and_artifacts_are_not_logged(tmp_path: Path) -> None:
+    names = ("MLFLOW_BACKEND_STORE_URI", "MLFLOW_ARTIFACTS_DESTINATION")
+    settings = Settings(tmp_path, dict.fromkeys(names, f"sftp://me:{PASSWORD}@host/runs"))
+    assert "word{x}" not in _describe(settings)
 
 
 def test_example_has_only_settings_that_are_known(tmp_path: Path) -> None:
