@@ -3,14 +3,12 @@
 import argparse
 import json
 import sys
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from src.config.load import load_config
 from src.data.headline import short_number
-from src.errors import VersionError
 from src.service.registry.gate import read_aliases
 from src.service.registry.register import (
     GATE,
@@ -41,10 +39,9 @@ def list_models(root: Path) -> list[dict[str, Any]]:
         versions = list_versions(store.client, name)
     found = []
     for version in versions:
-        commit, tag = version.tags.get(names.GIT_COMMIT), version.tags.get(names.GIT_TAG)
-        with suppress(VersionError):
-            # It may have been published after it was registered.
-            tag = tag or (published_tag(root, commit) if commit else None)
+        commit = version.tags.get(names.GIT_COMMIT)
+        # It may have been published after it was registered.
+        tag = version.tags.get(names.GIT_TAG) or published_tag(root, commit or "")
         value = version.tags.get(METRIC_VALUE)
         found.append(
             {

@@ -68,13 +68,7 @@ def promote(root: Path, version: str | None = None) -> str:
             if not verdict.passed:
                 raise VersionError(f"{label} did not pass the gate against today's champion, see above.")
         move(store, name, champion=str(chosen.version), previous=former or None)
-        commit = chosen.tags.get(names.GIT_COMMIT, "")
-        try:
-            tag = published_tag(root, commit) if commit else None
-        except VersionError:
-            # The commit is in another clone.
-            tag = None
-        if tag:
+        if tag := published_tag(root, chosen.tags.get(names.GIT_COMMIT, "")):
             store.client.set_model_version_tag(name, str(chosen.version), names.GIT_TAG, tag)
         logger.info("%s is the champion%s", label, f"; before, it was version {former}" if former else "")
         return str(chosen.version)

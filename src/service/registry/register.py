@@ -5,7 +5,7 @@ import hashlib
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -181,8 +181,10 @@ def _read_tags(root: Path, commit: str, run: LoadedRun, model_md5: str) -> dict[
 
 
 def published_tag(root: Path, commit: str) -> str | None:
-    """Return the semantic version that was published from a commit; None if there is none."""
-    return next((tag for tag in list_tags(root, commit) if SEMANTIC_VERSION.fullmatch(tag)), None)
+    """Return the semantic version that was published from a commit; None if there is none, or no such commit here."""
+    with suppress(VersionError):
+        return next((tag for tag in list_tags(root, commit) if SEMANTIC_VERSION.fullmatch(tag)), None)
+    return None
 
 
 def judge_version(root: Path, store: Store, version: "ModelVersion", config: Config) -> Verdict:

@@ -62,11 +62,6 @@ class Settings:
         return int(self.get("MLFLOW_PORT", "5000"))
 
     @property
-    def workers(self) -> int:
-        """Number of processes that answer requests."""
-        return int(self.get("MLFLOW_WORKERS", "2"))
-
-    @property
     def database(self) -> "URL":
         """Database of runs and users, with the driver that the extra `server` installs."""
         from sqlalchemy import make_url

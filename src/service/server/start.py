@@ -61,7 +61,8 @@ def _describe(settings: Settings) -> str:
 
 def _command(settings: Settings) -> list[str]:
     """Return the command, which anyone on the machine can see: the environment has what is secret."""
-    options = ["--host", settings.host, "--port", str(settings.port), "--workers", str(settings.workers)]
+    workers = settings.get("MLFLOW_WORKERS", "2")
+    options = ["--host", settings.host, "--port", str(settings.port), "--workers", workers]
     uvicorn = "--no-access-log"
     if settings.tls:
         certificate, key = (shlex.quote(str(settings.root / file)) for file in settings.tls)

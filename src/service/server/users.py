@@ -150,8 +150,7 @@ def _resolve(words: Sequence[str], uri: str) -> list[tuple[str, str, str]]:
     level, *names = words
     if level not in LEVELS:
         raise TrackingError(f"--grant {one_line(level, 80)} is unknown; choose one of {', '.join(LEVELS)}.")
-    is_default = not names
-    if is_default:
+    if not names:
         config = load_config(Path("params.yaml"))
         names = [config.tracking.experiment_name, MODEL + config.registry.model_name]
     client, found = MlflowClient(uri), []
