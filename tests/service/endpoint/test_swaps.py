@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,17 @@ def has_an_example_without_a_column(model: Path) -> None:
     path.write_text(json.dumps(example))
 
 
+def needs_a_type_that_is_not_trusted(model: Path) -> None:
+    path = next(model.glob("*.skops"))
+    with zipfile.ZipFile(path) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    schema = json.loads(parts["schema.json"])
+    schema["__module__"], schema["__class__"] = "subprocess", "Popen"
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in (parts | {"schema.json": json.dumps(schema).encode()}).items():
+            file.writestr(name, content)
+
+
 def loses_its_files(model: Path) -> None:
     shutil.rmtree(model)
 
@@ -116,6 +128,7 @@ def loses_its_files(model: Path) -> None:
         (fails_in_an_unknown_way, "broken"),
         (has_an_example_without_a_column, "does not predict its input example"),
         (loses_its_files, "cannot be read"),
+        (needs_a_type_that_is_not_trusted, "the model contains subprocess.Popen, which is not from"),
     ],
 )
 def test_a_broken_champion_is_refused_once_and_the_old_one_stays(
