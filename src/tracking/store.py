@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SYNC_HINT = "run `make sync` to complete the record"
+# For what only asks the store, and leaves nothing to complete.
+AGAIN_HINT = "try again"
 
 # A server that is down costs a stage at most 10 s. Values that the user has set are kept.
 TIMEOUTS = {
@@ -115,11 +117,12 @@ def store_uri(root: Path) -> str:
     return uri.replace("sqlite:///", f"sqlite:///{root}/", 1) if path and not path.is_absolute() else uri
 
 
-def open_store(root: Path, experiment_name: str) -> Store:
+def open_store(root: Path, experiment_name: str, then: str = SYNC_HINT) -> Store:
     """Open the store, and create it and the experiment on first use.
 
     Args:
         root: Root of the main repository, to which paths are relative.
+        then: What an error tells the user to do when the store works again.
 
     Raises:
         TrackingError: The store cannot be read or written.
@@ -146,11 +149,11 @@ def open_store(root: Path, experiment_name: str) -> Store:
                 _anchor(path, artifacts)
             mlflow.set_tracking_uri(uri)
             client = mlflow.MlflowClient(uri)
-            experiment_id = _experiment_id(client, uri, experiment_name, artifacts)
+            experiment_id = _experiment_id(client, uri, experiment_name, artifacts, then)
             mlflow.set_experiment(experiment_id=experiment_id)
     # MLflow raises errors of SQLAlchemy, requests and alembic, which share no base class.
     except Exception as error:
-        raise TrackingError(explain(error, uri)) from error
+        raise TrackingError(explain(error, uri, then)) from error
     return Store(client, experiment_id, uri)
 
 
@@ -159,35 +162,35 @@ def without_password(uri: str) -> str:
     return mask_url(uri)
 
 
-def explain(error: BaseException, uri: str) -> str:
-    """Describe an error of the store in one line: which store, why, and what to do."""
+def explain(error: BaseException, uri: str, then: str = SYNC_HINT) -> str:
+    """Describe an error of the store in one line: which store, why, and what to do; last of all `then`."""
     if isinstance(error, PipelineError):
         return str(error)
     text = _describe(error, uri)
     where = f"MLflow store {without_password(uri)}"
     lower = text.lower()
     if "no space" in lower or "disk is full" in lower or "disk full" in lower:
-        return f"{where}: the disk is full; free some space, then {SYNC_HINT}."
+        return f"{where}: the disk is full; free some space, then {then}."
     if isinstance(error, OSError) and error.filename and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         # It may be a folder of artifacts, while the store itself is writable.
         return (
             f"{where}: {error.filename} cannot be written ({error.strerror}); make it writable or set "
-            f"MLFLOW_TRACKING_URI to another store, then {SYNC_HINT}."
+            f"MLFLOW_TRACKING_URI to another store, then {then}."
         )
     if "readonly" in lower or "read-only" in lower or isinstance(error, PermissionError):
-        return f"{where} is read-only; make it writable or set MLFLOW_TRACKING_URI to another, then {SYNC_HINT}."
+        return f"{where} is read-only; make it writable or set MLFLOW_TRACKING_URI to another, then {then}."
     if "out-of-date database schema" in lower or "can't locate revision" in lower:
         return (
             f"{where} has the schema of another MLflow; install that version, or run `mlflow db upgrade {where[13:]}` "
-            f"on a copy, then {SYNC_HINT}."
+            f"on a copy, then {then}."
         )
     if "not a database" in lower or "malformed" in lower:
         return f"{where} is corrupted; move it away, then run `make sync` to rebuild the record."
     if "max retries" in lower or "connection" in lower or "timed out" in lower:
-        return f"{where} cannot be reached; start it or check MLFLOW_TRACKING_URI, then {SYNC_HINT}."
+        return f"{where} cannot be reached; start it or check MLFLOW_TRACKING_URI, then {then}."
     if "scheme" in lower or "registry" in lower or "could not parse" in lower or "can't load plugin" in lower:
         return f"{where}: unknown kind of store; set MLFLOW_TRACKING_URI to sqlite:///…, postgresql://… or http(s)://…."
-    return f"{where} failed ({text[:300]}); {SYNC_HINT}."
+    return f"{where} failed ({text[:300]}); {then}."
 
 
 def _describe(error: BaseException, uri: str) -> str:
@@ -303,7 +306,7 @@ def _path_of(uri: str) -> Path:
     return Path(unquote(uri.removeprefix("file://")))
 
 
-def _experiment_id(client: "MlflowClient", uri: str, name: str, artifacts: str) -> str:
+def _experiment_id(client: "MlflowClient", uri: str, name: str, artifacts: str, then: str) -> str:
     from mlflow.exceptions import MlflowException
 
     experiment = client.get_experiment_by_name(name)
@@ -320,6 +323,6 @@ def _experiment_id(client: "MlflowClient", uri: str, name: str, artifacts: str) 
     if experiment.lifecycle_stage == "deleted":
         raise TrackingError(
             f"MLflow store {without_password(uri)}: experiment {name!r} was deleted; restore it in the UI or set "
-            f"tracking.experiment_name to another, then {SYNC_HINT}."
+            f"tracking.experiment_name to another, then {then}."
         )
     return str(experiment.experiment_id)

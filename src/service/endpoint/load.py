@@ -18,7 +18,7 @@ from src.service.endpoint.predictor import Predictor
 from src.service.registry.registered import PREFIX, open_registered
 from src.text import message_of
 from src.tracking.lock import hash_file
-from src.tracking.store import Store, open_store
+from src.tracking.store import AGAIN_HINT, Store, open_store
 from src.versions.load import load_model, load_run, load_table_file
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def open_registry(root: Path) -> Store:
     Raises:
         TrackingError: It cannot be read.
     """
-    return open_store(root, load_config(root / "params.yaml").tracking.experiment_name)
+    return open_store(root, load_config(root / "params.yaml").tracking.experiment_name, AGAIN_HINT)
 
 
 def follows_alias(uri: str) -> bool:

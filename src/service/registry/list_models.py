@@ -21,7 +21,7 @@ from src.service.registry.register import (
 )
 from src.text import format_table
 from src.tracking import names
-from src.tracking.store import open_store
+from src.tracking.store import AGAIN_HINT, open_store
 from src.utils.command import command
 
 
@@ -33,7 +33,7 @@ def list_models(root: Path) -> list[dict[str, Any]]:
     """
     config = load_config(root / "params.yaml")
     name = config.registry.model_name
-    store = open_store(root, config.tracking.experiment_name)
+    store = open_store(root, config.tracking.experiment_name, AGAIN_HINT)
     with explained(store):
         aliases = read_aliases(store, name)
         versions = list_versions(store.client, name)

@@ -18,7 +18,7 @@ from src.text import one_line
 from src.tracking import names
 from src.tracking.git import read_file
 from src.tracking.logged_model import find_logged_model
-from src.tracking.store import Store, explain, open_store
+from src.tracking.store import AGAIN_HINT, Store, explain, open_store
 from src.tracking.sync import sync
 from src.utils.command import command
 from src.utils.exclusive import exclusive
@@ -58,7 +58,7 @@ def register(root: Path, reference: str | None = None) -> Verdict:
     """
     config = load_config(root / "params.yaml")
     with exclusive(root, "register"):
-        store = open_store(root, config.tracking.experiment_name)
+        store = open_store(root, config.tracking.experiment_name, AGAIN_HINT)
         with explained(store):
             commit = find_results(root, store, reference)
             version = _find_or_create(root, store, commit, reference, config)
@@ -75,7 +75,7 @@ def explained(store: Store) -> Iterator[None]:
     try:
         yield
     except (MlflowException, RequestException, SQLAlchemyError) as error:
-        raise TrackingError(explain(error, store.uri)) from error
+        raise TrackingError(explain(error, store.uri, AGAIN_HINT)) from error
 
 
 def find_results(root: Path, store: Store, reference: str | None) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from src.errors import TrackingError, VersionError
 from src.text import message_of
 from src.tracking.logged_model import packages_of, read_estimators, trusted_types_in
-from src.tracking.store import Store, explain
+from src.tracking.store import AGAIN_HINT, Store, explain
 from src.versions.load import code_in
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ def find_registered(store: Store, uri: str) -> "ModelVersion":
             raise VersionError(
                 f"MLflow store {store.label} has no {what} of a registered model {name!r}; `make models` lists all."
             ) from error
-        raise TrackingError(explain(error, store.uri)) from error
+        raise TrackingError(explain(error, store.uri, AGAIN_HINT)) from error
     # The store itself: MLflow raises errors of SQLAlchemy and requests too.
     except Exception as error:
-        raise TrackingError(explain(error, store.uri)) from error
+        raise TrackingError(explain(error, store.uri, AGAIN_HINT)) from error
 
 
 def open_registered(store: Store, uri: str) -> Registered:

@@ -20,7 +20,7 @@ from src.service.registry.register import list_versions, named
 from src.text import one_line
 from src.tracking import names
 from src.tracking.runs import identify
-from src.tracking.store import QUIET, SYNC_HINT, explain
+from src.tracking.store import QUIET, explain
 from src.utils.command import command
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def import_store(source: str, target: str) -> dict[str, tuple[int, int]]:
         return _Import(MlflowClient(source), MlflowClient(target)).run()
     # MLflow's errors, those of requests and of artifact stores share no base class.
     except Exception as error:
-        text = explain(error, target).replace(SYNC_HINT, "run `make server-import` again, which continues")
+        text = explain(error, target, "run `make server-import` again, which continues")
         raise TrackingError(text) from error
 
 

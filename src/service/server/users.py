@@ -14,7 +14,7 @@ from src.errors import TrackingError
 from src.service.server.settings import FILE, MIN_PASSWORD, read_settings
 from src.text import format_table, one_line
 from src.tracking.names import MLFLOW_TRACKING_URI
-from src.tracking.store import SYNC_HINT, TIMEOUTS, explain
+from src.tracking.store import AGAIN_HINT, TIMEOUTS, explain
 from src.utils.command import command
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if isinstance(error, TrackingError):
             raise
-        raise TrackingError(explain(error, uri).removesuffix(f"; {SYNC_HINT}.") + ".") from None
+        raise TrackingError(explain(error, uri, AGAIN_HINT)) from None
 
 
 def _parser() -> argparse.ArgumentParser:
