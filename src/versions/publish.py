@@ -203,19 +203,24 @@ def _is_pushed(root: Path, remote: str) -> bool:
 
 
 def tag_parent(root: Path, experiment_name: str, tag: str) -> None:
-    """Set a published tag on the parent run of HEAD; log a warning if the store cannot be used."""
+    """Set a published tag on the parent run and the registered models of HEAD; log a warning if the store fails."""
     try:
         # Creates the parent run of a state that was pulled.
         sync(root, experiment_name)
         store = open_store(root, experiment_name)
-        parents = find_parents(store, root, find_commit(root, "HEAD"))
+        head = find_commit(root, "HEAD")
+        parents = find_parents(store, root, head)
         if parents:
             # An earlier version with the same results keeps its own run.
             parent = next((run for run in parents if names.GIT_TAG not in run.data.tags), parents[0])
             store.client.set_tag(parent.info.run_id, names.GIT_TAG, tag)
+        for version in store.client.search_model_versions(f"tags.`{names.GIT_COMMIT}` = '{head}'"):
+            store.client.set_model_version_tag(version.name, version.version, names.GIT_TAG, tag)
     # The version is already published.
     except Exception as error:
-        logger.warning("the parent run does not carry the tag: %s", explain(error, store_uri(root)))
+        logger.warning(
+            "the parent run and the registered model do not carry the tag: %s", explain(error, store_uri(root))
+        )
         log_traceback(error, store_uri(root))
 
 

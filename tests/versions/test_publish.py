@@ -370,10 +370,20 @@ def test_parent_run_carries_the_published_tag_and_an_earlier_version_keeps_its_o
     assert parent_of(project, "v2.0.1").info.run_id != first
 
 
+def test_registered_model_of_the_commit_carries_the_published_tag(project: Project) -> None:
+    client = open_runs(project).client
+    client.create_registered_model("o'dd")
+    for commit in (project.git("rev-parse", "HEAD"), "0" * 40):
+        client.create_model_version("o'dd", "none", tags={"git.commit": commit})
+    tag_parent(project.root, EXPERIMENT, "v2.0.0")
+    tags = [client.get_model_version("o'dd", number).tags.get("git.tag") for number in ("1", "2")]
+    assert tags == ["v2.0.0", None]
+
+
 def test_unusable_store_costs_a_warning_and_not_the_version(
     project: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://host")
     publish(project.root, "v2.0.0", None, EXPERIMENT)
-    assert "the parent run does not carry the tag: MLflow store nonsense://host" in caplog.text
+    assert "the parent run and the registered model do not carry the tag: MLflow store nonsense://host" in caplog.text
     assert project.remote_tags() == sorted(TAGS + NEW_TAGS)

@@ -22,7 +22,7 @@ from src.service.registry.register import (
     show_name,
 )
 from src.tracking import names
-from src.tracking.store import Store, open_store
+from src.tracking.store import AGAIN_HINT, Store, open_store
 from src.utils.command import command
 from src.utils.exclusive import exclusive
 
@@ -67,9 +67,10 @@ def promote(root: Path, version: str | None = None) -> str:
             sys.stdout.write(verdict.table)
             if not verdict.passed:
                 raise VersionError(f"{label} did not pass the gate against today's champion, see above.")
-        move(store, name, champion=str(chosen.version), previous=former or None)
+        # Before the alias, since an endpoint reads the tags when it finds a new champion.
         if tag := published_tag(root, chosen.tags.get(names.GIT_COMMIT, "")):
             store.client.set_model_version_tag(name, str(chosen.version), names.GIT_TAG, tag)
+        move(store, name, champion=str(chosen.version), previous=former or None)
         logger.info("%s is the champion%s", label, f"; before, it was version {former}" if former else "")
         return str(chosen.version)
 
@@ -94,7 +95,7 @@ def _choose(store: Store, name: str, number: str | None) -> "ModelVersion":
 def moving_aliases(root: Path, config: Config) -> Iterator[Store]:
     """Open the store, and let one process of this clone at a time move aliases."""
     with exclusive(root, "promote"):
-        store = open_store(root, config.tracking.experiment_name)
+        store = open_store(root, config.tracking.experiment_name, AGAIN_HINT)
         with explained(store):
             yield store
 

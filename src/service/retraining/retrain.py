@@ -39,8 +39,9 @@ from src.versions.revision import WORKSPACE, open_revision, read_data_remote, re
 logger = logging.getLogger(__name__)
 
 PARAMS = Path("params.yaml")
-# Marks the commit with the results, so that the next call completes what a process that was killed left undone.
-TRAILER = "Retrained-With"
+# Mark the commit with the results, and the model version that was promoted, so that the next call completes what a
+# process that was killed left undone.
+TRAILER, COMPLETED = "Retrained-With", "retrain.completed"
 EXIT_PROMOTED, EXIT_REFUSED = 0, 1
 
 
@@ -93,8 +94,8 @@ def check_retrainable(root: Path, config: Config) -> None:
     """Check the state of a clone before anything is done.
 
     Raises:
-        PipelineError: A change is not committed, no branch is checked out, DVC has no remote, the table is not the
-            user's own, or tracking is disabled.
+        PipelineError: A change is not committed, no branch is checked out, DVC has no remote, a remote cannot be
+            reached, the table is not the user's own, or tracking is disabled.
     """
     path = config.data_load.external_path
     check_appendable(config)
@@ -108,6 +109,10 @@ def check_retrainable(root: Path, config: Config) -> None:
     if not Path(f"{path}.dvc").exists():
         raise DataError(f"{path} is not tracked; run `dvc add {path}` and commit {path}.dvc.")
     refuse_stale(root, "retrain")
+    # What is trained is published in the end.
+    if remote := find_remote(root):
+        git(root, "ls-remote", "--tags", remote)
+    show_and_run(root, "dvc", "status", "--cloud", "--json", output=subprocess.DEVNULL)
 
 
 def complete(root: Path, version: str, config: Config) -> int:
@@ -122,9 +127,8 @@ def complete(root: Path, version: str, config: Config) -> int:
     if not published or find_remote(root):
         publish(root, tag, None, config.tracking.experiment_name, yes=True)
     promote(root, version)
-    # Last, because `find_unfinished` looks for it.
     store = open_store(root, config.tracking.experiment_name)
-    store.client.set_model_version_tag(config.registry.model_name, version, names.GIT_TAG, tag)
+    store.client.set_model_version_tag(config.registry.model_name, version, COMPLETED, "true")
     logger.info("version %s of %s is the champion, published as %s", version, config.registry.model_name, tag)
     return EXIT_PROMOTED
 
@@ -140,7 +144,7 @@ def find_unfinished(root: Path, config: Config) -> str:
         for version in list_versions(store.client, name)
         if version.tags.get(names.GIT_COMMIT) == head and version.tags.get(GATE) == PASSED
     ]
-    return "" if not found or any(names.GIT_TAG in version.tags for version in found) else str(found[0].version)
+    return "" if not found or any(COMPLETED in version.tags for version in found) else str(found[0].version)
 
 
 def find_next_version(root: Path) -> str:

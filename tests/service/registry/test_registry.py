@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from src.errors import BusyError, ConfigError, VersionError
+from src.errors import BusyError, ConfigError, TrackingError, VersionError
 from src.service.registry.gate import read_aliases
 from src.service.registry.list_models import format_models, list_models
 from src.service.registry.promote import move, promote
@@ -17,6 +17,7 @@ from src.tracking.store import Store, open_store
 from src.utils.exclusive import exclusive
 from src.versions.lineage import trace
 from tests.pipeline.clone import Clone
+from tests.pipeline.server import free_port
 
 pytestmark = [
     pytest.mark.slow,
@@ -117,7 +118,7 @@ def test_registered_model_is_loaded_with_its_own_code(clone: Clone) -> None:
         open_registered(store_of(clone), "iris/1")
 
 
-def test_state_that_others_could_not_find_is_refused(clone: Clone) -> None:
+def test_state_that_others_could_not_find_is_refused(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(VersionError, match=r"^no model is registered as 'iris'"):
         promote(clone.path)
     with pytest.raises(VersionError, match=r"no previous champion"):
@@ -143,6 +144,27 @@ def test_state_that_others_could_not_find_is_refused(clone: Clone) -> None:
     clone.commit()
     with pytest.raises(VersionError, match=r"train: stale or not in the cache"):
         register(clone.path)
+    # A server that is down has no record to complete.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for command in (list_models, register, promote, rollback):
+        with pytest.raises(TrackingError, match=r"cannot be reached; .* then try again\.$"):
+            command(clone.path)
+
+
+def test_version_has_its_git_tag_before_it_becomes_champion(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(clone.path, "logreg")
+    # An endpoint reads the tags when it finds a new champion.
+    clone.git("tag", "v1.0.0", "logreg")
+    at_move: list[str | None] = []
+
+    def remember(store: Store, name: str, champion: str, previous: str | None) -> None:
+        at_move.append(versions(clone)[int(champion)].tags.get("git.tag"))
+        move(store, name, champion, previous)
+
+    monkeypatch.setattr("src.service.registry.promote.move", remember)
+    promote(clone.path, "1")
+    assert at_move == ["v1.0.0"]
 
 
 def test_another_process_that_moves_the_alias_is_reported_and_keeps_the_champion(

@@ -2,20 +2,23 @@
 
 import logging
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
 from src.errors import BusyError, DataError, PipelineError, VersionError
 from src.service.registry.gate import PASSED, REFUSED, Check, Verdict
 from src.service.retraining import retrain as retrain_module
 from src.service.retraining.retrain import find_next_version, retrain
 from src.utils.exclusive import exclusive
-from tests.pipeline.clone import Clone, copy_clone
+from tests.pipeline.clone import Clone, copy_clone, signal_group
 from tests.pipeline.conftest import build_once, template  # noqa: F401 - a fixture
+from tests.pipeline.server import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -108,6 +111,44 @@ def test_refused_model_changes_nothing_and_one_that_passes_is_promoted_once(
     assert find_next_version(clone.path) == "v1.1.0"
 
 
+@pytest.mark.thorough
+def test_killed_process_leaves_all_as_it_was_or_what_the_next_call_completes(clone: Clone, tmp_path: Path) -> None:
+    command = ("python", "-m", "src.service.retraining.retrain", "--data", str(tmp_path / "new.csv"))
+    client, before = MlflowClient(clone.store), (*state(clone), clone.status())
+
+    def aliases() -> dict[str, str]:
+        return dict(client.get_registered_model("iris").aliases) if client.search_registered_models() else {}
+
+    def kill_at(line: str) -> str:
+        process = clone.start(*command)
+        assert process.stdout is not None
+        for found in process.stdout:
+            if found.startswith(line):
+                signal_group(process, signal.SIGKILL)
+        return clone.git("log", "-1", "--format=%s")
+
+    for line in ("running the pipeline on", "train: done", "registered the model of"):
+        kill_at(line)
+        assert ((*state(clone), clone.status()), aliases()) == (before, {}), line
+    # The branch has the result, and the table is still the old one; then it is published, then promoted.
+    for line, alias in (
+        ("$ dvc checkout\n", {}),
+        ("$ dvc push", {}),
+        ("published v1.0.0", {}),
+        ("iris/1 is the", None),
+    ):
+        assert kill_at(line) == "Train with 30 more rows", line
+        assert clone.git("status", "--porcelain") == "", line
+        assert alias is None or aliases() == alias, line
+    for _ in range(2):
+        clone.run(*command)
+        assert (clone.status(), clone.git("status", "--porcelain")) == ([], "")
+        assert clone.git("tag").split() == ["model@v1.0.0", "v1.0.0"]
+        (version,) = client.search_model_versions("name = 'iris'")
+        assert (aliases(), version.tags["git.tag"]) == ({"champion": version.version}, "v1.0.0")
+        assert version.tags["git.commit"] == clone.git("rev-parse", "HEAD")
+
+
 def test_clone_that_cannot_be_retrained_is_refused_in_one_line(clone: Clone, tmp_path: Path) -> None:
     new = tmp_path / "new.csv"
 
@@ -130,3 +171,9 @@ def test_clone_that_cannot_be_retrained_is_refused_in_one_line(clone: Clone, tmp
     clone.run("dvc", "remote", "remove", "storage")
     clone.commit()
     refuse(VersionError, "DVC has no remote to publish to")
+    clone.git("reset", "--quiet", "--hard", "HEAD~1")
+    clone.git("remote", "add", "origin", str(tmp_path / "nowhere.git"))
+    refuse(VersionError, "`git ls-remote` failed: .*nowhere.git")
+    clone.git("remote", "remove", "origin")
+    clone.run("dvc", "remote", "modify", "--local", "storage", "url", f"http://127.0.0.1:{free_port()}")
+    refuse(VersionError, "`dvc status` failed with exit code")
