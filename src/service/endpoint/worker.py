@@ -237,6 +237,8 @@ def start_worker(
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
+        # A terminal that ends sends it to all processes, and the main process ends the workers.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         for each in (*inherited, listener):
             each.close()
         run_worker(channel, *arguments)

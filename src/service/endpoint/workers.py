@@ -55,7 +55,7 @@ class Workers:
         self._begin_again_at = 0.0
 
     def run(self, on_ready: Callable[[], None]) -> None:
-        """Serve until SIGTERM or SIGINT.
+        """Serve until SIGTERM, SIGINT, or the end of the terminal.
 
         Raises:
             TrackingError: The first workers cannot load the model.
@@ -66,6 +66,9 @@ class Workers:
         signal.set_wakeup_fd(wakened.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
+        # `nohup` ignores it.
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._stop)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._selector.register(wake, selectors.EVENT_READ)
         try:

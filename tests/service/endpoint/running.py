@@ -39,9 +39,9 @@ class Running:
             )
         wait_for(lambda: self.call("/ready")[0] == 200 or self.process.poll() is not None)
 
-    def stop(self) -> int:
-        """Stop it as a service manager does, and return its exit code."""
-        self.process.send_signal(signal.SIGTERM)
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Stop it, as a service manager does by default, and return its exit code."""
+        self.process.send_signal(number)
         return self.process.wait(timeout=60)
 
     def call(self, path: str, body: bytes | None = None, kind: str = JSON, key: str = KEY) -> tuple[int, Any]:

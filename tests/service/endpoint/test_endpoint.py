@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,7 +26,10 @@ pytestmark = pytest.mark.slow
 def endpoint(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:  # noqa: F811 - a fixture
     running = Running(template, log=tmp_path_factory.mktemp("endpoint") / "log")
     yield running
-    assert running.stop() == 0
+    # As a terminal does that is closed.
+    for worker in psutil.Process(running.process.pid).children():
+        worker.send_signal(signal.SIGHUP)
+    assert running.stop(signal.SIGHUP) == 0
 
 
 def test_json_csv_and_parquet_of_the_same_rows_get_the_same_answer(endpoint: Running) -> None:
