@@ -1,8 +1,10 @@
 """The endpoint as a real process: what requests get, and how it ends."""
 
+import contextlib
 import io
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -120,6 +122,37 @@ def test_requests_that_the_description_allows_get_no_server_error(endpoint: Runn
         assert response.status_code < 500, response.text
 
     check()
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("framing", ["Content-Length: 1000000000", "Transfer-Encoding: chunked"])
+def test_a_body_of_a_gigabyte_is_refused_early_and_in_little_memory(endpoint: Running, framing: str) -> None:
+    workers = psutil.Process(endpoint.process.pid).children()
+    before, most, n_sent = max(worker.memory_info().rss for worker in workers), 0, 0
+    part = b"x" * 1_000_000
+    chunk = b"%x\r\n%s\r\n" % (len(part), part) if "chunked" in framing else part
+    with socket.create_connection(("127.0.0.1", endpoint.port), timeout=30) as connection:
+        head = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\n{framing}\r\n\r\n"
+        connection.sendall(head.encode())
+        with contextlib.suppress(ConnectionError):
+            while n_sent < 1000:
+                connection.sendall(chunk)
+                n_sent += 1
+                most = max(most, *(worker.memory_info().rss for worker in workers))
+    # The limit is 100 MB.
+    assert n_sent < 150
+    assert most - before < 400_000_000
+    assert endpoint.predict([ROW])[0] == 200
+
+
+@pytest.mark.thorough
+def test_a_million_rows_are_refused_in_every_format(endpoint: Running) -> None:
+    table, parquet = pd.DataFrame({name: [5.0] * 1_000_000 for name in ROW}), io.BytesIO()
+    table.to_parquet(parquet)
+    bodies = [(table.to_json(orient="records").encode(), JSON), (table.to_csv(index=False).encode(), "text/csv")]
+    for body, kind in [*bodies, (parquet.getvalue(), "application/parquet")]:
+        status, answer = endpoint.call("/predict", body, kind)
+        assert (status, answer["allowed"]) == (413, "at most 100000 rows"), kind
 
 
 # MLflow's own functions of language models lack the type hints that it asks for.
