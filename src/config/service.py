@@ -38,7 +38,7 @@ class Record(Section):
     Attributes:
         sample: Share of the requests; 0 records none.
         exclude: Input columns that are never recorded.
-        max_mb: Disk space of all records; the oldest days are deleted beyond it.
+        max_mb: Largest disk space of all records; beyond it, the oldest days are deleted.
     """
 
     sample: Share
@@ -51,7 +51,7 @@ class Serve(Section):
 
     Attributes:
         workers: Processes that answer requests.
-        poll_seconds: Time between two looks at the alias.
+        poll_seconds: Time between two checks of the alias.
         max_body_mb: Largest body of a request, in megabytes.
         max_rows: Most rows in a request.
         max_queue: Most rows that wait for a prediction in a worker; beyond it, requests get status 503.
