@@ -9,18 +9,19 @@ PAGE = """
 
 `python -m benchmarks.serving` measures the endpoint beside `mlflow models serve --env-manager local` on the same
 machine, both with the same registered model and two workers. Both check the schema and answer with labels. `wrk` sends
-the same single row as `dataframe_split` to `/invocations` on 32 connections, {seconds} s a run, to each server in turn. Figures
-are medians of {runs} runs, or of 15 Parquet requests. Compare the ratios:
-rates depend on the machine, on which `wrk` runs too.
+the same single row as `dataframe_split` to `/invocations` on 32 connections, {seconds} s a run, to each server in turn.
+Figures are medians of {runs} runs, or of 15 Parquet requests. Compare the ratios: rates depend on the machine, on which
+`wrk` runs too.
 
 {table}
 
-CPU is the time of all processes of a server. The endpoint records every request (`serve.record.sample: 1.0`). The Parquet
-request goes to `/invocations` and is timed until its labels are parsed. It is compared with a script that does the same in its own
-process: `pd.read_parquet`, conversion to the kinds of the columns, and `model.predict`. `model.predict` alone took {predict}.
-The script uses one OpenMP thread for each core, the endpoint uses one in total for each worker.
+CPU is the time of all processes of a server. The endpoint records every request (`serve.record.sample: 1.0`).
+The Parquet request goes to `/invocations` and is timed until its labels are parsed. It is compared with a script that
+does the same with the same bytes: `pd.read_parquet`, conversion to the kinds of the columns, and `model.predict`. The
+last of these alone took {predict}.
+The script uses one OpenMP thread for each core, each worker of the endpoint uses one.
 For a swap, the worst second while the workers load and start to use the new champion is compared with the median second
-before, as measured by a client in Python. "Failed requests" are those without status 200 in all runs.
+before, as measured by a client in Python. Failed requests are those without status 200 in all runs.
 
 The p99 was once 240 ms beside a p50 of 2.8 ms. The cause was the record of requests: a thread converted all rows
 of a file at once, and held the interpreter's lock meanwhile. With `serve.record.sample: 0`, measured in turn, the p99
