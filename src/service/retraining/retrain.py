@@ -149,8 +149,13 @@ def find_unfinished(root: Path, config: Config) -> str:
 
 def find_next_version(root: Path) -> str:
     """Return the version after the highest one, with the next minor number: `v1.3.0` after `v1.2.4`."""
-    tags = [tag for tag in git(root, "tag", "--list", "v*").splitlines() if SEMANTIC_VERSION.fullmatch(tag)]
-    versions = [[int(number) for number in tag[1:].partition("-")[0].split(".")] for tag in tags]
+    tags = git(root, "tag", "--list", "v*").splitlines()
+    if remote := find_remote(root):
+        # Another clone may have published.
+        there = git(root, "ls-remote", "--tags", "--refs", remote, "v*").splitlines()
+        tags += [line.rpartition("refs/tags/")[2] for line in there]
+    published = [tag for tag in tags if SEMANTIC_VERSION.fullmatch(tag)]
+    versions = [[int(number) for number in tag[1:].partition("-")[0].split(".")] for tag in published]
     if not versions:
         return "v1.0.0"
     major, minor, _ = max(versions)

@@ -19,6 +19,7 @@ from src.utils.exclusive import exclusive
 from tests.pipeline.clone import Clone, copy_clone, signal_group
 from tests.pipeline.conftest import build_once, template  # noqa: F401 - a fixture
 from tests.pipeline.server import free_port
+from tests.pipeline.versions import add_origin
 
 pytestmark = pytest.mark.slow
 
@@ -109,6 +110,10 @@ def test_refused_model_changes_nothing_and_one_that_passes_is_promoted_once(
     assert retrain(clone.path, tmp_path / "new.csv") == 0
     assert (state(clone), gate.promoted) == (before, ["2"])
     assert find_next_version(clone.path) == "v1.1.0"
+    # Another clone has published meanwhile.
+    add_origin(clone, tmp_path / "origin.git")
+    clone.git("push", "--quiet", "origin", "HEAD:refs/tags/v1.4.0", "HEAD:refs/tags/model@v1.9.0")
+    assert find_next_version(clone.path) == "v1.5.0"
 
 
 @pytest.mark.thorough
