@@ -45,7 +45,7 @@ class Running:
         return self.process.wait(timeout=60)
 
     def call(self, path: str, body: bytes | None = None, kind: str = JSON, key: str = KEY) -> tuple[int, Any]:
-        headers = {"Content-Type": kind, "Authorization": f"Bearer {key}"}
+        headers = {"Content-Type": kind} | ({"Authorization": f"Bearer {key}"} if key else {})
         request = urllib.request.Request(self.url + path, body, headers)  # noqa: S310 - our own
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - our own

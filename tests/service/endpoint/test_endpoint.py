@@ -72,9 +72,20 @@ def test_a_bad_request_is_refused_with_its_field(
 
 
 def test_only_health_needs_no_key(endpoint: Running) -> None:
-    assert endpoint.predict([ROW], key="wrong")[0] == 401
-    assert endpoint.call("/version", key="wrong")[0] == 401
-    assert endpoint.call("/health", key="wrong")[0] == 200
+    for key in ("wrong", ""):
+        assert endpoint.predict([ROW], key=key)[0] == 401
+        assert endpoint.call("/version", key=key)[0] == 401
+        assert endpoint.call("/health", key=key)[0] == 200
+
+
+def test_clients_that_go_while_they_are_predicted_disturb_nobody(endpoint: Running) -> None:
+    body = json.dumps([ROW] * 100).encode()
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", endpoint.port)) as connection:
+            connection.sendall(head.encode() + body)
+    assert endpoint.predict([ROW])[0] == 200
+    assert "Traceback" not in endpoint.log.read_text()
 
 
 def test_the_description_has_the_columns_of_the_model(endpoint: Running) -> None:
