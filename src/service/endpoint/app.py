@@ -88,7 +88,7 @@ class Endpoint:
     def _check_key(self, headers: dict[bytes, bytes]) -> None:
         given = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
         if given.startswith(b"Basic "):
-            # A browser asks for the key of /docs as for a password, and sends it with each request of the page.
+            # A browser asks for the key of /docs as for a password. Chromium does so only without another scheme.
             with suppress(ValueError):
                 given = base64.b64decode(given.removeprefix(b"Basic ")).partition(b":")[2]
         # All keys are compared, so that the time reveals nothing.
@@ -96,7 +96,7 @@ class Endpoint:
             raise RequestError(
                 401,
                 "the API key is missing or wrong",
-                {"www-authenticate": 'Basic realm="API key as password", Bearer', "connection": "close"},
+                {"www-authenticate": 'Basic realm="API key as password"', "connection": "close"},
                 allowed="Authorization: Bearer KEY, or X-API-Key: KEY",
             )
 
