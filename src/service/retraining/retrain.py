@@ -181,8 +181,7 @@ def _make_clone(root: Path, clone: Path) -> None:
 def _train(clone: Path, config: Config, n_added: int) -> Verdict:
     """Commit the new table, run the pipeline, register its model, and commit the results."""
     path = config.data_load.external_path
-    # A warm server would still write while the clone is deleted.
-    env = clean_environment() | {names.PIPELINE_WARM: names.COLD}
+    env = clean_environment()
     show_and_run(clone, "dvc", "add", "--quiet", str(path), env=env)
     git(clone, "commit", "--quiet", "--message", f"Add {n_added} rows to {path.name}", "--", f"{path}.dvc")
     logger.info("running the pipeline on %d more rows", n_added)
