@@ -42,14 +42,20 @@ def check_all(project: Project, other: Project) -> None:
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_cache_and_temporary_files_may_be_elsewhere(
+def test_cache_temporary_files_and_remote_may_be_configured_on_any_level(
     project: Project, fresh: Project, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DVC_SITE_CACHE_DIR")
+    project.dvc("remote", "remove", "storage")
+    project.commit("Leave the remote to each user")
     for clone in (project, fresh) if level == "--local" else (project,):
         for key, value in {"cache.dir": "cache", "core.site_cache_dir": "site"}.items():
             clone.dvc("config", level, key, str(tmp_path / value))
         clone.dvc("config", level, "cache.type", "symlink")
+        clone.dvc("remote", "add", level, "--default", "team", str(tmp_path / "team"))
+    # The commit that the fresh clone is at still names another remote.
+    shutil.rmtree(project.root.parent / "storage")
+    (tmp_path / "team").mkdir()
     check_all(project, fresh)
     assert (fresh.root / "models/model.joblib").resolve().is_relative_to(tmp_path / "cache")
     assert not (fresh.root / ".dvc/cache/files").exists()
@@ -60,18 +66,6 @@ def test_reproducing_writes_nothing_into_a_cache_that_all_clones_share(project: 
     project.dvc("config", "--global", "cache.dir", str(tmp_path / "cache"))
     assert reproduce(project.root, find_record(project.root, "v1.0.0", EXPERIMENT)) == []
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
-
-
-@pytest.mark.parametrize("level", LEVELS)
-def test_remote_may_be_configured_elsewhere(project: Project, fresh: Project, level: str, tmp_path: Path) -> None:
-    project.dvc("remote", "remove", "storage")
-    project.commit("Leave the remote to each user")
-    for clone in (project, fresh) if level == "--local" else (project,):
-        clone.dvc("remote", "add", level, "--default", "team", str(tmp_path / "team"))
-    # The commit that the fresh clone is at still names another remote.
-    shutil.rmtree(project.root.parent / "storage")
-    (tmp_path / "team").mkdir()
-    check_all(project, fresh)
 
 
 def test_output_may_have_its_own_remote(project: Project, fresh: Project, tmp_path: Path) -> None:
