@@ -94,7 +94,7 @@ def check_retrainable(root: Path, config: Config) -> None:
     """Check the state of a clone before anything is done.
 
     Raises:
-        PipelineError: A change is not committed, no branch is checked out, DVC has no remote, a remote cannot be
+        PipelineError: A change is not committed, no branch is checked out, DVC has no remote, git's cannot be
             reached, the table is not the user's own, or tracking is disabled.
     """
     path = config.data_load.external_path
@@ -112,7 +112,6 @@ def check_retrainable(root: Path, config: Config) -> None:
     # What is trained is published in the end.
     if remote := find_remote(root):
         git(root, "ls-remote", "--tags", remote)
-    show_and_run(root, "dvc", "status", "--cloud", "--json", output=subprocess.DEVNULL)
 
 
 def complete(root: Path, version: str, config: Config) -> int:
