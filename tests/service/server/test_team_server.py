@@ -44,6 +44,13 @@ def team_clone(template: Path, tmp_path_factory: pytest.TempPathFactory, team: T
     return clone
 
 
+@pytest.fixture(scope="module")
+def imported(team_clone: Clone) -> Clone:
+    """Return the clone when the server has its runs, also where the test of the import runs in another process."""
+    team_clone.run(*IMPORT)
+    return team_clone
+
+
 @pytest.fixture
 def client(team: TeamServer, monkeypatch: pytest.MonkeyPatch) -> "MlflowClient":
     from mlflow import MlflowClient
@@ -223,29 +230,29 @@ def test_import_that_was_killed_continues_and_every_run_is_equal(
     assert team_clone.run("python", "-c", f"import mlflow; {load}").stdout == "5\n"
 
 
-def test_sync_after_an_import_makes_no_run_a_second_time(team_clone: Clone, client: "MlflowClient") -> None:
+def test_sync_after_an_import_makes_no_run_a_second_time(imported: Clone, client: "MlflowClient") -> None:
     before = {run.info.run_id for run in all_runs(client)}
-    assert "completed 0 of 1 sessions" in team_clone.run(*SYNC).stderr
+    assert "completed 0 of 1 sessions" in imported.run(*SYNC).stderr
     assert {run.info.run_id for run in all_runs(client)} == before
     # Nor in the store that they came from.
-    local = {run.info.run_id for run in team_clone.runs()}
-    team_clone.run(*SYNC, MLFLOW_TRACKING_URI="")
-    assert {run.info.run_id for run in team_clone.runs()} == local
+    local = {run.info.run_id for run in imported.runs()}
+    imported.run(*SYNC, MLFLOW_TRACKING_URI="")
+    assert {run.info.run_id for run in imported.runs()} == local
 
 
 def test_two_clones_that_promote_at_once_leave_the_state_of_one(
-    team_clone: Clone, client: "MlflowClient", tmp_path: Path
+    imported: Clone, client: "MlflowClient", tmp_path: Path
 ) -> None:
-    other = copy_clone(team_clone.path, tmp_path / "other")
-    other.env = team_clone.env
-    commit = {"git.commit": team_clone.git("rev-parse", "HEAD"), "gate": "passed"}
+    other = copy_clone(imported.path, tmp_path / "other")
+    other.env = imported.env
+    commit = {"git.commit": imported.git("rev-parse", "HEAD"), "gate": "passed"}
     source, run_id = (getattr(client.get_model_version("iris", "3"), name) for name in ("source", "run_id"))
     for number in ("4", "5"):
         made = client.create_model_version("iris", source, run_id, commit, model_id=source.removeprefix("models:/"))
         assert str(made.version) == number
     promote = ("python", "-m", "src.service.registry.promote", "--version")
     # Each is judged again first, since the champion is another than that of its gate.
-    processes = {"4": team_clone.start(*promote, "4"), "5": other.start(*promote, "5")}
+    processes = {"4": imported.start(*promote, "4"), "5": other.start(*promote, "5")}
     texts = {number: process.communicate(timeout=120)[0] for number, process in processes.items()}
     codes = {number: process.returncode for number, process in processes.items()}
     aliases = dict(client.get_registered_model("iris").aliases)
@@ -263,14 +270,14 @@ def test_two_clones_that_promote_at_once_leave_the_state_of_one(
 
 
 def test_server_that_is_stopped_and_started_in_a_pipeline_costs_nothing(
-    team: TeamServer, team_clone: Clone, client: "MlflowClient"
+    team: TeamServer, imported: Clone, client: "MlflowClient"
 ) -> None:
-    team_clone.in_stage("evaluate", WAITING_LINE)
-    process = team_clone.start(*LAUNCHER, "--name", "through a restart")
-    wait_for((team_clone.path / "in_stage").exists, 120)
+    imported.in_stage("evaluate", WAITING_LINE)
+    process = imported.start(*LAUNCHER, "--name", "through a restart")
+    wait_for((imported.path / "in_stage").exists, 120)
     assert team.stop() == 0
     team.start()
-    (team_clone.path / "go_on").touch()
+    (imported.path / "go_on").touch()
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 0, output
     assert "WARNING: MLflow" not in output
@@ -278,7 +285,7 @@ def test_server_that_is_stopped_and_started_in_a_pipeline_costs_nothing(
         [all_runs(client)[0].info.experiment_id], "attributes.run_name = 'through a restart'"
     )
     assert parent.info.status == "FINISHED"
-    assert team_clone.outcomes(parent) == ["unchanged"] * 4 + ["ran"]
+    assert imported.outcomes(parent) == ["unchanged"] * 4 + ["ran"]
     # The runs of skipped stages are those that were imported.
     assert client.get_run(parent.data.tags["stage.train.run_id"]).data.tags["import.run_id"]
 
@@ -295,7 +302,7 @@ def test_stranger_is_refused_and_health_is_open(team: TeamServer) -> None:
 
 def test_reader_reads_and_is_refused_writes_until_granted(
     team: TeamServer,
-    team_clone: Clone,
+    imported: Clone,
     client: "MlflowClient",
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -303,11 +310,11 @@ def test_reader_reads_and_is_refused_writes_until_granted(
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    monkeypatch.chdir(team_clone.path)
+    monkeypatch.chdir(imported.path)
 
     def run_users(*arguments: str, code: int = 0, **env: str) -> str:
         capsys.readouterr()
-        log_in = {name: value for name, value in team_clone.env.items() if name.startswith("MLFLOW_")}
+        log_in = {name: value for name, value in imported.env.items() if name.startswith("MLFLOW_")}
         with patch.dict(os.environ, log_in | env):
             assert users.main(list(arguments)) == code
         output = capsys.readouterr()
