@@ -77,7 +77,7 @@ def endpoint(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     port, log = free_port(), tmp_path_factory.mktemp("endpoint") / "log"
     process = clone.start("sh", "-c", f"exec python -m src.service.endpoint.start --port {port} 2>{log}")
     try:
-        wait_for(lambda: "serving on" in log.read_text() or process.poll() is not None)
+        wait_for(lambda: (log.exists() and "serving on" in log.read_text()) or process.poll() is not None)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
