@@ -39,10 +39,12 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Scope]]
 Send = Callable[[Scope], Awaitable[None]]
 JSON = (b"content-type", b"application/json")
-# Larger bodies are parsed in a thread, because other requests would wait.
+# Larger bodies are converted in a thread, because other requests would wait.
 LARGE_BYTES = 64 * 1024
-# What asks whether the endpoint lives has no key.
+# Health checks need no key.
 OPEN_PATHS = ("/ping", "/health", "/ready")
+# Bodies that are read and converted at once have at most so many times the size of the largest one.
+MAX_BODIES = 4
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,200}")
 
 
@@ -52,6 +54,7 @@ class Endpoint:
     def __init__(self, settings: Serve, keys: list[bytes], batcher: Batcher) -> None:
         self._settings, self._keys, self._batcher = settings, keys, batcher
         self._max_bytes = settings.max_body_mb * 1_000_000
+        self._n_bytes = 0
         self._renders = {"/predict": render_rows, "/invocations": render_labels}
         self._other = make_app(batcher)
 
@@ -66,7 +69,11 @@ class Endpoint:
             if self._keys and path not in OPEN_PATHS:
                 self._check_key(headers)
             if render is None:
-                await self._other(scope, receive, send)
+                try:
+                    await self._other(scope, receive, send)
+                # FastAPI has answered already.
+                except Exception:
+                    logger.exception("a request failed")
                 return
             if scope["method"] != "POST":
                 raise RequestError(405, "predictions need POST", {"allow": "POST"}, allowed="POST")
@@ -116,18 +123,22 @@ class Endpoint:
             raise RequestError(
                 415, f"Content-Encoding {encoding[:100]!r} is not supported", {"connection": "close"}, allowed="none"
             )
-        body = await self._read(headers, receive)
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        if suffix is None and len(body) <= LARGE_BYTES:
-            content = parse_json(body)
-            n_rows = count_rows(content)
-            if n_rows > self._settings.max_rows:
-                raise too_many_rows(self._settings.max_rows)
-            item = Item(name, n_rows, render, future, content)
-        else:
-            served = self._batcher.served
-            X = await asyncio.to_thread(_read_large, body, suffix, served, self._settings.max_rows, self._max_bytes)
-            item = Item(name, len(X), render, future, X=X, served=served)
+        body = bytearray()
+        try:
+            await self._read(body, headers, receive)
+            if suffix is None and len(body) <= LARGE_BYTES:
+                content = parse_json(bytes(body))
+                n_rows = count_rows(content)
+                if n_rows > self._settings.max_rows:
+                    raise too_many_rows(self._settings.max_rows)
+                item = Item(name, n_rows, render, future, content)
+            else:
+                served, max_rows = self._batcher.served, self._settings.max_rows
+                X = await asyncio.to_thread(_read_large, bytes(body), suffix, served, max_rows, self._max_bytes)
+                item = Item(name, len(X), render, future, X=X, served=served)
+        finally:
+            self._n_bytes -= len(body)
         self._batcher.put(item)
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
@@ -135,21 +146,27 @@ class Endpoint:
         except TimeoutError:
             raise RequestError(503, "the prediction took too long", {"retry-after": "1"}) from None
 
-    async def _read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+    async def _read(self, body: bytearray, headers: dict[bytes, bytes], receive: Receive) -> None:
         declared = headers.get(b"content-length", b"0")
         if len(declared) > 18 or int(declared) > self._max_bytes:
-            raise self._too_large()
-        body, seconds = bytearray(), self._settings.timeout_seconds
+            raise too_large("the body", self._max_bytes)
+        seconds = self._settings.timeout_seconds
         try:
             async with asyncio.timeout(seconds):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         # The first rows of a table would be a table, too.
-                        raise RequestError(400, "the client has gone before its request was complete")
-                    body += message.get("body", b"")
+                        raise RequestError(400, "the client disconnected before its request was complete")
+                    body += (part := message.get("body", b""))
+                    self._n_bytes += len(part)
                     if len(body) > self._max_bytes:
-                        raise self._too_large()
+                        raise too_large("the body", self._max_bytes)
+                    if self._n_bytes > MAX_BODIES * self._max_bytes:
+                        raise RequestError(
+                            503, "too many large requests at once; try again",
+                            {"retry-after": "1", "connection": "close"},
+                        )  # fmt: skip
                     if not message.get("more_body"):
                         break
         except TimeoutError:
@@ -158,10 +175,6 @@ class Endpoint:
             ) from None
         if not body:
             raise RequestError(400, "the body is empty", allowed="rows as JSON, CSV or Parquet")
-        return bytes(body)
-
-    def _too_large(self) -> RequestError:
-        return too_large("the body", self._max_bytes)
 
 
 def _read_large(body: bytes, suffix: str | None, served: Served, max_rows: int, max_bytes: int) -> Any:
@@ -212,7 +225,7 @@ def make_app(batcher: Batcher) -> FastAPI:
 
     @app.get("/version")
     async def version() -> dict[str, Any]:
-        """Return which model is served, and what it was made of."""
+        """Return which model is served, with its commit and MD5s."""
         return batcher.served.about
 
     @app.get("/metrics", response_class=Response)

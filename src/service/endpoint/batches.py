@@ -49,7 +49,7 @@ Done = tuple[list[Item], pd.DataFrame, Prediction]
 
 
 class Batcher:
-    """One thread that predicts what waits.
+    """A thread that predicts waiting requests.
 
     Attributes:
         served: The model; a new one takes over between two batches.
@@ -82,7 +82,7 @@ class Batcher:
             self._wake.notify()
 
     def close(self) -> None:
-        """Predict what waits, and end the thread."""
+        """Predict the waiting requests, and end the thread."""
         with self._wake:
             self._is_open = False
             self._wake.notify()
@@ -99,8 +99,10 @@ class Batcher:
                 logger.exception("a batch was not predicted")
                 done = []
             self._loop.call_soon_threadsafe(_answer, batch)
-            if done:
+            try:
                 self._on_batch(served, done)
+            except Exception:
+                logger.exception("a batch was not recorded")
 
     def _take(self) -> list[Item]:
         with self._wake:
@@ -116,9 +118,13 @@ class Batcher:
             return batch
 
     def _predict(self, batch: list[Item], served: Served) -> list[Done]:
-        # The client of a cancelled request has gone, or its time is over.
+        # A cancelled request has timed out.
         together = [item for item in batch if not item.future.cancelled() and item.served in (None, served)]
         done = self._predict_together(together, served) if together else []
+        if done is None:
+            # A value is not of the type of its column: it may be refused, or converted as in a file.
+            together = [item for item in together if _is_converted(item, served)]
+            done = self._predict_together(together, served) if together else []
         if done is None:
             done = [one for item in together for one in self._predict_alone(item, served)]
         for item in batch:
@@ -142,8 +148,9 @@ class Batcher:
                 if X is None:
                     return None
                 tables.append(X)
-            ordered = parsed + [item for item in items if item.X is not None]
-            tables += [item.X[names] for item in ordered[len(parsed) :] if item.X is not None]
+            converted = [(item, item.X) for item in items if item.X is not None]
+            ordered = parsed + [item for item, _ in converted]
+            tables += [X[names] for _, X in converted]
             X = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
             prediction = served.predictor.predict(X)
         except (RequestError, PipelineError, ValueError, TypeError, OverflowError):
@@ -155,20 +162,30 @@ class Batcher:
         return [(ordered, X, prediction)]
 
     def _predict_alone(self, item: Item, served: Served) -> list[Done]:
-        try:
-            X = convert_content(item.content, served) if item.X is None else item.X
-            prediction = served.predictor.predict(X)
-            item.result = item.render(item, prediction, served)
-        except RequestError as error:
-            item.result = error
+        if not _is_converted(item, served) or item.X is None:
             return []
+        try:
+            prediction = served.predictor.predict(item.X)
+            item.result = item.render(item, prediction, served)
         except PipelineError as error:
             item.result = RequestError(422, str(error))
             return []
         except Exception:
             logger.exception("a request was not predicted")
             return []
-        return [([item], X, prediction)]
+        return [([item], item.X, prediction)]
+
+
+def _is_converted(item: Item, served: Served) -> bool:
+    """Convert the rows of a request, and return whether that was possible."""
+    if item.X is None:
+        try:
+            item.X = convert_content(item.content, served)
+        except RequestError as error:
+            item.result = error
+        except Exception:
+            logger.exception("a request was not converted")
+    return item.X is not None
 
 
 def _answer(batch: list[Item]) -> None:

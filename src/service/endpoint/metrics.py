@@ -13,8 +13,8 @@ QUEUE_ROWS = Gauge("serve_queue_rows", "Rows that wait for a prediction", multip
 MODEL_WORKERS = Gauge("serve_model_workers", "Workers that serve a model", ["model"], multiprocess_mode="livesum")
 SWAPS = Counter("serve_swaps", "New models that took over, counted in each worker")
 REFUSED_SWAPS = Counter("serve_refused_swaps", "New models that failed to load, counted in each worker")
-RECORD_DROPPED = Gauge("serve_record_dropped_rows", "Rows not recorded: too many waited", multiprocess_mode="sum")
-RECORD_FAILED = Gauge("serve_record_failed_rows", "Rows not recorded: not writable", multiprocess_mode="sum")
+RECORD_DROPPED = Gauge("serve_record_dropped_rows", "Rows not recorded: the queue was full", multiprocess_mode="sum")
+RECORD_FAILED = Gauge("serve_record_failed_rows", "Rows not recorded: writing failed", multiprocess_mode="sum")
 
 
 def render() -> bytes:

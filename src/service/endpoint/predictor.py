@@ -97,10 +97,12 @@ class Predictor:
         self.classes: NDArray[Any] | None = getattr(self._estimator, "classes_", None)
         self._has_probabilities = hasattr(self._estimator, "predict_proba")
         self._shared: list[_Once] = []
+        plain = self._transform, self._estimator
         try:
             self._make_fast(preprocess)
         # The model works without, and may be of any class.
         except Exception as error:
+            (self._transform, self._estimator), self._shared = plain, []
             logger.warning("predicting with the plain pipeline, which is slower: %s: %s", type(error).__name__, error)
 
     def predict(self, X: pd.DataFrame) -> Prediction:

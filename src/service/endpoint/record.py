@@ -41,10 +41,10 @@ class _Batch:
 
 
 class Recorder:
-    """Writes what was asked and answered, in a thread of its own.
+    """Records requests and predictions; files are written in a thread of their own.
 
     Files are `FOLDER/YYYY-MM-DD/*.parquet` in UTC. Each appears whole, with one row for each predicted row. A file that
-    cannot be written, as on a full disk, costs its rows and is counted; the endpoint never notices.
+    cannot be written, as on a full disk, costs its rows and is counted; requests are not affected.
 
     Attributes:
         n_recorded: Rows written.
@@ -81,7 +81,7 @@ class Recorder:
         classes: Sequence[Any] | None,
         columns: Columns,
     ) -> None:
-        """Record rows soon; never wait, and never raise.
+        """Convert rows and queue them; never wait for the disk, and never raise.
 
         Args:
             ids: One id a row: that of the request, or `<id>/<number of the row>` if it has several.
@@ -96,15 +96,15 @@ class Recorder:
                 ids, X, prediction = [ids[row] for row in kept], X.iloc[kept], prediction.take(kept)
             if not len(ids):
                 return
+            now = self._clock()
+            # Converted at once: to convert all rows of a file together would hold the GIL, and so stop predictions, for
+            # hundreds of milliseconds.
+            rows = self._to_batch(ids, now, model, model_md5, X, prediction, classes, columns)
             with self._lock:
                 if self._n_waiting + len(ids) > self._max_waiting_rows:
                     self.n_dropped += len(ids)
                     return
                 self._n_waiting += len(ids)
-            now = self._clock()
-            # Converted at once: to convert all rows of a file together would hold the GIL, and so stop predictions, for
-            # hundreds of milliseconds.
-            rows = self._to_batch(ids, now, model, model_md5, X, prediction, classes, columns)
             self._queue.put(_Batch(f"{now:%Y-%m-%d}", now, rows))
         except Exception:
             self.n_failed += len(ids)
@@ -145,23 +145,24 @@ class Recorder:
         for batch in batches:
             groups.setdefault((batch.day, batch.rows.schema), []).append(batch)
         for (day, _), group in groups.items():
-            rows = pa.concat_batches([batch.rows for batch in group])
+            n_rows = sum(batch.rows.num_rows for batch in group)
             try:
+                rows = pa.concat_batches([batch.rows for batch in group])
                 self._make_room()
                 # Workers write to the same folder, perhaps from several machines.
                 name = f"{group[0].time:%H%M%S}-{uuid.uuid4().hex}.parquet"
                 with atomic_path(self._folder / day / name) as partial:
                     pq.write_table(pa.Table.from_batches([rows]), partial, compression="zstd")
-                self.n_recorded += rows.num_rows
+                self.n_recorded += n_rows
                 self._is_failing = False
             # Whatever happens, the endpoint serves on.
             except Exception as error:
-                self.n_failed += rows.num_rows
+                self.n_failed += n_rows
                 if not self._is_failing:
                     logger.error("requests are not recorded: %s: %s", type(error).__name__, error)
                 self._is_failing = True
             with self._lock:
-                self._n_waiting -= rows.num_rows
+                self._n_waiting -= n_rows
 
     def _make_room(self) -> None:
         """Delete the oldest days beyond `max_mb`, and of the last day only as many files as needed."""
@@ -209,7 +210,7 @@ class Recorder:
         for name in X.columns:
             if name in columns and name not in self._excluded:
                 kind = TYPES.get(columns[name]["kind"], pa.string())
-                made[f"input.{name}"] = pa.array(X[name].to_numpy(), from_pandas=True).cast(kind)
+                made[f"input.{name}"] = pa.array(X[name], from_pandas=True).cast(kind)
         return pa.RecordBatch.from_pydict(made)
 
 
@@ -220,8 +221,7 @@ def is_sampled(row_id: str, share: float) -> bool:
         row_id: Id of the request, or `<id>/<number of the row>`.
         share: Share of the requests in the sample, in [0, 1].
     """
-    request_id, _, number = row_id.rpartition("/")
-    digest = hashlib.blake2b((request_id if number.isdecimal() else row_id).encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(row_id.partition("/")[0].encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") < share * 2**64
 
 

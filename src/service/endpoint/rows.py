@@ -29,6 +29,11 @@ SUFFIXES = {
     "application/x-parquet": ".parquet",
     "application/parquet": ".parquet",
 }
+# Types of Arrow with values of any length.
+TEXTS = (
+    pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
+    pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view,
+)  # fmt: skip
 FORMS = ("records", "columns", "dataframe_records", "dataframe_split", "inputs", "instances")
 Values = dict[str, list[Any]]
 # Types of JSON that a column of this kind takes as they are; others are converted as in a file.
@@ -55,7 +60,7 @@ def parse_json(body: bytes) -> list[Any] | dict[str, Any]:
             if not all(isinstance(row, list) and len(row) == len(names) for row in data):
                 raise RequestError(422, "each row of data needs a value for each column", field=form)
             if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-                raise RequestError(422, "the columns must be different texts", field=form)
+                raise RequestError(422, "column names must be unique strings", field=form)
             content = [dict(zip(names, row, strict=True)) for row in data]
         elif form is not None:
             content = content[form]
@@ -79,7 +84,10 @@ def _parse_large_numbers(body: bytes, error: orjson.JSONDecodeError) -> Any:
     """Parse what orjson refuses although it is JSON: 1e999, which is infinite, as in a file. NaN stays refused."""
     if "infinity" in str(error):
         with contextlib.suppress(ValueError, RecursionError):
-            return json.loads(body, parse_int=float, parse_constant=orjson.loads)
+            content = json.loads(body, parse_int=float, parse_constant=orjson.loads)
+            # orjson refuses half a surrogate pair, too.
+            json.dumps(content, ensure_ascii=False).encode()
+            return content
     raise RequestError(
         400, f"the body is not JSON: {error}", allowed="JSON in UTF-8, with null for a missing value"
     ) from None
@@ -94,7 +102,7 @@ def take_columns(content: list[Any] | dict[str, Any], names: Sequence[str]) -> V
     """Return the values of the model's columns.
 
     Raises:
-        RequestError: A column is missing from a row, or a row is no object.
+        RequestError: A column is missing from a row, or a row is not an object.
     """
     if isinstance(content, dict):
         for name in names:
@@ -237,7 +245,7 @@ def _check_parquet(body: bytes, names: Sequence[str], max_rows: int, max_bytes: 
                 kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
                 if pa.types.is_nested(kind) or pa.types.is_fixed_size_binary(kind):
                     raise _not_single(column.name)
-                if any(is_text(kind) for is_text in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary)):
+                if any(is_text(kind) for is_text in TEXTS):
                     texts.append(column.name)
         if texts and n_bytes <= max_bytes:
             # As a dictionary, a text that all rows have takes its space once; as a column of pandas, once a row.

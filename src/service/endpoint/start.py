@@ -1,9 +1,11 @@
 """Serve a model: `python -m src.service.endpoint.start [--model models:/iris@champion | --tag v1.0.0]`."""
 
 import argparse
+import contextlib
 import ipaddress
 import logging
 import os
+import resource
 import socket
 import sys
 import tempfile
@@ -44,14 +46,18 @@ def main() -> None:
             f"--host {options.host} is reachable from other machines: set keys, separated by commas, in {KEYS}."
         )
     listener = _listen(options.host, options.port)
+    # Each connection is an open file.
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     for name in SINGLE_THREADED:
         os.environ[name] = "1"
     for name, value in MLFLOW_DEFAULTS.items():
         os.environ.setdefault(name, value)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        # Everything that a load needs is imported before the workers fork. Imported here, because the variables above
-        # apply to what is imported after them.
+        # What most loads need is imported before the workers fork, and here, because the variables above apply to what
+        # is imported after them.
         import skops.io  # noqa: F401 - for the workers
 
         from src.service.endpoint.workers import Workers

@@ -39,7 +39,7 @@ class Watcher:
         self._thread.start()
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop polling."""
         self._stop.set()
 
     def _run(self) -> None:
@@ -73,8 +73,8 @@ class Watcher:
         # The code of a model may raise anything.
         except Exception as error:
             if version != self._refused:
-                self._refuse()
                 logger.error("version %s is refused, version %s stays: %s", version, self._version, error)
+                self._refuse()
             self._refused = version
             return
         self._version, self._refused = version, ""

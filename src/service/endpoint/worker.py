@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from src.service.endpoint.batches import Batcher, Done
 from src.service.endpoint.load import Served, follows_alias, load_served
 from src.service.endpoint.record import Recorder
 from src.service.endpoint.watch import Watcher
+from src.service.registry.registered import PREFIX
 from src.text import one_line
 
 logger = logging.getLogger(__name__)
@@ -39,15 +41,26 @@ GRACE_SECONDS = 1.0
 
 
 def run_worker(
-    channel: socket.socket, root: Path, uri: str | None, tag: str | None, config: Config, keys: list[bytes]
+    channel: socket.socket,
+    first: str,
+    root: Path,
+    uri: str | None,
+    tag: str | None,
+    config: Config,
+    keys: list[bytes],
 ) -> None:
-    """Load the model, and answer requests until the channel is closed."""
+    """Load the model, and answer requests until the channel is closed.
+
+    Args:
+        first: URI of the version that the other workers serve; empty if there are none.
+        uri: What to follow, or None.
+    """
     try:
-        served = load_served(root, uri, tag)
+        served = load_served(root, first or uri, tag)
     except (PipelineError, OSError) as error:
         # Another worker may have failed first, so that the main process has ended.
         with contextlib.suppress(ConnectionError):
-            channel.sendall(FAILED + one_line(f"{type(error).__name__}: {error}", 1000).encode())
+            channel.sendall(FAILED + one_line(f"{type(error).__name__}: {error}", 1000).encode() + b"\n")
         sys.exit(2)
     sys.setswitchinterval(SWITCH_SECONDS)
     # It would warn about unused columns at each request.
@@ -66,7 +79,8 @@ async def _serve(
     recorder = Recorder(root / "data" / "requests", settings.record)
 
     def finish(used: Served, done: list[Done]) -> None:
-        metrics.BATCH_ROWS.observe(sum(len(X) for _, X, _ in done))
+        if done:
+            metrics.BATCH_ROWS.observe(sum(len(X) for _, X, _ in done))
         metrics.QUEUE_ROWS.set(batcher.n_waiting)
         # A batch at once: slices of a table cost more than their prediction.
         for items, X, prediction in done:
@@ -86,10 +100,8 @@ async def _serve(
         batcher.served = new
         metrics.MODEL_WORKERS.labels(new.label).set(1)
         metrics.SWAPS.inc()
+        server.report(new)
 
-    watcher = None
-    if uri and follows_alias(uri):
-        watcher = Watcher(root, uri, settings.poll_seconds, served, swap, metrics.REFUSED_SWAPS.inc)
     options = uvicorn.Config(
         Endpoint(settings, keys, batcher),
         http=Protocol,
@@ -97,13 +109,17 @@ async def _serve(
         lifespan="off",
         access_log=False,
         log_config=None,
-        # Otherwise each request that is no HTTP would be logged.
+        # Otherwise each connection that does not speak HTTP would be logged.
         log_level="error",
         server_header=False,
-        timeout_graceful_shutdown=int(settings.timeout_seconds) + 1,
+        # The body and the prediction may take so long each.
+        timeout_graceful_shutdown=2 * int(settings.timeout_seconds) + 2,
     )
     Protocol.seconds = settings.timeout_seconds
-    server = Server(options, channel)
+    server = Server(options, channel, served)
+    watcher = None
+    if uri and follows_alias(uri):
+        watcher = Watcher(root, uri, settings.poll_seconds, served, swap, metrics.REFUSED_SWAPS.inc)
     await server.serve()
     if watcher:
         watcher.close()
@@ -131,6 +147,8 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read a part of a request."""
         self._n_bytes += len(data)
+        if self._timer is None:
+            self._timer = self.loop.call_later(self.seconds, self._end_late)
         if self._n_bytes > MAX_HEADER_BYTES:
             self.send_400_response("The headers are too large.")
         else:
@@ -154,12 +172,20 @@ class Protocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Wait no longer: the request is here."""
+        """Stop the timer: the request is complete."""
+        self._cancel_timer()
+        self._n_bytes = 0
+        super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the timer, which would keep the connection in memory."""
+        self._cancel_timer()
+        super().connection_lost(exc)
+
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._n_bytes = 0
-        super().on_message_complete()
 
     def _end_late(self) -> None:
         if self._has_headers:
@@ -170,7 +196,7 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
     def shutdown(self) -> None:
-        """Answer what is asked and what is on its way, then close."""
+        """Let an active request finish, and an idle connection send one more, then close."""
         if self.cycle is None or self.cycle.response_complete:
             self.loop.call_later(GRACE_SECONDS, super().shutdown)
         else:
@@ -181,16 +207,27 @@ class Protocol(HttpToolsProtocol):
 class Server(uvicorn.Server):
     """Uvicorn's server on connections that the main process accepts and hands on."""
 
-    def __init__(self, config: uvicorn.Config, channel: socket.socket) -> None:
+    def __init__(self, config: uvicorn.Config, channel: socket.socket, served: Served) -> None:
         super().__init__(config)
-        self._channel = channel
+        self._channel, self._served = channel, served
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the main process, which closes the channel."""
+        yield
+
+    def report(self, served: Served) -> None:
+        """Send the URI of the registered model that is served to the main process, which may be about to end."""
+        uri = "" if served.about["version"] is None else f"{PREFIX}{served.label}"
+        with contextlib.suppress(OSError):
+            self._channel.send(READY + uri.encode() + b"\n")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - of uvicorn
         """Report to the main process, and take connections."""
         self.servers = []
         self._channel.setblocking(False)
         asyncio.get_running_loop().add_reader(self._channel.fileno(), self._take)
-        self._channel.send(READY)
+        self.report(self._served)
         self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -204,6 +241,10 @@ class Server(uvicorn.Server):
             message, handles, *_ = socket.recv_fds(self._channel, MAX_FDS, MAX_FDS)
         except BlockingIOError:
             return
+        except ConnectionError:
+            message, handles = b"", []
+        if message and not handles:
+            logger.warning("a connection was lost: too many open files")
         loop = asyncio.get_running_loop()
         for handle in handles:
             connection = socket.socket(fileno=handle)
@@ -235,10 +276,9 @@ def start_worker(
     code = 1
     try:
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
-        # A terminal that ends sends it to all processes, and the main process ends the workers.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # A terminal or a service manager may send them to all processes; the main process ends the workers.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         for each in (*inherited, listener):
             each.close()
         run_worker(channel, *arguments)

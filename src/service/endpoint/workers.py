@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from prometheus_client.multiprocess import mark_process_dead
 
+from src import errors
 from src.errors import TrackingError
 from src.service.endpoint.worker import FAILED, READY, start_worker
 
@@ -23,10 +24,11 @@ logger = logging.getLogger(__name__)
 BYTE = b"c"
 # A worker that ends at once is not started in a busy loop.
 PAUSE_SECONDS = 1.0
-# Of Linux: a filter of packets, as instructions of the kernel's own machine. It drops SYN, which begins a connection.
+SHORT_SECONDS = 0.02
+# Linux only: a BPF packet filter that drops SYN, the first packet of a connection.
 SO_ATTACH_FILTER = 26
 DROP_SYN = [(0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFF)]
-# In which a handshake ends that has begun.
+# Time for handshakes that have begun.
 HANDSHAKE_SECONDS = 0.1
 
 
@@ -48,6 +50,9 @@ class Workers:
 
     def __init__(self, listener: socket.socket, n_workers: int, *arguments: object) -> None:
         self._listener, self._n_workers, self._arguments = listener, n_workers, arguments
+        self._listener.setblocking(False)
+        # What a new worker loads first; the champion may have been refused.
+        self._last_uri = ""
         self._workers: list[Worker] = []
         self._selector = selectors.DefaultSelector()
         self._next = 0
@@ -77,11 +82,10 @@ class Workers:
             self._wait_until_ready(wake)
             if not self._is_stopping:
                 on_ready()
-                self._listener.setblocking(False)
                 self._selector.register(self._listener, selectors.EVENT_READ)
             while not self._is_stopping:
                 self._step(wake)
-            # What has connected is served, and nothing connects between the last accept and the close.
+            # Connections in the backlog are served, and none arrives between the last accept and the close.
             _refuse_connections(self._listener)
             self._accept()
         finally:
@@ -98,15 +102,17 @@ class Workers:
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
+        # A worker that hangs must not stop the others.
+        ours.setblocking(False)
         inherited = [ours, *(worker.channel for worker in self._workers)]
-        pid = start_worker(theirs, inherited, self._listener, *self._arguments)
+        pid = start_worker(theirs, inherited, self._listener, self._last_uri, *self._arguments)
         theirs.close()
         self._workers.append(Worker(pid, ours))
         self._selector.register(ours, selectors.EVENT_READ)
 
     def _wait_until_ready(self, wake: socket.socket) -> None:
         while not self._is_stopping and not all(worker.is_ready for worker in self._workers):
-            if self._read_messages(self._selector.select(), wake):
+            if self._read_messages(self._selector.select(), wake) and not self._is_stopping:
                 raise TrackingError("a worker ended before it was ready; see the log.")
 
     def _step(self, wake: socket.socket) -> None:
@@ -133,14 +139,17 @@ class Workers:
                 message = worker.channel.recv(4096)
             except ConnectionError:
                 message = b""
-            if message == READY:
-                worker.is_ready = True
-            elif message.startswith(FAILED):
-                text = message[1:].decode(errors="replace")
-                if not self._selector.get_map().get(self._listener.fileno()):
-                    raise TrackingError(text.partition(": ")[2])
-                logger.error("%s", text)
-            elif not message:
+            for line in message.splitlines():
+                text = line[1:].decode(errors="replace")
+                if line.startswith(READY):
+                    worker.is_ready, self._last_uri = True, text
+                elif line.startswith(FAILED):
+                    self._last_uri = ""
+                    if not self._selector.get_map().get(self._listener.fileno()):
+                        kind, _, reason = text.partition(": ")
+                        raise getattr(errors, kind, TrackingError)(reason)
+                    logger.error("%s", text)
+            if not message:
                 has_ended = True
                 self._forget(worker)
         return has_ended
@@ -156,28 +165,37 @@ class Workers:
             logger.warning("a worker has ended; starting another one")
 
     def _accept(self) -> None:
-        while True:
+        # Without a worker that is ready, clients wait in the backlog.
+        while any(worker.is_ready for worker in self._workers):
             try:
                 connection, _ = self._listener.accept()
-            except (BlockingIOError, ConnectionError):
+            except BlockingIOError:
                 return
+            except ConnectionError:
+                continue
             except OSError as error:
                 # Too many open files: those who wait are served when others have ended.
                 logger.warning("a connection was not accepted: %s", error)
-                time.sleep(0.05)
+                time.sleep(SHORT_SECONDS)
                 return
             with connection:
-                self._hand_on(connection)
+                while self._is_handing_on(connection) and not self._is_stopping:
+                    time.sleep(SHORT_SECONDS)
+        time.sleep(SHORT_SECONDS)
 
-    def _hand_on(self, connection: socket.socket) -> None:
-        ready = [worker for worker in self._workers if worker.is_ready]
+    def _is_handing_on(self, connection: socket.socket) -> bool:
+        """Give a connection to the next worker, and return whether it must be tried again."""
+        ready, is_full = [worker for worker in self._workers if worker.is_ready], False
         for _ in ready:
             self._next += 1
             try:
                 socket.send_fds(ready[self._next % len(ready)].channel, [BYTE], [connection.fileno()])
+                return False
+            except BlockingIOError:
+                is_full = True
             except OSError:
                 continue
-            return
+        return is_full
 
 
 def _refuse_connections(listener: socket.socket) -> None:
@@ -185,7 +203,9 @@ def _refuse_connections(listener: socket.socket) -> None:
     if sys.platform == "linux":
         instructions = b"".join(struct.pack("HBBI", *instruction) for instruction in DROP_SYN)
         program = ctypes.create_string_buffer(instructions)
-        listener.setsockopt(
-            socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(DROP_SYN), ctypes.addressof(program))
-        )
+        # Some sandboxes refuse filters; then only the last connections may be lost.
+        with contextlib.suppress(OSError):
+            listener.setsockopt(
+                socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(DROP_SYN), ctypes.addressof(program))
+            )
         time.sleep(HANDSHAKE_SECONDS)

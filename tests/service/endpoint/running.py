@@ -13,6 +13,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tests.pipeline.clone import wait_for
 from tests.pipeline.server import free_port
 
@@ -40,8 +42,10 @@ class Running:
         wait_for(lambda: self.call("/ready")[0] == 200 or self.process.poll() is not None)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Stop it, as a service manager does by default, and return its exit code."""
-        self.process.send_signal(number)
+        """Stop all its processes at once, as a service manager does by default, and return the exit code."""
+        main = psutil.Process(self.process.pid)
+        for process in (*main.children(), main):
+            process.send_signal(number)
         return self.process.wait(timeout=60)
 
     def call(self, path: str, body: bytes | None = None, kind: str = JSON, key: str = KEY) -> tuple[int, Any]:

@@ -20,7 +20,7 @@ import pytest
 
 from src.config.data_load import TableFile
 from src.config.service import Serve
-from src.service.endpoint.app import Endpoint
+from src.service.endpoint.app import MAX_BODIES, Endpoint
 from src.service.endpoint.batches import Batcher
 from src.service.endpoint.load import Served
 from src.service.endpoint.openapi import describe, render_page
@@ -245,8 +245,23 @@ def test_a_bad_row_fails_alone_in_its_batch() -> None:
         labels = [answer["predictions"][0]["prediction"] for status, answer, _ in answers if status == 200]
         assert labels == [(await client.predict(row))[1]["predictions"][0]["prediction"] for row in [*ROWS, ROW]]
         assert (await first)[0] == 200
+        # The good rows are predicted together, also with one whose numbers are texts.
+        assert client.predictor.n_rows[:2] == [1, 4]
 
     run(test, SlowPredictor)
+
+
+def test_large_requests_at_once_are_limited_in_bytes() -> None:
+    async def test(client: Client) -> None:
+        # Each waits for the rest of its body.
+        tasks = [
+            asyncio.create_task(client.send([b"[" + b" " * 900_000], is_whole=False)) for _ in range(MAX_BODIES + 1)
+        ]
+        answers = [await task for task in tasks]
+        assert sorted(status for status, *_ in answers) == [408] * MAX_BODIES + [503]
+        assert (await client.predict([ROW]))[0] == 200
+
+    run(test, max_body_mb=1, timeout_seconds=0.3)
 
 
 def test_rows_that_arrive_during_a_prediction_form_the_next_batch() -> None:
@@ -276,7 +291,7 @@ def test_rows_of_a_client_that_goes_before_it_has_sent_all_are_not_predicted() -
 
     async def test(client: Client) -> None:
         status, answer, _ = await client.send([table], CSV, is_whole=False, is_gone=True)
-        assert (status, answer["error"]) == (400, "the client has gone before its request was complete")
+        assert (status, answer["error"]) == (400, "the client disconnected before its request was complete")
         assert client.predictor.n_rows == []
 
     run(test, SlowPredictor)
@@ -299,7 +314,7 @@ def test_an_infinite_number_is_refused_alike_in_every_format(sign: str) -> None:
             assert (status, answer["field"], answer["row"]) == (422, "height", 2), (body[:80], answer)
             assert (float(answer["value"]), answer["allowed"]) == (float(f"{sign}inf"), "finite numbers")
         # Neither of these is JSON.
-        for word in ("Infinity", "NaN", "1e999, NaN"):
+        for word in ("Infinity", "NaN", "1e999, NaN", r'1e999, "\ud800"'):
             assert (await client.send(f"[{sign}{word}]".encode()))[0] == 400
 
     run(test)
@@ -311,7 +326,7 @@ def test_parquet_that_is_far_larger_than_its_file_is_refused() -> None:
     at = table.column_names.index("colour")
 
     async def test(client: Client) -> None:
-        for column in (text, text.cast(pa.string())):
+        for column in (text, text.cast(pa.string()), text.cast(pa.large_binary())):
             parquet = io.BytesIO()
             pq.write_table(table.set_column(at, "colour", column), parquet)
             assert len(parquet.getvalue()) < 200_000

@@ -166,6 +166,16 @@ def test_a_million_rows_are_refused_in_every_format(endpoint: Running) -> None:
         assert (status, answer["allowed"]) == (413, "at most 100000 rows"), kind
 
 
+def test_stop_while_the_model_is_loaded_ends_at_once(template: Path) -> None:  # noqa: F811 - a fixture
+    command = [sys.executable, "-m", "src.service.endpoint.start", "--port", str(free_port())]
+    process = subprocess.Popen(command, cwd=template, stderr=subprocess.PIPE, text=True)
+    main = psutil.Process(process.pid)
+    wait_for(lambda: main.children() or process.poll() is not None)
+    process.terminate()
+    _, log = process.communicate(timeout=60)
+    assert (process.returncode, log) == (0, "")
+
+
 # MLflow's own functions of language models lack the type hints that it asks for.
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")
 def test_without_keys_the_client_of_mlflow_is_answered_and_sigterm_loses_no_request(

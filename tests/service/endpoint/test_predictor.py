@@ -125,6 +125,22 @@ def test_model_whose_steps_cannot_be_taken_apart_is_served_as_it_is(caplog: pyte
     assert "predicting with the plain pipeline, which is slower" in caplog.text
 
 
+class OwnEstimator(GaussianNB):  # type: ignore[misc]  # scikit-learn ships no types
+    """Names its rows otherwise than scikit-learn does."""
+
+    def predict_proba(self, x: Any) -> Any:
+        return super().predict_proba(x)
+
+
+def test_estimator_whose_methods_cannot_be_shared_is_used_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    model = fitted()
+    rows = rows_of(model).dropna()
+    own = Pipeline([*model.steps[:2], ("estimator", OwnEstimator())])
+    own["estimator"].fit(own[:2].transform(rows), np.arange(len(rows)) % 3)
+    assert_equal(own, rows, Predictor(own))
+    assert "predicting with the plain pipeline, which is slower" in caplog.text
+
+
 def test_other_models_are_refused() -> None:
     with pytest.raises(MissingInputError, match="the model is a Pipeline, not a fitted Pipeline with the steps"):
         Predictor(fitted()[1:])

@@ -150,6 +150,8 @@ def test_a_sample_holds_whole_requests_and_all_workers_agree(tmp_path: Path) -> 
     assert set(first["id"].str.partition("/")[0].value_counts()) == {2}
     assert 0.25 < len(first) / 2000 < 0.35
     assert is_sampled("r7", 0.3) == is_sampled("r7/0", 0.3)
+    # An id may be a number.
+    assert {is_sampled(str(number), 0.3) for number in range(50)} == {True, False}
 
 
 def test_a_sample_of_none_records_nothing(tmp_path: Path) -> None:
