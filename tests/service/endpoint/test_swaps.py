@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 
@@ -142,8 +143,7 @@ def test_a_broken_champion_is_refused_once_and_the_old_one_stays(
     with Load(running.port) as load:
         version = registry.add(source)
         wait_for(lambda: running.count("serve_refused_swaps_total") == n_refused + N_WORKERS)
-        # The next polls find it again.
-        wait_for(lambda: len(load.models) == 1)
+        wait_for(lambda: load.models)
     assert (load.failed, load.models) == ([], {before["model"]})
     assert running.predict([ROW])[1]["predictions"] == before["predictions"]
     logged = running.log.read_text()
@@ -162,6 +162,12 @@ def test_an_alias_that_is_deleted_or_a_registry_that_is_down_leaves_the_model(
     registry.client.delete_registered_model_alias("iris", "champion")
     wait_for(lambda: running.log.read_text().count("stays: ") >= N_WORKERS)
     assert running.predict([ROW])[1]["model"] == before
+    # A new worker loads what the others serve.
+    main = psutil.Process(running.process.pid)
+    killed = main.children()[0]
+    killed.kill()
+    wait_for(lambda: killed not in main.children() and len(main.children()) == N_WORKERS)
+    wait_for(lambda: running.count(f'serve_model_workers{{model="{before}"') == N_WORKERS)
     hidden = database.rename(database.with_suffix(".hidden"))
     assert running.predict([ROW])[1]["model"] == before
     database.unlink(missing_ok=True)
