@@ -95,8 +95,8 @@ def render_drift_page(drift: Drift, path: Path, settings: Monitor) -> str:
             f"compared with {drift.reference.n_train:,} training rows",
             "verdict": f"{verdict}.",
             "is_drift": bool(drift.found),
-            "explanation": f"Without drift, {settings.alpha:.0%} of such windows at most would give an alarm, over all "
-            f"{len(drift.comparisons)} tests together. An effect below {settings.min_effect:g} gives none.",
+            "explanation": f"Without drift, at most {settings.alpha:.0%} of such comparisons would raise an alarm, "
+            f"over all {len(drift.comparisons)} tests together. An effect below {settings.min_effect:g} raises none.",
             "sections": {name: blocks for name, blocks in sections.items() if blocks},
         }
         return render_page(TEMPLATE, path, Path(__file__).parent, report=report)
@@ -106,7 +106,7 @@ def _sections(drift: Drift, folder: Path, settings: Monitor) -> Iterator[tuple[s
     yield "What moved", [
         _picture(folder / "effects.png", plot_effects(drift.comparisons, settings.min_effect), "Effects",
                  "The largest difference between the distributions of training rows and new rows. Red is drift."),
-        *_describe_tests(drift, settings.alpha),
+        *_describe_tests(drift, settings),
     ]  # fmt: skip
     yield "Distributions", [
         _picture(folder / f"column-{number}.png", plot_column(drift, name), f"Distribution of {name}",
@@ -134,7 +134,7 @@ def _sections(drift: Drift, folder: Path, settings: Monitor) -> Iterator[tuple[s
         yield "Notes", [Items(drift.notes)]
 
 
-def _describe_tests(drift: Drift, alpha: float) -> list[Block]:
+def _describe_tests(drift: Drift, settings: Monitor) -> list[Block]:
     rows: list[list[Text]] = [
         [(Code(each.name),), each.what, each.test, short_number(each.effect), _p(each.p), _p(each.p_adjusted),
          "drift" if each.is_drift else ""]
@@ -146,7 +146,10 @@ def _describe_tests(drift: Drift, alpha: float) -> list[Block]:
             f"A classifier that separates new rows from training rows by all columns together has an AUC of "
             f"{drift.auc:.3f}; 0.5 is chance. Its effect is 2 AUC − 1."
         )
-    blocks.append(f"Drift is an adjusted p of at most {alpha:g} (Holm's method) and an effect that counts.")
+    blocks.append(
+        f"Drift is an adjusted p of at most {settings.alpha:g} (Holm's method) and an effect of at least "
+        f"{settings.min_effect:g}."
+    )
     return [*blocks, *_table(["Name", "Compared", "Test", "Effect", "p", "Adjusted p", ""], rows, numbers=(3, 4, 5))]
 
 

@@ -103,8 +103,8 @@ def moving_aliases(root: Path, config: Config) -> Iterator[Store]:
 def move(store: Store, name: str, champion: str, previous: str | None) -> None:
     """Move both aliases, and check that no process of another clone did so at the same time.
 
-    MLflow moves one alias at a time, and cannot do so only if it is unchanged. `previous` goes first, so that a process
-    that is killed leaves a champion.
+    MLflow moves one alias at a time, and has no compare-and-swap. `previous` goes first, so that a process that is
+    killed leaves a champion.
 
     Args:
         previous: The champion with which the new one was compared; None if there was none.

@@ -63,7 +63,7 @@ def retrain(root: Path, data: Path) -> int:
     with exclusive(root, "retrain"):
         config = load_config(PARAMS)
         if version := find_unfinished(root, config):
-            logger.info("completing what an earlier call has left undone")
+            logger.info("completing an interrupted retraining")
             return complete(root, version, config)
         check_retrainable(root, config)
         data = data.expanduser().resolve()
