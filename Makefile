@@ -216,7 +216,7 @@ retrain: install ## Add labelled rows, train, and promote the model if it passes
 	@test -n "$$DATA" || { echo "set DATA: make retrain DATA=new.csv" >&2; exit 2; }
 	@$(BIN)/python -m src.service.retraining.retrain --data="$$DATA"
 
-loop: install ## Show the whole circle on iris: serve, drift, monitor, retrain, gate, swap
+loop: install ## Show the whole cycle on iris: serve, drift, monitor, retrain, gate, swap
 	@$(BIN)/python -c 'import httptools, orjson, prometheus_client, uvloop' 2>/dev/null || $(call install_extra,serve)
 	@$(BIN)/python -m src.service.retraining.loop
 

@@ -148,7 +148,7 @@ def test_imports_point_one_way(module: str) -> None:
     assert {name for name in imports_of(module) if package_of(name) not in allowed} == set()
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
+def test_no_modules_import_each_other_in_a_cycle() -> None:
     order = list(TopologicalSorter({module: imports_of(module) for module in modules()}).static_order())
     assert set(order) == set(modules())
 

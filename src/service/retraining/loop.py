@@ -1,4 +1,4 @@
-"""Show the whole circle on iris: `python -m src.service.retraining.loop`.
+"""Show the whole cycle on iris: `python -m src.service.retraining.loop`.
 
 A model is trained, promoted and served; its requests drift, monitoring finds it, retraining promotes a better model,
 and the endpoint changes to it under load. It runs the commands of the make targets, in a temporary clone.
@@ -173,11 +173,11 @@ def make_tables() -> tuple[pd.DataFrame, pd.DataFrame]:
     return iris.assign(**{TARGET: species}), drifted.round(2).assign(**{TARGET: species[chosen]})
 
 
-def show_circle(root: Path, sandbox: Sandbox) -> None:
-    """Go through the circle once, and print each step.
+def show_cycle(root: Path, sandbox: Sandbox) -> None:
+    """Go through the cycle once, and print each step.
 
     Raises:
-        PipelineError: A step failed, or did not do what this circle is for.
+        PipelineError: A step failed, or did not do what this cycle is for.
     """
     sandbox.say(f"clone     commit {find_commit(root, 'HEAD')[:9]} into a temporary folder")
     iris, drifted = make_tables()
@@ -279,11 +279,11 @@ def stopping_children() -> Iterator[None]:
 
 @command
 def main() -> None:
-    """Show the circle, from the command line."""
+    """Show the cycle, from the command line."""
     root = Path.cwd()
     find_commit(root, "HEAD")
     with tempfile.TemporaryDirectory(prefix="loop-") as folder, stopping_children():
-        show_circle(root, Sandbox(root, Path(folder)))
+        show_cycle(root, Sandbox(root, Path(folder)))
 
 
 if __name__ == "__main__":

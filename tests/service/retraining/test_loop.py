@@ -30,7 +30,7 @@ def state(clone: Clone) -> tuple[object, ...]:
     return files, clone.git("for-each-ref"), clone.git("status", "--porcelain")
 
 
-def test_circle_is_shown_and_the_clone_stays_as_it_was(fresh: Clone, temporary: Path) -> None:  # noqa: F811
+def test_cycle_is_shown_and_the_clone_stays_as_it_was(fresh: Clone, temporary: Path) -> None:  # noqa: F811
     before = state(fresh)
     # What the user serves and tracks elsewhere is not used.
     foreign = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "SERVE_API_KEYS": "secret"}

@@ -1,4 +1,4 @@
-"""The whole circle from two clones, with data, artifacts and models in S3, on a server with PostgreSQL and users."""
+"""The whole cycle from two clones, with data, artifacts and models in S3, on a server with PostgreSQL and users."""
 
 import json
 from collections.abc import Iterator
