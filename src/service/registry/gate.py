@@ -216,12 +216,18 @@ def check_copy(root: Path, candidate: Registered, run: LoadedRun) -> Check:
     copy = load_model(root, run.reference)
     X = candidate.example
     differ = 0
-    for method in ("predict", "predict_proba"):
-        if hasattr(copy, method):
-            here, there = (
-                np.asarray(getattr(model, method)(X)).reshape(len(X), -1) for model in (candidate.model, copy)
-            )
-            differ = max(differ, int((here != there).any(axis=1).sum()) if here.shape == there.shape else len(X))
+    try:
+        for method in ("predict", "predict_proba"):
+            if hasattr(copy, method):
+                here, there = (
+                    np.asarray(getattr(model, method)(X)).reshape(len(X), -1) for model in (candidate.model, copy)
+                )
+                differ = max(differ, int((here != there).any(axis=1).sum()) if here.shape == there.shape else len(X))
+    # The code of the model may fail in any way.
+    except Exception as error:
+        logger.debug("predicting the input example failed", exc_info=True)
+        note = f"the input example cannot be predicted: {type(error).__name__}: {message_of(error)}"
+        return Check(name, "", "0", REFUSED, note)
     value = f"{differ} of {len(X)} rows differ"
     if differ:
         note = "the model in MLflow is not the one of this commit, or another version of a package loads it"

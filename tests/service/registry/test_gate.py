@@ -1,5 +1,7 @@
 """Checks of the gate on small tables; those that need MLflow are in test_registry."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from src.config.service import Gate
 from src.errors import ConfigError, TrackingError, VersionError
 from src.service.registry import gate as gate_module
-from src.service.registry.gate import Check, Verdict, check_baseline, check_champion, check_minimum
+from src.service.registry.gate import Check, Verdict, check_baseline, check_champion, check_copy, check_minimum
 from src.service.registry.registered import Registered
 from src.versions.load import LoadedRun
 
@@ -148,6 +150,21 @@ def test_champion_that_cannot_be_scored_is_skipped_with_the_reason(monkeypatch: 
     # A store that is down says nothing about the champion.
     with pytest.raises(TrackingError):
         compare(monkeypatch, model, TrackingError("down"), test, train)
+
+
+def test_model_that_cannot_predict_its_own_example_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = make_rows(1)
+    model = fit(rows, ["x"], LogisticRegression())
+    monkeypatch.setattr(gate_module, "load_model", lambda *_: model)
+    run = LoadedRun("commit2", "commit2", False, {}, {}, {})
+    for candidate, example, reason in (
+        (model, rows[["noise"]], "cannot be predicted: ValueError: The feature names should match"),
+        (fit(rows, ["x"], LinearRegression()), rows[["x"]], "AttributeError: .* has no attribute 'predict_proba'"),
+    ):
+        check = check_copy(Path(), replace(registered(candidate, 2), example=example), run)
+        assert check.result == "refused"
+        assert re.search(reason, check.note)
+    assert check_copy(Path(), replace(registered(model, 2), example=rows[["x"]]), run).result == "passed"
 
 
 def test_minimum_is_a_lower_bound_of_scores_and_an_upper_bound_of_errors() -> None:
