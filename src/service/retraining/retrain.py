@@ -16,9 +16,9 @@ from pathlib import Path
 from src.config.load import load_config
 from src.config.schema import Config
 from src.errors import DataError, TrackingError, VersionError
-from src.service.registry.gate import PASSED, Verdict
+from src.service.registry.gate import PASSED, REFUSED, Verdict
 from src.service.registry.promote import promote
-from src.service.registry.register import GATE, list_versions, published_tag, register
+from src.service.registry.register import GATE, explained, list_versions, published_tag, register
 from src.service.retraining.rows import add_rows, check_appendable
 from src.tracking import names
 from src.tracking.git import clean_environment
@@ -58,7 +58,7 @@ def retrain(root: Path, data: Path) -> int:
         0 if the model is the champion, 1 if the gate refused it.
 
     Raises:
-        PipelineError: The rows, or the state of the clone, cannot be used; or a step failed.
+        PipelineError: The rows, or the state of the clone, cannot be used; a step failed; or the branch has moved.
     """
     with exclusive(root, "retrain"):
         config = load_config(PARAMS)
@@ -86,7 +86,15 @@ def retrain(root: Path, data: Path) -> int:
                 )
                 return EXIT_REFUSED
             git(root, "fetch", "--quiet", "--no-tags", str(clone), "HEAD")
-            git(root, "merge", "--quiet", "--ff-only", "FETCH_HEAD")
+            try:
+                git(root, "merge", "--quiet", "--ff-only", "FETCH_HEAD")
+            except VersionError as error:
+                # Its commit is on no branch, so `make promote` must not take it.
+                _refuse(root, judged.version, config)
+                raise VersionError(
+                    "the branch has moved, or a file has changed, while the model was trained; run `make retrain` "
+                    f"again. {error}"
+                ) from error
         return complete(root, judged.version, config)
 
 
@@ -192,6 +200,13 @@ def _train(clone: Path, config: Config, n_added: int) -> Verdict:
     git(clone, "commit", "--quiet", "--all", "--allow-empty", "--message", message)
     with chdir(clone):
         return register(clone, "HEAD")
+
+
+def _refuse(root: Path, version: str, config: Config) -> None:
+    """Mark a version that passed the gate as refused."""
+    store = open_store(root, config.tracking.experiment_name)
+    with explained(store):
+        store.client.set_model_version_tag(config.registry.model_name, version, GATE, REFUSED)
 
 
 @command

@@ -115,6 +115,24 @@ def test_refused_model_changes_nothing_and_one_that_passes_is_promoted_once(
     assert find_next_version(clone.path) == "v1.5.0"
 
 
+def test_commit_made_during_the_training_leaves_no_version_to_promote(
+    clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Decided()
+
+    def train(temporary: Path, *_: object) -> Verdict:
+        for path in (temporary, clone.path):
+            Clone(path).git("commit", "--quiet", "--allow-empty", "--message", f"Commit in {path.name}")
+        return gate.register(temporary, "HEAD")
+
+    monkeypatch.setattr(retrain_module, "_train", train)
+    before = clone.read(TABLE)
+    with pytest.raises(VersionError, match=r"the branch has moved, .*; run `make retrain` again\."):
+        retrain(clone.path, tmp_path / "new.csv")
+    assert (clone.git("log", "-1", "--format=%s"), clone.read(TABLE)) == ("Commit in repo", before)
+    assert MlflowClient().get_model_version("iris", "1").tags["gate"] == "refused"
+
+
 @pytest.mark.thorough
 def test_killed_process_leaves_all_as_it_was_or_what_the_next_call_completes(clone: Clone, tmp_path: Path) -> None:
     command = ("python", "-m", "src.service.retraining.retrain", "--data", str(tmp_path / "new.csv"))
