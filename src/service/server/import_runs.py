@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.errors import TrackingError
 from src.service.registry.register import list_versions, named
-from src.text import one_line
+from src.text import message_of, one_line
 from src.tracking import names
 from src.tracking.runs import identify
 from src.tracking.store import QUIET, explain
@@ -89,14 +89,17 @@ class _Import:
     experiment_of: dict[str, str] = field(default_factory=dict)  # by the new id of a run
 
     def run(self) -> dict[str, tuple[int, int]]:
+        for experiment in _pages(self.source.search_experiments):
+            old = [experiment.experiment_id]
+            if self.source.search_runs(old, run_view_type=ANY, max_results=1) or self.source.search_logged_models(old):
+                self.experiments[experiment.experiment_id] = self._find_or_create_experiment(experiment)
+        counts = self._copy_runs_and_models() if self.experiments else {"runs": (0, 0), "logged models": (0, 0)}
+        return {**counts, "registered versions": self._copy_registry()}
+
+    def _copy_runs_and_models(self) -> dict[str, tuple[int, int]]:
         from tqdm import tqdm
 
-        for experiment in _pages(self.source.search_experiments):
-            if self.source.search_runs([experiment.experiment_id], run_view_type=ANY, max_results=1):
-                self.experiments[experiment.experiment_id] = self._find_or_create_experiment(experiment)
         old, new = list(self.experiments), list(self.experiments.values())
-        if not old:
-            return {"runs": (0, 0)}
         found: list[Run] = list(_pages(self.source.search_runs, experiment_ids=old, run_view_type=ANY))
         runs = [run for run in found if run.info.status in ("FINISHED", "FAILED", "KILLED")]
         # They may change yet.
@@ -115,11 +118,7 @@ class _Import:
         scores = _scores_by_run(models)
         for run in tqdm(open_runs, "runs", unit="run", disable=None):
             self._copy_run(run, scores.get(run.info.run_id, {}))
-        return {
-            "runs": (len(open_runs), len(runs)),
-            "logged models": (n_models, len(models)),
-            "registered versions": self._copy_registry(),
-        }
+        return {"runs": (len(open_runs), len(runs)), "logged models": (n_models, len(models))}
 
     def _find_or_create_experiment(self, experiment: Any) -> str:
         """Return the id of the experiment of the same name on the server."""
@@ -265,7 +264,10 @@ class _Import:
     # --- registered models ---
 
     def _copy_registry(self) -> tuple[int, int]:
+        from mlflow.exceptions import MlflowException
+
         n_copied = n_versions = 0
+        refused: dict[str, str] = {}
         for model in _pages(self.source.search_registered_models):
             versions = list_versions(self.source, model.name)[::-1]
             existing = self.target.search_registered_models(named(model.name))
@@ -274,7 +276,14 @@ class _Import:
             known = {each.tags.get(names.IMPORT_VERSION): each for each in list_versions(self.target, model.name)}
             numbers = {}
             for version in versions:
-                number, is_new = self._copy_version(version, known.get(_identify_version(version)))
+                try:
+                    number, is_new = self._copy_version(version, known.get(_identify_version(version)))
+                except MlflowException as error:
+                    # Its source is a path, as in MLflow 2, or its model was left out.
+                    if error.error_code not in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
+                        raise
+                    refused[f"{one_line(version.name, 100)}/{version.version}"] = message_of(error)
+                    continue
                 numbers[str(version.version)] = number
                 n_copied += is_new
             n_versions += len(versions)
@@ -283,6 +292,10 @@ class _Import:
             for alias, number in self.source.get_registered_model(model.name).aliases.items():
                 if alias not in moved and str(number) in numbers:
                     self.target.set_registered_model_alias(model.name, alias, numbers[str(number)])
+        if refused:
+            shown, (reason, *_) = ", ".join(list(refused)[:5]), refused.values()
+            more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
+            logger.warning("the server refuses %s%s, left out: %s", shown, more, one_line(reason, 400))
         return n_copied, n_versions
 
     def _copy_version(self, version: "ModelVersion", found: "ModelVersion | None") -> tuple[str, bool]:

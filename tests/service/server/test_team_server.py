@@ -99,6 +99,9 @@ def decorate(clone: Clone) -> None:
         )
     client.delete_model_version("iris", "2")
     client.set_registered_model_alias("iris", "champion", "3")
+    # As MLflow 2 wrote it.
+    client.create_registered_model("old")
+    client.create_model_version("old", f"{clone.path}/mlruns/1/model", run_id=parent.info.run_id)
 
 
 def all_runs(client: "MlflowClient") -> "list[Run]":
@@ -191,11 +194,13 @@ def test_import_that_was_killed_continues_and_every_run_is_equal(
 
     first = team_clone.run(*IMPORT).stderr
     assert f"of {n_local} runs" in first
+    assert "the server refuses old/1, left out: " in first
+    assert "To use a local path as a model version source" in first
     with patch.dict(os.environ):
         assert import_store(team_clone.store, team.uri) == {
             "runs": (0, n_local),
             "logged models": (0, 1),
-            "registered versions": (0, 2),
+            "registered versions": (0, 3),
         }
 
     remote_runs = all_runs(client)
