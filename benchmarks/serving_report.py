@@ -19,7 +19,7 @@ CPU is the time of all processes of a server. The endpoint records every request
 The Parquet request goes to `/invocations` and is timed until its labels are parsed. It is compared with a script that
 does the same with the same bytes: `pd.read_parquet`, conversion to the kinds of the columns, and `model.predict`. The
 last of these alone took {predict}.
-The script uses one OpenMP thread for each core, each worker of the endpoint uses one.
+Both use an OpenMP thread for each core; the endpoint does so from 2,000 rows on.
 For a swap, the worst second while the workers load and start to use the new champion is compared with the median second
 before, as measured by a client in Python. Failed requests are those without status 200 in all runs.
 

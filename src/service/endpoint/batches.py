@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from src.errors import PipelineError
 from src.service.endpoint.errors import RequestError
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # A batch is closed beyond these rows, so that small requests do not wait for many large ones.
 MAX_BATCH_ROWS = 10_000
+# From so many rows on, the threads of OpenMP are worth their start. A row gets the same answer from any number of them.
+MANY_ROWS = 2000
 Render = Callable[["Item", Prediction, Served], bytes]
 
 
@@ -62,6 +65,7 @@ class Batcher:
         self._max_queue, self._on_batch = max_queue, on_batch
         self._items: deque[Item] = deque()
         self._wake = threading.Condition()
+        self._pools, self._n_cores = ThreadpoolController(), os.cpu_count() or 1
         self._is_open = True
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="predictor", daemon=True)
@@ -90,7 +94,7 @@ class Batcher:
 
     def _run(self) -> None:
         # OpenMP keeps this setting for each thread.
-        threadpool_limits(1)
+        self._pools.limit(limits=1)
         while batch := self._take():
             served = self.served
             try:
@@ -152,7 +156,7 @@ class Batcher:
             ordered = parsed + [item for item, _ in converted]
             tables += [X[names] for _, X in converted]
             X = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
-            prediction = served.predictor.predict(X)
+            prediction = self._predict_rows(X, served)
         except (RequestError, PipelineError, ValueError, TypeError, OverflowError):
             return None
         start = 0
@@ -161,11 +165,17 @@ class Batcher:
             item.result = item.render(item, part, served)
         return [(ordered, X, prediction)]
 
+    def _predict_rows(self, X: pd.DataFrame, served: Served) -> Prediction:
+        if len(X) < MANY_ROWS:
+            return served.predictor.predict(X)
+        with self._pools.limit(limits=self._n_cores, user_api="openmp"):
+            return served.predictor.predict(X)
+
     def _predict_alone(self, item: Item, served: Served) -> list[Done]:
         if not _is_converted(item, served) or item.X is None:
             return []
         try:
-            prediction = served.predictor.predict(item.X)
+            prediction = self._predict_rows(item.X, served)
             item.result = item.render(item, prediction, served)
         except PipelineError as error:
             item.result = RequestError(422, str(error))

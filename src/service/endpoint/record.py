@@ -13,16 +13,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from src.atomic import atomic_path
 from src.config.service import Record
-from src.data.columns import Columns
+from src.service.endpoint.load import Served
 from src.service.endpoint.predictor import Prediction
 
 logger = logging.getLogger(__name__)
+
+# Id and number of rows of each request.
+Requests = Sequence[tuple[str, int]]
 
 # Rows that wait to be written; further ones are dropped.
 MAX_WAITING_ROWS = 200_000
@@ -71,43 +76,34 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
-    def put(
-        self,
-        ids: Sequence[str],
-        model: str,
-        model_md5: str,
-        X: pd.DataFrame,
-        prediction: Prediction,
-        classes: Sequence[Any] | None,
-        columns: Columns,
-    ) -> None:
+    def put(self, requests: Requests, served: Served, X: pd.DataFrame, prediction: Prediction) -> None:
         """Convert rows and queue them; never wait for the disk, and never raise.
 
         Args:
-            ids: One id a row: that of the request, or `<id>/<number of the row>` if it has several.
-            model: What `/version` calls the model.
-            X: Converted rows; not modified later by the caller.
-            classes: Classes of the probabilities; None if there are none.
-            columns: Kind of each raw column.
+            served: The model.
+            X: Converted rows of all requests; not modified later by the caller.
         """
+        n_rows = len(X)
         try:
             if (share := self._settings.sample) < 1:
-                kept = [row for row, row_id in enumerate(ids) if is_sampled(row_id, share)]
-                ids, X, prediction = [ids[row] for row in kept], X.iloc[kept], prediction.take(kept)
-            if not len(ids):
+                kept = [is_sampled(name, share) for name, _ in requests]
+                rows = np.repeat(kept, [count for _, count in requests])
+                requests = [request for request, is_kept in zip(requests, kept, strict=True) if is_kept]
+                X, prediction = X[rows], prediction.take(rows)
+            if not requests:
                 return
-            now = self._clock()
+            now, n_rows = self._clock(), len(X)
             # Converted at once: to convert all rows of a file together would hold the GIL, and so stop predictions, for
             # hundreds of milliseconds.
-            rows = self._to_batch(ids, now, model, model_md5, X, prediction, classes, columns)
+            batch = self._to_batch(requests, now, served, X, prediction)
             with self._lock:
-                if self._n_waiting + len(ids) > self._max_waiting_rows:
-                    self.n_dropped += len(ids)
+                if self._n_waiting + n_rows > self._max_waiting_rows:
+                    self.n_dropped += n_rows
                     return
-                self._n_waiting += len(ids)
-            self._queue.put(_Batch(f"{now:%Y-%m-%d}", now, rows))
+                self._n_waiting += n_rows
+            self._queue.put(_Batch(f"{now:%Y-%m-%d}", now, batch))
         except Exception:
-            self.n_failed += len(ids)
+            self.n_failed += n_rows
             logger.exception("a request was not recorded")
 
     def close(self) -> None:
@@ -185,24 +181,21 @@ class Recorder:
 
     def _to_batch(
         self,
-        ids: Sequence[str],
+        requests: Requests,
         now: datetime,
-        model: str,
-        model_md5: str,
+        served: Served,
         X: pd.DataFrame,
         prediction: Prediction,
-        classes: Sequence[Any] | None,
-        columns: Columns,
     ) -> pa.RecordBatch:
-        n_rows = len(ids)
-        labels = prediction.labels.tolist()
+        n_rows, classes, columns = len(X), served.predictor.classes, served.predictor.columns
+        # Classes are text, whatever their type, as in the names of their probabilities.
+        is_text = classes is None or all(isinstance(label, str) for label in classes)
         made: dict[str, Any] = {
-            "id": pa.array(ids, pa.string()),
+            "id": make_ids(requests),
             "time": pa.repeat(pa.scalar(now, pa.timestamp("us", "UTC")), n_rows),
-            "model": pa.repeat(model, n_rows),
-            "model_md5": pa.repeat(model_md5, n_rows),
-            # Classes are text, whatever their type, as in the names of their probabilities.
-            "prediction": pa.array(labels if classes is None else list(map(str, labels))),
+            "model": pa.repeat(served.label, n_rows),
+            "model_md5": pa.repeat(served.about["model_md5"] or "", n_rows),
+            "prediction": pa.array(prediction.labels if is_text else list(map(str, prediction.labels.tolist()))),
         }
         if classes is not None and prediction.probabilities is not None:
             for label, values in zip(classes, prediction.probabilities.T, strict=True):
@@ -214,14 +207,28 @@ class Recorder:
         return pa.RecordBatch.from_pydict(made)
 
 
-def is_sampled(row_id: str, share: float) -> bool:
-    """Return whether a row is in the sample: all rows of a request are, or none, and all workers agree.
+def make_ids(requests: Requests) -> pa.Array:
+    """Make one id a row: that of the request, or `<id>/<number of the row>` if it has several.
+
+    >>> make_ids([("a", 1), ("b", 2)]).to_pylist()
+    ['a', 'b/0', 'b/1']
+    """
+    names, counts = pa.array([name for name, _ in requests], pa.string()), [count for _, count in requests]
+    if max(counts) == 1:
+        return names
+    names = names.take(pa.array(np.repeat(np.arange(len(counts)), counts)))
+    numbers = pa.array(np.concatenate([np.arange(count) for count in counts])).cast(pa.string())
+    is_single = pa.array(np.repeat(counts, counts) == 1)
+    return pc.if_else(is_single, names, pc.binary_join_element_wise(names, numbers, "/"))
+
+
+def is_sampled(request_id: str, share: float) -> bool:
+    """Return whether the rows of a request are in the sample; all workers agree.
 
     Args:
-        row_id: Id of the request, or `<id>/<number of the row>`.
         share: Share of the requests in the sample, in [0, 1].
     """
-    digest = hashlib.blake2b(row_id.partition("/")[0].encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(request_id.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") < share * 2**64
 
 

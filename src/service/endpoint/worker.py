@@ -84,11 +84,7 @@ async def _serve(
         metrics.QUEUE_ROWS.set(batcher.n_waiting)
         # A batch at once: slices of a table cost more than their prediction.
         for items, X, prediction in done:
-            model = items[0].served or used
-            ids = [item.id if item.n_rows == 1 else f"{item.id}/{row}" for item in items for row in range(item.n_rows)]
-            classes, columns = model.predictor.classes, model.predictor.columns
-            known = None if classes is None else list(classes)
-            recorder.put(ids, model.label, model.about["model_md5"] or "", X, prediction, known, columns)
+            recorder.put([(item.id, item.n_rows) for item in items], items[0].served or used, X, prediction)
         metrics.RECORD_DROPPED.set(recorder.n_dropped)
         metrics.RECORD_FAILED.set(recorder.n_failed)
 
