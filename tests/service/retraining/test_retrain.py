@@ -147,6 +147,7 @@ def test_killed_process_leaves_all_as_it_was_or_what_the_next_call_completes(clo
         for found in process.stdout:
             if found.startswith(line):
                 signal_group(process, signal.SIGKILL)
+        process.communicate()
         return clone.git("log", "-1", "--format=%s")
 
     for line in ("running the pipeline on", "train: done", "registered the model of"):
