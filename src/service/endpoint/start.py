@@ -18,7 +18,7 @@ from src.utils.command import command
 logger = logging.getLogger(__name__)
 
 KEYS = "SERVE_API_KEYS"
-BACKLOG = 2048
+BACKLOG, MAX_PORT = 2048, 65_535
 # One prediction thread a worker: threads of BLAS and OpenMP would wait for each other.
 SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # A registry that is down is asked again at the next poll. A progress bar would break the lines of a log.
@@ -33,17 +33,18 @@ MLFLOW_DEFAULTS = {
 def main() -> None:
     """Serve a model from the command line."""
     parser = argparse.ArgumentParser(prog="python -m src.service.endpoint.start", description=__doc__)
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--model", help="registered model, such as models:/iris@champion; an alias is followed")
-    which.add_argument("--tag", help="published version; without either, the model of the workspace")
+    parser.add_argument("--model", help="registered model, such as models:/iris@champion; an alias is followed")
+    parser.add_argument("--tag", help="published version; without either, the model of the workspace")
     parser.add_argument("--host", default="127.0.0.1", help=f"address; any but loopback needs keys in {KEYS}")
-    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--port", default="8000", help="from 1 to 65535, or 0 for any that is free")
     options = parser.parse_args()
+    if options.model and options.tag:
+        raise ConfigError("set either --model or --tag (MODEL or TAG of `make serve`), not both.")
     config = load_config(Path("params.yaml"))
     keys = [key.strip().encode() for key in os.environ.get(KEYS, "").split(",") if key.strip()]
     if not keys and not _is_loopback(options.host):
         raise ConfigError(
-            f"--host {options.host} is reachable from other machines: set keys, separated by commas, in {KEYS}."
+            f"--host {options.host} may be reachable from other machines: set keys, separated by commas, in {KEYS}."
         )
     listener = _listen(options.host, options.port)
     # Each connection is an open file.
@@ -78,13 +79,18 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: str) -> socket.socket:
+    if not (port.isascii() and port.isdecimal() and int(port[:6]) <= MAX_PORT):
+        raise ConfigError(f"--port {port} (PORT of `make serve`) is not a port; choose one from 1 to {MAX_PORT}.")
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"cannot listen on {host}:{port}: {reason}; choose another --port or --host.") from None
+    except OSError as error:
+        # Python adds the address in brackets.
+        reason = (error.strerror or str(error)).partition(" (while")[0]
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {reason}; choose another --port or --host (PORT or HOST of `make serve`)."
+        ) from None
 
 
 if __name__ == "__main__":

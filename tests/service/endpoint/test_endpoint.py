@@ -105,7 +105,16 @@ def test_a_killed_worker_is_replaced(endpoint: Running) -> None:
     assert b"serve_requests_total" in endpoint.call("/metrics")[1]
 
 
-@pytest.mark.parametrize("options", [("--tag", "v9"), ("--host", "0.0.0.0"), ("--model", "models:/none@champion")])  # noqa: S104 - must be refused
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--port", "99999"),
+        ("--tag", "v9", "--model", "m"),
+        ("--tag", "v9"),
+        ("--host", "0.0.0.0"),  # noqa: S104 - must be refused
+        ("--model", "models:/none@champion"),
+    ],
+)
 def test_a_wrong_start_is_refused_in_one_line(template: Path, options: tuple[str, str]) -> None:  # noqa: F811
     command = [sys.executable, "-m", "src.service.endpoint.start", "--port", str(free_port()), *options]
     result = subprocess.run(command, cwd=template, capture_output=True, text=True, check=False, timeout=60)
