@@ -223,7 +223,7 @@ def log_table(table: pd.DataFrame, path: Path) -> None:
     """Log a table as an input of the active run."""
     # MLflow looks at every value to describe the columns, which takes seconds for a million rows.
     rows = table.head(N_DESCRIBED_ROWS)
-    mlflow.log_input(mlflow.data.from_pandas(rows, source=str(path), name=path.stem, targets=TARGET))  # type: ignore[attr-defined]
+    mlflow.log_input(mlflow.data.from_pandas(rows, source=str(path), name=path.stem, targets=TARGET))  # type: ignore[attr-defined]  # made at run time
 
 
 def main() -> None:

@@ -122,7 +122,7 @@ def open_store(root: Path, experiment_name: str, then: str = SYNC_HINT) -> Store
 
     Args:
         root: Root of the main repository, to which paths are relative.
-        then: What an error tells the user to do when the store works again.
+        then: What an error asks the user to do when the store works again.
 
     Raises:
         TrackingError: The store cannot be read or written.

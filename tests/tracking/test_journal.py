@@ -171,7 +171,7 @@ def test_fields_of_another_version_are_ignored_and_missing_ones_get_their_defaul
     for path in journal.path.glob("some/*.json"):
         edit(path, lambda content: content.update(new_field=1))
         for part in ("owner", "git", "snapshot", "process", "entry"):
-            edit(path, lambda content, part=part: part in content and content[part].update(new_field=1))  # type: ignore[misc]
+            edit(path, lambda content, part=part: part in content and content[part].update(new_field=1))  # type: ignore[misc]  # a lambda has no types
     assert (journal.read_session("some"), journal.executions("some")) == (session, [execution])
     edit(next(journal.path.glob("some/execution-*")), lambda content: content.pop("candidates"))
     assert journal.executions("some") == [make_execution(entry=ENTRY)]

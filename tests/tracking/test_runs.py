@@ -503,7 +503,7 @@ def test_only_the_value_that_a_server_refuses_is_left_out(
 
     def log_short(self: Any, **values: Any) -> None:
         if any(len(param.value) > 500 for param in values["params"]):
-            raise MlflowException.invalid_parameter_value("Param value had length 600")  # type: ignore[no-untyped-call]
+            raise MlflowException.invalid_parameter_value("Param value had length 600")  # type: ignore[no-untyped-call]  # MLflow has no types for it
         log_batch(self, **values)
 
     monkeypatch.setattr(SqlAlchemyStore, "log_batch", log_short)

@@ -115,7 +115,7 @@ def test_a_killed_worker_is_replaced(endpoint: Running) -> None:
         ("--model", "models:/none@champion"),
     ],
 )
-def test_a_wrong_start_is_refused_in_one_line(template: Path, options: tuple[str, str]) -> None:  # noqa: F811
+def test_a_wrong_start_is_refused_in_one_line(template: Path, options: tuple[str, str]) -> None:  # noqa: F811 - a fixture
     command = [sys.executable, "-m", "src.service.endpoint.start", "--port", str(free_port()), *options]
     result = subprocess.run(command, cwd=template, capture_output=True, text=True, check=False, timeout=60)
     assert result.returncode == 2
@@ -123,7 +123,7 @@ def test_a_wrong_start_is_refused_in_one_line(template: Path, options: tuple[str
     assert "Traceback" not in result.stderr
 
 
-def test_a_port_in_use_is_refused_in_one_line(endpoint: Running, template: Path) -> None:  # noqa: F811
+def test_a_port_in_use_is_refused_in_one_line(endpoint: Running, template: Path) -> None:  # noqa: F811 - a fixture
     command = [sys.executable, "-m", "src.service.endpoint.start", "--port", str(endpoint.port)]
     result = subprocess.run(command, cwd=template, capture_output=True, text=True, check=False, timeout=60)
     assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)

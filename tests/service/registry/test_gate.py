@@ -75,7 +75,7 @@ def compare(
     run = LoadedRun("commit2", "commit2", False, params, {}, {})
     version = SimpleNamespace(name="m", version=1, tags={})
     settings = GATE.model_copy(update=gate)
-    return check_champion(Path(), None, registered(candidate, 2), version, run, settings)  # type: ignore[arg-type]
+    return check_champion(Path(), None, registered(candidate, 2), version, run, settings)  # type: ignore[arg-type]  # not asked
 
 
 @pytest.mark.parametrize("scoring", ["f1_macro", "f1", "roc_auc", "neg_log_loss", "average_precision"])

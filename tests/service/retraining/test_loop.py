@@ -30,7 +30,7 @@ def state(clone: Clone) -> tuple[object, ...]:
     return files, clone.git("for-each-ref"), clone.git("status", "--porcelain")
 
 
-def test_cycle_is_shown_and_the_clone_stays_as_it_was(fresh: Clone, temporary: Path) -> None:  # noqa: F811
+def test_cycle_is_shown_and_the_clone_stays_as_it_was(fresh: Clone, temporary: Path) -> None:  # noqa: F811 - a fixture
     before = state(fresh)
     # What the user serves and tracks elsewhere is not used.
     foreign = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "SERVE_API_KEYS": "secret"}
@@ -62,7 +62,7 @@ def test_files_that_are_being_written_are_not_counted(tmp_path: Path) -> None:
     assert count_recorded(tmp_path) == 2
 
 
-def test_ctrl_c_stops_what_was_started_and_deletes_the_folder(fresh: Clone, temporary: Path) -> None:  # noqa: F811
+def test_ctrl_c_stops_what_was_started_and_deletes_the_folder(fresh: Clone, temporary: Path) -> None:  # noqa: F811 - a fixture
     process = fresh.start(*LOOP, TMPDIR=str(temporary))
     # The pipeline runs: launcher, DVC and the server of the stages.
     wait_for(lambda: len(family(process.pid)) > 3)
@@ -74,7 +74,7 @@ def test_ctrl_c_stops_what_was_started_and_deletes_the_folder(fresh: Clone, temp
     assert list(temporary.iterdir()) == []
 
 
-def test_step_that_fails_shows_its_log_and_deletes_the_folder(fresh: Clone, temporary: Path) -> None:  # noqa: F811
+def test_step_that_fails_shows_its_log_and_deletes_the_folder(fresh: Clone, temporary: Path) -> None:  # noqa: F811 - a fixture
     fresh.set_param("registry.gate.margin", "wide")
     fresh.commit()
     result = fresh.run(*LOOP, code=2, TMPDIR=str(temporary))

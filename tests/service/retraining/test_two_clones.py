@@ -19,8 +19,8 @@ from tests.service.server.conftest import (
     S3_SECRET,
     TeamServer,
     postgresql,  # noqa: F401 - fixtures
-    s3,  # noqa: F401
-    team,  # noqa: F401
+    s3,  # noqa: F401 - a fixture
+    team,  # noqa: F401 - a fixture
 )
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ N_WORKERS = 2
 
 
 @pytest.fixture
-def client(team: TeamServer, monkeypatch: pytest.MonkeyPatch) -> "MlflowClient":  # noqa: F811
+def client(team: TeamServer, monkeypatch: pytest.MonkeyPatch) -> "MlflowClient":  # noqa: F811 - a fixture
     from mlflow import MlflowClient
 
     for name, value in log_in(team).items():
@@ -48,7 +48,7 @@ def endpoints() -> Iterator[list[Running]]:
         assert running.stop() == 0
 
 
-def log_in(team: TeamServer) -> dict[str, str]:  # noqa: F811
+def log_in(team: TeamServer) -> dict[str, str]:  # noqa: F811 - a fixture
     return {
         "MLFLOW_TRACKING_URI": team.uri,
         "MLFLOW_TRACKING_USERNAME": "admin",
@@ -56,15 +56,15 @@ def log_in(team: TeamServer) -> dict[str, str]:  # noqa: F811
     }
 
 
-def keys(s3: str, prefix: str) -> list[str]:  # noqa: F811
+def keys(s3: str, prefix: str) -> list[str]:  # noqa: F811 - a fixture
     login = {"aws_access_key_id": "team", "aws_secret_access_key": S3_SECRET, "region_name": "us-east-1"}
     bucket = boto3.resource("s3", endpoint_url=s3, **login).Bucket("mlflow")
     return [each.key for each in bucket.objects.filter(Prefix=prefix)]
 
 
 def test_model_goes_round_from_one_clone_to_another_and_back(
-    team: TeamServer,  # noqa: F811
-    s3: str,  # noqa: F811
+    team: TeamServer,  # noqa: F811 - a fixture
+    s3: str,  # noqa: F811 - a fixture
     client: "MlflowClient",
     endpoints: list[Running],
     tmp_path: Path,

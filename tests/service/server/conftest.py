@@ -86,13 +86,13 @@ def postgresql() -> Iterator[str]:
     password.write_text(DATABASE_PASSWORD)
     if options:
         for path in (folder, password):
-            os.chown(path, options["user"], options["group"])  # type: ignore[arg-type]
+            os.chown(path, options["user"], options["group"])  # type: ignore[arg-type]  # values of several types
     port = free_port()
 
     def run(*command: object) -> None:
         done = subprocess.run(
             [str(word) for word in command], cwd=folder, check=False, capture_output=True, text=True, **options
-        )  # type: ignore[call-overload]
+        )  # type: ignore[call-overload]  # values of several types
         assert done.returncode == 0, done.stdout + done.stderr
 
     data = folder / "data"
@@ -103,7 +103,7 @@ def postgresql() -> Iterator[str]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         **options,
-    )  # type: ignore[call-overload]
+    )  # type: ignore[call-overload]  # values of several types
     wait_for(
         lambda: subprocess.run([programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]).returncode == 0
     )
