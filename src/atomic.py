@@ -20,10 +20,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield partial
         # mkstemp makes files private; outputs get the mode that open() gives.
-        umask = os.umask(0)
-        os.umask(umask)
-        partial.chmod(0o666 & ~umask)
+        partial.chmod(0o666 & ~read_umask())
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def read_umask() -> int:
+    """Return the mode bits that the user's new files do not get; it can only be read by setting it."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask

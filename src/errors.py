@@ -6,6 +6,7 @@
     │   ├── MissingInputError
     │   └── FeatureError
     ├── TrainError
+    ├── ComputeError
     ├── TrackingError
     ├── BusyError
     └── VersionError
@@ -36,6 +37,10 @@ class FeatureError(DataError):
 
 class TrainError(PipelineError):
     """No estimator could be fitted."""
+
+
+class ComputeError(PipelineError):
+    """The cluster that the setting `compute` names cannot be used."""
 
 
 class TrackingError(PipelineError):

@@ -19,6 +19,7 @@ SRC = ROOT / "src"
 LAYERS = [
     {"errors", "atomic", "text", "warm"},
     {"config"},
+    {"compute"},
     {"data"},
     {"data_load", "featurize", "data_split"},
     {"train", "report"},
@@ -34,6 +35,7 @@ WITHOUT_EFFECT_ON_OUTPUTS = (
     "src/errors.py",
     "src/atomic.py",
     "src/text.py",
+    "src/compute/",
     "src/tracking/",
     "src/utils/",
     "src/warm/",
@@ -196,7 +198,7 @@ def test_entry_of_a_stage_names_the_folders_of_its_code(stage: str) -> None:
 def test_stages_have_one_name_everywhere() -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     assert {path.stem for path in (SRC / "stages").glob("*.py")} - {"__init__"} == set(STAGES)
-    assert set(params) - {"base", "tracking", "registry", "serve", "monitor"} == set(STAGES)
+    assert set(params) - {"base", "compute", "tracking", "registry", "serve", "monitor"} == set(STAGES)
 
 
 @pytest.mark.parametrize("stage", STAGES)

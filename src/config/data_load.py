@@ -183,12 +183,14 @@ class DataLoad(Section):
         external_path: The user's own file or folder, a dependency of the stage.
         columns: Declared columns; the kinds of others are inferred.
         missing_target: What to do with rows without a target.
+        rows_per_part: Most rows in one file of a table; a table with more is a folder of parts.
     """
 
     source: Source
     external_path: RepoPath
     columns: dict[ColumnName, Column]
     missing_target: Literal["drop", "error"]
+    rows_per_part: Annotated[int, Field(ge=1)]
     dataset_path: OutputPath
     schema_path: OutputPath
 

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from src.config.compute import Compute
 from src.config.data_load import DataLoad
 from src.config.data_split import DataSplit
 from src.config.featurize import Featurize
@@ -71,6 +72,7 @@ class Config(Section):
     data_split: DataSplit
     train: Train
     evaluate: Evaluate
+    compute: Compute
     tracking: Tracking
     registry: Registry
     serve: Serve

@@ -211,6 +211,7 @@ class Train(Section):
     threshold: Annotated[float | Literal["best"], PlainValidator(_check_threshold)]
     calibrate: Literal["none", "sigmoid", "isotonic"]
     cv: Annotated[int, Field(ge=2)]
+    max_rows: Annotated[int, Field(ge=100)]
     scoring: str
     search: Search
     n_jobs: Annotated[int, Field(ge=-1), AfterValidator(_check_n_jobs)]

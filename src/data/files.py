@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,24 +34,62 @@ def open_parquet(path: Path) -> pq.ParquetFile:
 
 
 def read_table(path: Path, made_by: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read a Parquet file that the stage `made_by` wrote; names in `columns` that it does not have are skipped.
+    """Read a whole table that the stage `made_by` wrote; names in `columns` that it does not have are skipped.
+
+    Args:
+        path: A Parquet file, or a folder of parts.
+
+    Raises:
+        MissingInputError: The table is missing or is not Parquet.
+    """
+    return read_files(find_files(path, made_by), path, made_by, columns)
+
+
+def find_files(path: Path, made_by: str) -> list[Path]:
+    """List the files of a table: itself, or its parts in the order of their names.
+
+    Raises:
+        MissingInputError: The table is missing, or a folder without parts.
+    """
+    files = sorted(path.glob("part-*.parquet")) if path.is_dir() else [path]
+    if not files or not files[0].exists():
+        raise MissingInputError(f"{path} {'has no parts' if path.is_dir() else 'is missing'}; {_hint(made_by)}.")
+    return files
+
+
+def read_files(files: Sequence[Path], path: Path, made_by: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read Parquet files with equal columns as one table; `path` names it in errors."""
+    tables = []
+    with unreadable(path, made_by):
+        for each in files:
+            with open_parquet(each) as file:
+                known = None if columns is None else [name for name in file.schema_arrow.names if name in set(columns)]
+                tables.append(file.read(columns=known, use_pandas_metadata=False))
+        table = pa.concat_tables(tables)
+        tables.clear()
+        # Each column is freed once it is converted.
+        frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
+        return frame
+
+
+@contextmanager
+def unreadable(path: Path, made_by: str) -> Iterator[None]:
+    """Turn the errors of reading Parquet into one that says which stage writes the file.
 
     Raises:
         MissingInputError: The file is missing or is not Parquet.
     """
-    hint = f"stage {made_by} makes it: run `dvc repro {made_by}`"
     try:
-        with open_parquet(path) as file:
-            known = None if columns is None else [name for name in file.schema_arrow.names if name in set(columns)]
-            table = file.read(columns=known, use_pandas_metadata=False)
-        # Each column is freed once it is converted.
-        frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
-        return frame
+        yield
     except FileNotFoundError:
-        raise MissingInputError(f"{path} is missing; {hint}.") from None
+        raise MissingInputError(f"{path} is missing; {_hint(made_by)}.") from None
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise MissingInputError(f"{path} cannot be read as Parquet ({reason}); {hint}.") from None
+        raise MissingInputError(f"{path} cannot be read as Parquet ({reason}); {_hint(made_by)}.") from None
+
+
+def _hint(made_by: str) -> str:
+    return f"stage {made_by} makes it: run `dvc repro {made_by}`"
 
 
 def read_json(path: Path, kind: "TypeAdapter[T]", made_by: str) -> T:
@@ -72,14 +111,19 @@ def read_json(path: Path, kind: "TypeAdapter[T]", made_by: str) -> T:
         problem = error.errors(include_url=False)[0]
         where = "".join(f"{part}: " for part in problem["loc"])
         reason = f"is damaged ({one_line(where + problem['msg'], 200)})"
-    raise MissingInputError(f"{path} {reason}; stage {made_by} makes it: run `dvc repro {made_by}`.")
+    raise MissingInputError(f"{path} {reason}; {_hint(made_by)}.")
 
 
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as Parquet, without its index."""
+def write_rows(table: pd.DataFrame, path: Path) -> None:
+    """Write rows as Parquet, without their index."""
     rows = pa.Table.from_pandas(table, preserve_index=False)
     with atomic_path(path) as partial:
         pq.write_table(rows, partial, row_group_size=ROWS_PER_GROUP, dictionary_pagesize_limit=DICTIONARY_BYTES)
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as a Parquet file, without its index."""
+    write_rows(table, path)
     logger.info("wrote %d rows × %d columns to %s", *table.shape, path)
 
 

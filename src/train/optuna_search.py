@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from src.compute.progress import Progress
 from src.config.schema import Config
 from src.config.train import OptunaSearch
 from src.data.scoring import find_positive, make_scoring
@@ -21,7 +22,7 @@ from src.errors import ConfigError, TrainError
 from src.train.estimators import find_estimator, import_estimator
 from src.train.folds import Fold
 from src.train.model import Candidate, ModelSpec
-from src.train.search import Fit, Progress, Result, fit_and_score, log_fit_warnings, report_failures
+from src.train.search import Fit, Result, fit_and_score, log_fit_warnings, report_failures
 
 logger = logging.getLogger(__name__)
 

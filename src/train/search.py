@@ -6,11 +6,9 @@ score, and cannot stop after a given time. Their halving draws rows without rega
 or groups: if a draw misses a rare class, every score of the round is NaN and an arbitrary candidate wins.
 """
 
-import io
 import json
 import logging
 import math
-import sys
 import tempfile
 import time
 import warnings
@@ -27,8 +25,8 @@ from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import ParameterGrid, ParameterSampler, cross_val_score
-from tqdm import tqdm
 
+from src.compute.progress import Progress
 from src.config.schema import Config
 from src.config.train import RESULT_COLUMNS, Task, Train
 from src.data.scoring import find_positive, make_scoring
@@ -42,7 +40,6 @@ logger = logging.getLogger(__name__)
 
 # On fewer rows, a round of halving measures chance.
 MIN_HALVING_ROWS = 100
-SECONDS_BETWEEN_LOG_LINES = 15.0
 MAX_WARNING_LINES = 5
 
 # Category and text of each warning.
@@ -285,31 +282,6 @@ def list_candidate_records(results: Sequence[Result], chosen: Result, scoring: s
         params = _format_params(candidate)
         records.append({"estimator": candidate.estimator, "params": params, "metrics": scores if rank else {}})
     return records
-
-
-class Progress(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
-    """Progress bar on a terminal; elsewhere, a log line every 15 seconds."""
-
-    # Starts no monitoring thread.
-    monitor_interval = 0
-
-    def __init__(self, total: int, label: str, budget: float | None = None) -> None:
-        self._budget = math.inf if budget is None else budget
-        self._is_terminal = sys.stderr.isatty()
-        interval = 0.1 if self._is_terminal else SECONDS_BETWEEN_LOG_LINES
-        file = sys.stderr if self._is_terminal else io.StringIO()
-        when: dict[str, Any] = {"miniters": 1, "mininterval": interval, "delay": interval}
-        super().__init__(total=total, desc=label, unit="fit", leave=False, file=file, **when)
-
-    def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Draw the bar, or log a line."""
-        if self._is_terminal:
-            super().display(msg, pos)
-        elif msg is None:
-            total = self.total or 0
-            elapsed = self.format_dict["elapsed"]
-            seconds = max(0.0, min(elapsed / self.n * (total - self.n), self._budget - elapsed))
-            logger.info("%s: %d of %d fits, about %.0f s left", self.desc, self.n, total, seconds)
 
 
 @dataclass(frozen=True)

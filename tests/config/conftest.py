@@ -24,6 +24,7 @@ VALID: dict[str, Any] = {
         "external_path": "data/external",
         "columns": {},
         "missing_target": "error",
+        "rows_per_part": 1000,
         "dataset_path": "data/raw/dataset.parquet",
         "schema_path": "data/schema.json",
     },
@@ -44,6 +45,7 @@ VALID: dict[str, Any] = {
         "threshold": 0.5,
         "calibrate": "none",
         "cv": 5,
+        "max_rows": 1000,
         "scoring": "f1_macro",
         "search": {"kind": "grid"},
         "n_jobs": 1,
@@ -61,6 +63,7 @@ VALID: dict[str, Any] = {
         "model_card_path": "reports/model_card.md",
         "reference_path": "reports/reference.json",
     },
+    "compute": {"engine": "local", "scheduler": "tcp://127.0.0.1:8786"},
     "tracking": {"enabled": True, "experiment_name": "pipeline", "system_metrics": False},
     "registry": {"model_name": "iris", "gate": {"minimum": {}, "margin": 0.02, "confidence": 0.95}},
     "serve": {

@@ -39,8 +39,8 @@ def test_all_problems_are_reported_at_once(refusal: Refusal) -> None:
         "  train.param_grid.rf is unknown; choose one of dummy, elastic_net, extra_trees, hist_gradient_boosting, knn, "
         "lightgbm, linear, logreg, mlp, random_forest, ridge, svm, or the dotted path of a class",
         "  train.estimater = 'knn' is unknown; did you mean estimator? allowed here: calibrate, class_weight, "
-        "cv, cv_metrics_path, cv_results_path, estimator, model_path, n_jobs, param_grid, preprocess, scoring, search, "
-        "threshold",
+        "cv, cv_metrics_path, cv_results_path, estimator, max_rows, model_path, n_jobs, param_grid, preprocess, "
+        "scoring, search, threshold",
         "  evaluate is missing",
     ]
 
@@ -64,7 +64,7 @@ def test_all_conflicts_between_settings_are_reported_at_once(refusal: Refusal) -
         (
             "trian",
             "did you mean train? ",
-            "base, data_load, data_split, evaluate, featurize, monitor, registry, serve, tracking, train",
+            "base, compute, data_load, data_split, evaluate, featurize, monitor, registry, serve, tracking, train",
         ),
         ("base.random_sate", "did you mean random_state? ", "log_level, positive, random_state, target_column, task"),
         ("data_load.source.nmae", "did you mean name? ", "kind, name"),

@@ -1,0 +1,198 @@
+"""Run tasks on the workers of a Dask cluster, after a check that they can run them."""
+
+import hashlib
+import importlib.metadata
+import itertools
+import logging
+import platform
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from src.compute.engine import Engine, Item, Result
+from src.errors import ComputeError
+from src.text import one_line
+
+logger = logging.getLogger(__name__)
+
+# Other versions may give other bytes, or not understand each other.
+PACKAGES = ("dask", "distributed", "joblib", "lightgbm", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy")
+CONNECT_SECONDS = 10
+# More tasks than workers, so that none waits for the next task or for a slow one before it.
+TASKS_PER_WORKER = 4
+MAX_REASON = 300
+
+
+class ClusterEngine(Engine):
+    """Runs tasks on the workers of a cluster.
+
+    Args:
+        client: A client of `distributed`.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._workers = self._list_workers()
+
+    def _run(self, function: Callable[[Item], Result], items: Iterable[Item], n_jobs: int) -> Iterable[Result]:  # noqa: ARG002 - as in Engine
+        from distributed import CancelledError, KilledWorker
+        from distributed.comm.core import CommClosedError
+
+        waiting, remaining = deque[Any](), iter(items)
+        try:
+            while True:
+                free = max(1, TASKS_PER_WORKER * len(self._list_workers()) - len(waiting))
+                waiting.extend(
+                    self._client.submit(function, item, pure=False) for item in itertools.islice(remaining, free)
+                )
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
+        except KilledWorker as error:
+            raise ComputeError(
+                f"a task ended its worker {error.allowed_failures + 1} times, probably for want of memory: "
+                "start the workers with more memory, or lower data_load.rows_per_part or train.max_rows."
+            ) from None
+        except (CancelledError, CommClosedError, TimeoutError) as error:
+            reason = one_line(str(error), MAX_REASON)
+            raise ComputeError(f"the connection to the scheduler was lost ({reason}); run the stage again.") from None
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _list_workers(self) -> set[str]:
+        return set(self._client.scheduler_info(n_workers=-1)["workers"])
+
+    def report_lost_workers(self) -> None:
+        """Warn once of workers that were there at the start and are not there any more."""
+        if lost := self._workers - self._list_workers():
+            logger.warning(
+                "%d of %d workers were lost; other workers repeated their tasks", len(lost), len(self._workers)
+            )
+
+
+@contextmanager
+def connect(scheduler: str, reads: Sequence[Path]) -> Iterator[Engine]:
+    """Yield an engine that runs tasks on the workers of a scheduler.
+
+    Args:
+        scheduler: Address, such as `tcp://127.0.0.1:8786`.
+        reads: Files and folders that tasks will read.
+
+    Raises:
+        ComputeError: There is no scheduler or no worker, or they have other code, other versions of packages or
+            other files.
+    """
+    try:
+        import distributed
+    except ImportError:
+        raise ComputeError(
+            "params.yaml: compute.engine = 'dask' needs the extra `dask`: run `make cluster`, which installs it, or "
+            "set compute.engine to local."
+        ) from None
+    for name in ("distributed", "distributed.client", "distributed.core", "tornado.application"):
+        # What goes wrong is reported by this module.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        # It has no types.
+        make_client: Any = distributed.Client
+        client = make_client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ComputeError(
+            f"params.yaml: compute.scheduler = '{scheduler}': no scheduler answers "
+            f"({one_line(str(error) or type(error).__name__, MAX_REASON)}); start one with `make cluster`, or set "
+            "compute.engine to local."
+        ) from None
+    with client:
+        _check(client, scheduler, [path.absolute() for path in reads])
+        engine = ClusterEngine(client)
+        logger.info("%d Dask workers; dashboard: %s", len(engine._workers), client.dashboard_link)
+        try:
+            yield engine
+        finally:
+            engine.report_lost_workers()
+
+
+def describe_process(paths: Sequence[Path]) -> dict[str, Any]:
+    """Describe what must be equal in this process and in the workers: code, versions and sizes of files."""
+    return {"code": _hash_code(), "versions": _list_versions(), "sizes": {str(path): measure(path) for path in paths}}
+
+
+def measure(path: Path) -> int | None:
+    """Return the bytes of a file, or of all files of a folder; None if it does not exist."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size if path.exists() else None
+
+
+@cache
+def _hash_code() -> str:
+    """Hash the code of this project, once: a process keeps the code that it has imported."""
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+@cache
+def _list_versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "none"
+    return versions
+
+
+def _check(client: Any, scheduler: str, paths: Sequence[Path]) -> None:
+    workers: Mapping[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+    if not workers:
+        raise ComputeError(
+            f"the scheduler {scheduler} has no workers; start some with `make cluster`, or with "
+            f"`.venv/bin/dask worker --nthreads 1 {scheduler}` in a clone of this repository."
+        )
+    for address, worker in sorted(workers.items()):
+        if worker["nthreads"] != 1:
+            # Warnings are caught for the whole process, not for a thread.
+            raise ComputeError(f"worker {address} has {worker['nthreads']} threads; start it with --nthreads 1.")
+    expected = describe_process(paths)
+    found = client.run(describe_process, paths, on_error="return")
+    try:
+        found["the scheduler"] = client.run_on_scheduler(describe_process, [])
+    # Its process may raise anything.
+    except Exception as error:
+        found["the scheduler"] = error
+    for address, described in sorted(found.items()):
+        name = address if address == "the scheduler" else f"worker {address}"
+        if isinstance(described, BaseException):
+            reason = one_line(f"{type(described).__name__}: {described}", MAX_REASON)
+            raise ComputeError(
+                f"{name} cannot import the code of this project ({reason}); start it in the root of a clone, with "
+                "PYTHONPATH=. and the same packages."
+            )
+        _compare(name, described, expected)
+
+
+def _compare(name: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    for package, version in expected["versions"].items():
+        if (other := found["versions"].get(package)) != version:
+            raise ComputeError(
+                f"{name} has {package} {other}, and this machine {version}; install the same requirements.txt on both."
+            )
+    if found["code"] != expected["code"]:
+        raise ComputeError(f"{name} has other code in src; update its clone, and start the cluster again.")
+    for path, size in found["sizes"].items():
+        if size is None:
+            raise ComputeError(
+                f"{name} does not see {path}; workers need the same folder at the same path, such as a network share."
+            )
+        if size != expected["sizes"][path]:
+            raise ComputeError(
+                f"{name} has another version of {path} ({size} instead of {expected['sizes'][path]} bytes); workers "
+                "need the same folder at the same path, such as a network share."
+            )

@@ -1,0 +1,116 @@
+"""Tables in parts: a table is a Parquet file, or a folder of parts; a file is a folder of one part.
+
+Each part is read, processed and written by one call of one function, so that the memory of a stage does not depend on
+the number of rows, and the bytes of its outputs neither on the number of workers nor on where they run.
+"""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from src.atomic import read_umask
+from src.compute.engine import Engine
+from src.data.files import find_files, read_files, unreadable, write_rows
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a table.
+
+    Attributes:
+        path: Absolute, because a worker has a working directory of its own.
+        number: Its position, from 0.
+        start: Number of rows in the parts before it.
+        made_by: Stage that wrote it.
+    """
+
+    path: Path
+    number: int
+    start: int
+    n_rows: int
+    made_by: str
+
+    def read(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Read the rows; names in `columns` that the part does not have are skipped.
+
+        Raises:
+            MissingInputError: The file is missing or is not Parquet.
+        """
+        return read_files([self.path], self.path, self.made_by, columns)
+
+
+def list_parts(path: Path, made_by: str) -> list[Part]:
+    """List the parts of a table that the stage `made_by` wrote, in the order of their names.
+
+    Raises:
+        MissingInputError: The table is missing or is not Parquet.
+    """
+    parts, start = list[Part](), 0
+    for number, file in enumerate(find_files(path, made_by)):
+        with unreadable(file, made_by):
+            n_rows = pq.read_metadata(file).num_rows
+        parts.append(Part(file.absolute(), number, start, n_rows, made_by))
+        start += n_rows
+    return parts
+
+
+def map_parts(
+    function: Callable[[Part], Result], parts: Sequence[Part], engine: Engine, label: str
+) -> Iterator[Result]:
+    """Yield the result of a function for each part, in order.
+
+    Args:
+        function: Function of a module, or a `partial` of one. It does not log.
+        label: What is done, for the progress.
+    """
+    return engine.map(function, parts, len(parts), label)
+
+
+@contextmanager
+def new_table(path: Path) -> Iterator[Path]:
+    """Yield a folder for the parts of a new table, which appears at `path` as a whole if no error occurs.
+
+    A table of one part becomes a file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)).absolute()
+    try:
+        folder.chmod(0o777 & ~read_umask())
+        yield folder
+        # A worker that was killed leaves what it had begun.
+        for partial in folder.glob(".*"):
+            partial.unlink()
+        files = sorted(folder.iterdir())
+        footers = [pq.read_metadata(file) for file in files]
+        if path.is_dir():
+            shutil.rmtree(path)
+        if len(files) == 1:
+            files[0].replace(path)
+            folder.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+            folder.replace(path)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    n_rows, n_columns = sum(footer.num_rows for footer in footers), max(footer.num_columns for footer in footers)
+    where = f"{path} in {len(files)} parts" if len(files) > 1 else path
+    logger.info("wrote %d rows × %d columns to %s", n_rows, n_columns, where)
+
+
+def write_part(table: pd.DataFrame, folder: Path, number: int) -> None:
+    """Write rows as a part, without their index; a part without rows is left out."""
+    if len(table):
+        write_rows(table, folder / f"part-{number:05}.parquet")

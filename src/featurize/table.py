@@ -1,0 +1,41 @@
+"""Featurize one part of a table."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from src.config.schema import Base
+from src.data.parts import Part, write_part
+from src.data.target import check_target
+from src.featurize.features import prepare_rows
+
+
+def featurize_part(
+    part: Part,
+    folder: Path,
+    columns: Mapping[str, Mapping[str, Any]],
+    features: Mapping[str, Mapping[str, Any]],
+    base: Base,
+) -> int:
+    """Write the raw columns of a part, its features and its target to a part of the same number.
+
+    Args:
+        part: Part of the table of `data_load`.
+        folder: Folder of the new parts.
+        columns: Kind of each raw column.
+        features: Declared features, see `prepare_rows`.
+
+    Returns:
+        Number of columns without the target.
+
+    Raises:
+        DataError: As `prepare_rows`, or a row has no target.
+    """
+    rows = part.read()
+    check_target(rows, base.target_column, base.task, to_learn=False)
+    target = rows.pop(base.target_column)
+    featurized = prepare_rows(rows, columns, features)
+    write_part(pd.concat([featurized, target], axis="columns"), folder, part.number)
+    return featurized.shape[1]
