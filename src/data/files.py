@@ -82,10 +82,16 @@ def unreadable(path: Path, made_by: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise MissingInputError(f"{path} is missing; {_hint(made_by)}.") from None
+        raise MissingInputError(f"{name_path(path)} is missing; {_hint(made_by)}.") from None
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise MissingInputError(f"{path} cannot be read as Parquet ({reason}); {_hint(made_by)}.") from None
+        raise MissingInputError(f"{name_path(path)} cannot be read as Parquet ({reason}); {_hint(made_by)}.") from None
+
+
+def name_path(path: Path) -> str:
+    """Return a path as messages name it: relative to the root of the clone."""
+    root = Path.cwd()
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def _hint(made_by: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import joblib
 
 from src.atomic import atomic_path
+from src.data.files import name_path
 from src.errors import MissingInputError
 
 if TYPE_CHECKING:
@@ -23,14 +24,14 @@ def read_model(path: Path) -> "Pipeline":
     Raises:
         MissingInputError: The file is missing or is not a joblib file.
     """
-    hint = "stage train makes it: run `dvc repro train`"
+    shown, hint = name_path(path), "stage train makes it: run `dvc repro train`"
     try:
         model: Pipeline = joblib.load(path)
     except FileNotFoundError:
-        raise MissingInputError(f"{path} is missing; {hint}.") from None
+        raise MissingInputError(f"{shown} is missing; {hint}.") from None
     # A damaged pickle can raise almost any exception, and any pickle can end Python.
     except (Exception, SystemExit) as error:
-        raise MissingInputError(f"{path} cannot be read as a joblib file ({error!r:.200}); {hint}.") from error
+        raise MissingInputError(f"{shown} cannot be read as a joblib file ({error!r:.200}); {hint}.") from error
     return model
 
 

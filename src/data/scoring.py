@@ -30,7 +30,11 @@ def find_positive(y_train: NDArray[Any], positive: Any, task: Task) -> Any:
     """
     if task == "regression":
         return None
-    counts = pd.Series(y_train).value_counts(sort=False).sort_index()
+    return choose_positive(pd.Series(y_train).value_counts(sort=False).sort_index(), positive)
+
+
+def choose_positive(counts: "pd.Series[int]", positive: Any) -> Any:
+    """Find the label of the positive class, as `find_positive`, from the number of rows of each label, sorted."""
     labels = counts.index.tolist()
     if positive is None:
         return labels[-1 if counts.iloc[-1] <= counts.iloc[0] else 0] if len(labels) == 2 else None

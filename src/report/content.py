@@ -149,7 +149,9 @@ class Facts:
     Attributes:
         model: The fitted Pipeline that takes featurized rows.
         features: Columns that the model uses, by kind.
-        X_test: Columns of the test rows that the model uses.
+        predictions: Of all test rows.
+        X_shown: Columns that the model uses, of all test rows or of a sample.
+        shown: Predictions of the same rows.
         md5s: MD5 of the tables and of the model by path, where known.
     """
 
@@ -157,13 +159,19 @@ class Facts:
     candidates: pd.DataFrame
     features: Mapping[str, Sequence[str]]
     n_train: int
-    X_test: pd.DataFrame
     predictions: Predictions
+    X_shown: pd.DataFrame
+    shown: Predictions
     metrics: Metrics
     cv_metrics: Mapping[str, float]
     findings: Sequence[Finding]
     md5s: Mapping[str, str]
     plots: Sequence[Path]
+
+    @property
+    def n_test(self) -> int:
+        """Number of test rows."""
+        return len(self.predictions.y_true)
 
 
 def build_report(facts: Facts, config: Config) -> Report:
@@ -180,7 +188,7 @@ def build_report(facts: Facts, config: Config) -> Report:
         "Data checks": [
             Items([finding.message for finding in facts.findings]) if facts.findings else "No problems found."
         ],
-        "Limits": [Items(list(list_limits(facts.metrics, len(facts.X_test), config)))],
+        "Limits": [Items(list(list_limits(facts, config)))],
         "Data": _describe_data(facts, config),
     }
     headline, positive = read_headline(facts.metrics, config.train.scoring), _positive(facts)
@@ -190,7 +198,7 @@ def build_report(facts: Facts, config: Config) -> Report:
         subtitle=(
             "Predicting ",
             Code(config.base.target_column),
-            f": {config.base.task} with {facts.n_train} training rows and {len(facts.X_test)} test rows",
+            f": {config.base.task} with {facts.n_train} training rows and {facts.n_test} test rows",
             *(("; the positive class is ", Code(positive)) if positive is not None else ()),
         ),
         metric=f"test_{metric_of(config.train.scoring)}",
@@ -282,6 +290,7 @@ def _describe_model(facts: Facts, config: Config) -> list[Block]:
         ["Estimator", _describe_winner(facts, config)],
         *params,
         ["Columns", kinds or "none"],
+        *_describe_rows(facts),
         ["Preprocessing", describe_preprocessing(facts.model[:-1])],
         ["Class weight", train.class_weight],
         ["Calibration", train.calibrate],
@@ -289,6 +298,12 @@ def _describe_model(facts: Facts, config: Config) -> list[Block]:
     if threshold := getattr(facts.model[-1], "threshold", None):
         rows.append(["Threshold", f"{threshold:.3g}"])
     return [Table(["Property", "Value"], rows)]
+
+
+def _describe_rows(facts: Facts) -> list[list[Text]]:
+    """Say how many rows the search saw and the model was fitted on, if these were not all training rows."""
+    counts = {what: facts.cv_metrics.get(f"n_rows_{what}") for what in ("searched", "fitted")}
+    return [[f"Rows {what}", f"{n_rows:.0f} of {facts.n_train}"] for what, n_rows in counts.items() if n_rows]
 
 
 def _why_positive(config: Config) -> str:
@@ -334,7 +349,7 @@ def _describe_data(facts: Facts, config: Config) -> list[Block]:
     split = ", ".join(str(value) for value in config.data_split.split.model_dump().values())
     rows: list[list[Text]] = [
         ["Source", (named[0].removeprefix(", "), *named[1:])],
-        ["Split", f"{split}: {facts.n_train} training rows, {len(facts.X_test)} test rows"],
+        ["Split", f"{split}: {facts.n_train} training rows, {facts.n_test} test rows"],
     ]
     rows += [[("MD5 of ", Code(path)), (Code(md5),)] for path, md5 in facts.md5s.items()]
     blocks: list[Block] = [
@@ -356,7 +371,7 @@ def _describe_metrics(facts: Facts, config: Config) -> list[Block]:
         rows.append([(Code(headline.name), " (headline)"), short_number(headline.value), interval, baseline])
     in_first_row = {f"test_{metric}{suffix}" for suffix in ("", "_ci95_low", "_ci95_high", "_baseline")}
     for name, value in [*facts.metrics.items(), *facts.cv_metrics.items()]:
-        if not isinstance(value, dict) and name not in in_first_row:
+        if not isinstance(value, dict) and name not in in_first_row and not name.startswith("n_rows_"):
             rows.append([(Code(name),), short_number(value), "", ""])
     n_rows, n_resampled = count_rows(metric, facts.predictions)
     scaled = "the test rows" if n_resampled == n_rows else f"{n_resampled} random test rows, scaled to all test rows"
@@ -415,24 +430,25 @@ def _areas(facts: Facts) -> list[Block]:
 
 
 def _describe_slices(facts: Facts, config: Config) -> list[Block]:
-    search = find_weak_slices(facts.X_test, facts.predictions.losses, facts.features)
+    search = find_weak_slices(facts.X_shown, facts.shown.losses, facts.features)
+    which = "all test rows" if len(facts.X_shown) == facts.n_test else "all sampled test rows"
     if not search.n_checked:
         return ["There are too few test rows to check slices."]
     checked = f"A slice is a group of test rows that share a value or a range of one column. {search.n_checked} slices "
     checked += f"of at least {search.min_rows} rows were checked"
     if not search.worst:
-        return [f"{checked}; none is worse than all test rows by more than three standard errors."]
+        return [f"{checked}; none is worse than {which} by more than three standard errors."]
     shown: list[tuple[Text, int, float]] = [
         ((Code(each.column), f" {each.condition}"), each.n_rows, each.loss) for each in search.worst
     ]
     is_accuracy = config.base.task == "classification"
     rows: list[list[Text]] = [
         [name, str(n_rows), short_number(1 - loss if is_accuracy else loss)]
-        for name, n_rows, loss in [*shown, ("all test rows", len(facts.X_test), search.loss)]
+        for name, n_rows, loss in [*shown, (which, len(facts.X_shown), search.loss)]
     ]
     header = ["Slice", "Rows", "Accuracy" if is_accuracy else "Mean absolute error"]
     return [
-        f"{checked}; these are worse than all test rows by more than three standard errors.",
+        f"{checked}; these are worse than {which} by more than three standard errors.",
         Table(header, rows, numbers=(1, 2)),
     ]
 
@@ -458,8 +474,9 @@ def _describe_search(facts: Facts, config: Config) -> list[Block]:
     ]
 
 
-def list_limits(metrics: Metrics, n_test: int, config: Config) -> Iterator[Text]:
+def list_limits(facts: Facts, config: Config) -> Iterator[Text]:
     """List what the scores do not show, the limits of this model first."""
+    metrics, n_test = facts.metrics, facts.n_test
     if n_test < FEW_ROWS:
         yield f"The test set is small: each of its {n_test} rows counts {1 / n_test:.1%}."
     headline = read_headline(metrics, config.train.scoring)
@@ -470,6 +487,13 @@ def list_limits(metrics: Metrics, n_test: int, config: Config) -> Iterator[Text]
             # The exact form of the rule of three (Hanley & Lippman-Hand 1983).
             share = 1 - 0.05 ** (1 / n_test)
             yield f"A model that is wrong on {share:.1%} of all rows makes no error on {n_test} rows 1 time in 20."
+    searched, fitted = (facts.cv_metrics.get(f"n_rows_{what}", facts.n_train) for what in ("searched", "fitted"))
+    if fitted < facts.n_train:
+        yield f"The model was fitted on {fitted:.0f} random rows of {facts.n_train} training rows."
+    elif searched < facts.n_train:
+        yield f"All training rows fitted the model, but its parameters were chosen on {searched:.0f} random ones."
+    if (n_shown := len(facts.X_shown)) < n_test:
+        yield f"Importance, slices, curves and plots show {n_shown} random test rows. Metrics are of all {n_test}."
     if config.train.search.kind == "none":
         yield "No parameters were searched: they come from the settings."
     yield "The interval reflects the sampling of the test rows, not the randomness of the split or the training."

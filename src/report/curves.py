@@ -30,29 +30,35 @@ N_LETTERS = 60
 Rows = list[dict[str, Any]]
 
 
-def compute_curves(predictions: Predictions, importance: pd.DataFrame, random_state: int) -> dict[str, Rows]:
+def compute_curves(
+    predictions: Predictions, shown: Predictions, importance: pd.DataFrame, random_state: int
+) -> dict[str, Rows]:
     """Compute the points of each plot that the predictions allow.
 
     ROC and precision-recall are curves of the positive of two classes, otherwise means over the classes, each against
     the rest.
+
+    Args:
+        predictions: Of all test rows, for what is counted.
+        shown: Of the same rows, or of a sample, for points and curves.
     """
     curves: dict[str, Rows] = {}
-    if isinstance(predictions, NumberPredictions):
-        curves["predicted_against_true"] = _predicted_against_true(predictions, random_state)
-    else:
+    if isinstance(predictions, ClassPredictions):
         curves["confusion_matrix"] = _confusion_matrix(predictions)
-        if predictions.one_vs_rest:
-            rates = np.mean([_true_positive_rates(each) for each in predictions.one_vs_rest], axis=0)
-            precisions = np.mean([_precisions(each) for each in predictions.one_vs_rest], axis=0)
+    if isinstance(shown, NumberPredictions):
+        curves["predicted_against_true"] = _predicted_against_true(shown, random_state)
+    else:
+        if shown.one_vs_rest:
+            rates = np.mean([_true_positive_rates(each) for each in shown.one_vs_rest], axis=0)
+            precisions = np.mean([_precisions(each) for each in shown.one_vs_rest], axis=0)
             curves["roc"] = _rows(false_positive_rate=[0, *GRID], true_positive_rate=[0, *rates])
             curves["precision_recall"] = _rows(recall=GRID, precision=precisions)
-        if predictions.has_scores and predictions.is_probability:
-            predicted, observed, n_rows = calibration_bins(predictions)
+        if shown.has_scores and shown.is_probability:
+            predicted, observed, n_rows = calibration_bins(shown)
             curves["calibration"] = _rows(probability=predicted, observed_share=observed, n_rows=n_rows)
     if len(importance):
-        shown = importance.head(N_FEATURES_SHOWN)
-        names = _labels(shown["feature"])
-        curves["permutation_importance"] = _rows(column=names, drop_of_score=shown["mean"])
+        first = importance.head(N_FEATURES_SHOWN)
+        curves["permutation_importance"] = _rows(column=_labels(first["feature"]), drop_of_score=first["mean"])
     return curves
 
 

@@ -2,18 +2,17 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from sklearn import metrics as sklearn_metrics
-from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.pipeline import make_pipeline
 
 from src.config.train import metric_of
 from src.report.intervals import bootstrap_interval
-from src.report.predictions import ClassPredictions, Floats, NumberPredictions, Predictions, predict_rows
+from src.report.predictions import ClassPredictions, Floats, NumberPredictions, Predictions
+from src.report.rows import TrainTarget
 
 logger = logging.getLogger(__name__)
 
@@ -25,12 +24,12 @@ MAX_CLASSES = 30
 
 
 def compute_metrics(
-    predictions: Predictions, y_train: NDArray[Any], scoring: str, n_bootstrap: int, random_state: int
+    predictions: Predictions, y_train: TrainTarget, scoring: str, n_bootstrap: int, random_state: int
 ) -> Metrics:
     """Compute the content of `metrics.json`.
 
     Args:
-        y_train: Target of the training rows, for the baseline, shape (n_train,).
+        y_train: Target of the training rows, for the baseline.
         scoring: What the search maximised: the headline metric, which gets an interval and a baseline.
 
     Returns:
@@ -53,6 +52,8 @@ def compute_metrics(
 def score(predictions: Predictions) -> dict[str, float]:
     """Compute every metric that is defined for these rows, and log those that are not."""
     scores = {name: score_one(name, predictions) for name in _metrics(predictions)}
+    if isinstance(predictions, ClassPredictions) and not predictions.scores.shape[1]:
+        logger.info("the model predicts labels only: metrics that need scores of each class are left out")
     if isinstance(predictions, ClassPredictions) and not predictions.is_known.all():
         logger.warning(
             "%d of %d rows have a label that does not occur in the training rows (%s): they count as wrong, and "
@@ -71,21 +72,25 @@ def score_one(metric: str, predictions: Predictions) -> float:
     return float(function(predictions)) if function else float("nan")
 
 
-def predict_baseline(predictions: Predictions, y_train: NDArray[Any], metric: str) -> Predictions:
-    """Predict the same rows with a dummy model.
+def predict_baseline(predictions: Predictions, y_train: TrainTarget, metric: str) -> Predictions:
+    """Predict the same rows with a constant, as scikit-learn's `DummyClassifier` and `DummyRegressor` do.
 
     Classes: the most frequent one, with the class shares as probabilities. Numbers: the median
     for metrics of absolute errors, else the mean.
     """
-    X = pd.DataFrame(index=range(len(y_train)))
-    X_test = pd.DataFrame(index=range(len(predictions.y_true)))
+    n_rows = len(predictions.y_true)
     if isinstance(predictions, NumberPredictions):
-        strategy = "median" if metric in ("mae", "median_absolute_error") else "mean"
-        model = make_pipeline(DummyRegressor(strategy=strategy).fit(X, y_train))
-        return predict_rows(model, X_test, predictions.y_true, "regression")
-    model = make_pipeline(DummyClassifier(strategy="prior").fit(X, y_train))
-    y_test = pd.Index(predictions.labels).take(predictions.y_true).to_numpy()
-    return predict_rows(model, X_test, y_test, "classification", predictions.positive)
+        constant = y_train.median if metric in ("mae", "median_absolute_error") else y_train.mean
+        return NumberPredictions(predictions.y_true, np.full(n_rows, constant))
+    # The labels that the model knows are those of the training rows.
+    counts = (
+        np.zeros(predictions.n_classes)
+        if y_train.counts is None
+        else y_train.counts.reindex(predictions.labels[: predictions.n_classes], fill_value=0).to_numpy(dtype=float)
+    )
+    shares = np.broadcast_to(counts / counts.sum(), (n_rows, len(counts)))
+    y_pred = np.full(n_rows, counts.argmax())
+    return replace(predictions, y_pred=y_pred, scores=shares, is_probability=True)
 
 
 def calibration_bins(predictions: ClassPredictions) -> tuple[Floats, Floats, NDArray[np.intp]]:

@@ -1,7 +1,7 @@
 """Predictions on labelled rows, from which all metrics and figures are computed."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -110,6 +110,12 @@ class ClassPredictions:
         """Loss of each row: 1 if it is wrong, else 0."""
         return np.asarray(self.y_true != self.y_pred, dtype=float)
 
+    def take(self, rows: NDArray[np.intp]) -> "ClassPredictions":
+        """Return the predictions of some rows."""
+        if len(rows) == len(self.y_true):
+            return self
+        return replace(self, y_true=self.y_true[rows], y_pred=self.y_pred[rows], scores=self.scores[rows])
+
 
 @dataclass(frozen=True)
 class NumberPredictions:
@@ -122,6 +128,10 @@ class NumberPredictions:
     def losses(self) -> Floats:
         """Absolute error of each row."""
         return np.abs(self.y_pred - self.y_true)
+
+    def take(self, rows: NDArray[np.intp]) -> "NumberPredictions":
+        """Return the predictions of some rows."""
+        return self if len(rows) == len(self.y_true) else NumberPredictions(self.y_true[rows], self.y_pred[rows])
 
 
 Predictions = ClassPredictions | NumberPredictions
@@ -151,8 +161,6 @@ def predict_rows(
         scores = np.column_stack([-values, values]) if values.ndim == 1 else values
     # Decisions between pairs of classes do not score each class.
     if scores.shape[1] != len(classes):
-        name = type(estimator).__name__
-        logger.info("%s predicts labels only: metrics that need scores of each class are left out", name)
         scores = scores[:, :0]
     return encode_classes(y_true, y_pred, scores, classes, is_probability, positive)
 
@@ -184,4 +192,26 @@ def encode_classes(
         scores=np.asarray(scores, dtype=float),
         is_probability=is_probability,
         positive_code=1 if positive is None else int(known.get_loc(positive)),
+    )
+
+
+def concat_predictions(found: list[Predictions]) -> Predictions:
+    """Concatenate predictions of one model; the list is emptied, to free the memory of each part."""
+    if len(found) == 1:
+        return found.pop()
+    if isinstance(found[0], NumberPredictions):
+        y_true, y_pred = (np.concatenate([getattr(each, name) for each in found]) for name in ("y_true", "y_pred"))
+        return NumberPredictions(y_true, y_pred)
+    parts = [each for each in found if isinstance(each, ClassPredictions)]
+    found.clear()
+    n_classes, known = parts[0].n_classes, parts[0].labels[: parts[0].n_classes]
+    unknown = {label for each in parts for label in each.labels[n_classes:]}
+    labels = [*known, *sorted(unknown, key=str)]
+    places = [np.array([labels.index(label) for label in each.labels]) for each in parts]
+    return replace(
+        parts[0],
+        labels=labels,
+        y_true=np.concatenate([place[each.y_true] for each, place in zip(parts, places, strict=True)]),
+        y_pred=np.concatenate([each.y_pred for each in parts]),
+        scores=np.concatenate([each.scores for each in parts]),
     )

@@ -5,6 +5,9 @@ Two-sample tests need rows, and the joint test whole rows, so the profile has a 
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter
 
+from src.compute.engine import Engine
 from src.config.schema import Config
 from src.config.section import Section
 from src.config.train import Task
 from src.data.columns import FEATURE_KINDS, Columns
-from src.data.files import read_json, read_table
+from src.data.files import read_json
+from src.data.parts import Part
 from src.report.metrics import Metrics
 from src.report.predictions import ClassPredictions, Floats, Predictions
 
@@ -25,10 +30,12 @@ from src.report.predictions import ClassPredictions, Floats, Predictions
 MAX_ROWS, MAX_VALUES, MIN_ROWS = 1000, 100_000, 200
 # Further levels, and those of a high-cardinality column that identify few rows, are not listed.
 MAX_LEVELS, MIN_ROWS_OF_LEVEL = 200, 5
+# Of more levels, the rarest are dropped when the parts of a table are merged.
+MAX_MERGED_LEVELS = 100_000
 # Classes whose probabilities are kept, the most frequent ones.
 MAX_CLASSES = 20
 LEVEL_KINDS = ("category", "ordinal", "high_cardinality", "boolean")
-# Columns read at once, so that the whole table is never in memory.
+# Columns read at once, so that a whole part is never in memory.
 N_COLUMNS_AT_ONCE = 32
 # An unlisted level in the sample.
 UNLISTED = -1
@@ -84,8 +91,13 @@ class Reference(Section):
 _REFERENCE = TypeAdapter(Reference)
 
 
-def build_reference(config: Config, columns: Columns, predictions: Predictions, metrics: Metrics) -> Reference:
+def build_reference(
+    engine: Engine, parts: Sequence[Part], config: Config, columns: Columns, predictions: Predictions, metrics: Metrics
+) -> Reference:
     """Describe the raw columns of the training rows that are features, and the predictions of the test rows.
+
+    Args:
+        parts: Parts of the training rows.
 
     Raises:
         MissingInputError: The table of the training rows cannot be read.
@@ -95,18 +107,19 @@ def build_reference(config: Config, columns: Columns, predictions: Predictions, 
         for name, column in columns.items()
         if column["kind"] in FEATURE_KINDS and name not in config.no_features
     }
-    profiles, sample = {}, {}
-    target = read_table(config.data_split.train_path, made_by="data_split", columns=[config.base.target_column])
-    n_train = len(target)
+    n_train = sum(part.n_rows for part in parts)
     n_sampled = min(n_train, MAX_ROWS, max(MIN_ROWS, MAX_VALUES // max(len(wanted), 1)))
     rows = _draw(n_train, n_sampled, config.base.random_state)
-    for start in range(0, len(wanted), N_COLUMNS_AT_ONCE):
-        names = list(wanted)[start : start + N_COLUMNS_AT_ONCE]
-        table = read_table(config.data_split.train_path, made_by="data_split", columns=names)
-        for name in filter(table.columns.__contains__, names):
-            profiles[name] = describe_column(table[name], wanted[name])
-            if wanted[name] != "date":
-                sample[name] = _plain(encode_column(table[name].iloc[rows], profiles[name]))
+    places = np.searchsorted(rows, [(part.start, part.start + part.n_rows) for part in parts]).tolist()
+    items = [(part, rows[begin:end] - part.start) for part, (begin, end) in zip(parts, places, strict=True)]
+    merged, sampled = dict[str, Summary](), dict[str, list[pd.Series]]()
+    for summaries, values in engine.map(partial(_summarize_part, wanted=wanted), items, len(items), "profile"):
+        for name, summary in summaries.items():
+            merged[name] = merged[name].merge(summary) if name in merged else summary
+        for name, column in values.items():
+            sampled.setdefault(name, []).append(column)
+    profiles = {name: summary.describe() for name, summary in merged.items()}
+    sample = {name: _plain(encode_column(pd.concat(found), profiles[name])) for name, found in sampled.items()}
     with config.train.model_path.open("rb") as file:
         model_md5 = hashlib.file_digest(file, "md5").hexdigest()
     return Reference(
@@ -142,20 +155,63 @@ def describe_column(column: pd.Series, kind: str) -> ColumnProfile:
     Args:
         column: Converted values, shape (n_rows,).
     """
+    return summarize_column(column, kind).describe()
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A column in some of the rows, from which that in all rows follows.
+
+    Attributes:
+        extremes: Smallest and largest value, or length of a text; None without any value, and for levels.
+        counts: Number of rows by level; None if there are no levels.
+        n_levels: Number of levels, at least: of very many, the rarest are not kept.
+    """
+
+    kind: str
+    n_missing: int
+    extremes: tuple[Any, Any] | None = None
+    counts: "pd.Series[int] | None" = None
+    n_levels: int = 0
+
+    def merge(self, other: "Summary") -> "Summary":
+        """Add the summary of other rows."""
+        n_missing = self.n_missing + other.n_missing
+        if self.counts is not None and other.counts is not None:
+            counts = pd.concat([self.counts, other.counts]).groupby(level=0, sort=False).sum()
+            n_levels = max(self.n_levels, len(counts))
+            return Summary(self.kind, n_missing, None, _sort(counts).head(MAX_MERGED_LEVELS), n_levels)
+        known = [each.extremes for each in (self, other) if each.extremes]
+        extremes = (min(each[0] for each in known), max(each[1] for each in known)) if known else None
+        return Summary(self.kind, n_missing, extremes)
+
+    def describe(self) -> ColumnProfile:
+        """Return the profile of the column."""
+        common: dict[str, Any] = {"kind": self.kind, "n_missing": self.n_missing}
+        if self.counts is not None:
+            counts = _sort(self.counts)
+            listed = counts[counts >= MIN_ROWS_OF_LEVEL] if self.kind == "high_cardinality" else counts
+            levels = {str(level): int(count) for level, count in listed.head(MAX_LEVELS).items()}
+            return ColumnProfile(levels=levels, n_levels=self.n_levels, **common)
+        if self.extremes is None:
+            return ColumnProfile(**common)
+        minimum, maximum = (each.isoformat() if self.kind == "date" else float(each) for each in self.extremes)
+        return ColumnProfile(minimum=minimum, maximum=maximum, **common)
+
+
+def summarize_column(column: pd.Series, kind: str) -> Summary:
+    """Summarize a column in some of the rows.
+
+    Args:
+        column: Converted values, shape (n_rows,).
+    """
     known = column.dropna()
-    common: dict[str, Any] = {"kind": kind, "n_missing": len(column) - len(known)}
+    n_missing = len(column) - len(known)
     if kind in LEVEL_KINDS:
         counts = level_names(known, kind).value_counts(sort=False)
-        counts = counts.iloc[np.lexsort((counts.index.to_numpy(dtype=str), -counts.to_numpy()))]
-        listed = counts[counts >= MIN_ROWS_OF_LEVEL] if kind == "high_cardinality" else counts
-        levels = {str(level): int(count) for level, count in listed.head(MAX_LEVELS).items()}
-        return ColumnProfile(levels=levels, n_levels=len(counts), **common)
-    if known.empty:
-        return ColumnProfile(**common)
-    if kind == "date":
-        return ColumnProfile(minimum=known.min().isoformat(), maximum=known.max().isoformat(), **common)
-    numbers = known.str.len().to_numpy(dtype=float) if kind == "text" else known.to_numpy(dtype=float)
-    return ColumnProfile(minimum=float(numbers.min()), maximum=float(numbers.max()), **common)
+        return Summary(kind, n_missing, None, counts, len(counts))
+    values = known.str.len() if kind == "text" else known
+    return Summary(kind, n_missing, (values.min(), values.max()) if len(values) else None)
 
 
 def encode_column(column: pd.Series, profile: ColumnProfile) -> Floats:
@@ -185,7 +241,7 @@ def level_names(column: pd.Series, kind: str) -> "pd.Series[Any]":
 
 def _describe_predictions(predictions: Predictions, config: Config) -> dict[str, Any]:
     rows = _draw(len(predictions.y_true), min(len(predictions.y_true), MAX_ROWS), config.base.random_state)
-    losses = predictions.losses[rows].tolist()
+    losses = predictions.take(rows).losses.tolist()
     if not isinstance(predictions, ClassPredictions):
         return {
             "labels": {},
@@ -201,6 +257,26 @@ def _describe_predictions(predictions: Predictions, config: Config) -> dict[str,
     labels = {name: int(count) for name, count in zip(names, counts, strict=True)}
     positive = names[predictions.positive_code] if len(names) == 2 else None
     return {"labels": labels, "positive": positive, "scores": scores, "losses": losses}
+
+
+def _summarize_part(
+    item: tuple[Part, NDArray[np.intp]], wanted: Mapping[str, str]
+) -> tuple[dict[str, Summary], dict[str, pd.Series]]:
+    """Summarize the columns of a part, and return the values of some rows."""
+    part, rows = item
+    summaries, sample = {}, {}
+    for start in range(0, len(wanted), N_COLUMNS_AT_ONCE):
+        table = part.read(list(wanted)[start : start + N_COLUMNS_AT_ONCE])
+        for name in filter(table.columns.__contains__, list(wanted)[start : start + N_COLUMNS_AT_ONCE]):
+            summaries[name] = summarize_column(table[name], wanted[name])
+            if wanted[name] != "date":
+                sample[name] = table[name].iloc[rows]
+    return summaries, sample
+
+
+def _sort(counts: "pd.Series[int]") -> "pd.Series[int]":
+    """Sort levels by their number of rows, and equally frequent ones by name."""
+    return counts.iloc[np.lexsort((counts.index.to_numpy(dtype=str), -counts.to_numpy()))]
 
 
 def _draw(n_rows: int, n_drawn: int, random_state: int) -> NDArray[np.intp]:

@@ -41,19 +41,25 @@ N_FEATURES_SHOWN, N_CANDIDATES_SHOWN = 20, 30
 
 
 def draw_figures(
-    predictions: Predictions, importance: pd.DataFrame, candidates: pd.DataFrame, scoring: str
+    predictions: Predictions, shown: Predictions, importance: pd.DataFrame, candidates: pd.DataFrame, scoring: str
 ) -> Iterator[tuple[str, Figure]]:
-    """Yield the name and the figure of each plot that the predictions allow."""
+    """Yield the name and the figure of each plot that the predictions allow.
+
+    Args:
+        predictions: Of all test rows, for what is counted.
+        shown: Of the same rows, or of a sample, for points and curves.
+    """
     if isinstance(predictions, ClassPredictions):
         yield "confusion_matrix", plot_confusion_matrix(predictions)
-        if predictions.one_vs_rest:
-            yield "roc", plot_roc(predictions)
-            yield "precision_recall", plot_precision_recall(predictions)
-        if predictions.has_scores and predictions.is_probability:
-            yield "calibration", plot_calibration(predictions)
+    if isinstance(shown, ClassPredictions):
+        if shown.one_vs_rest:
+            yield "roc", plot_roc(shown)
+            yield "precision_recall", plot_precision_recall(shown)
+        if shown.has_scores and shown.is_probability:
+            yield "calibration", plot_calibration(shown)
     else:
-        yield "predicted_against_true", plot_predicted(predictions)
-        yield "residuals", plot_residuals(predictions)
+        yield "predicted_against_true", plot_predicted(shown)
+        yield "residuals", plot_residuals(shown)
     if len(importance):
         yield "permutation_importance", plot_importance(importance, scoring)
     if "mean" in candidates and candidates["mean"].notna().sum() > 1:

@@ -2,14 +2,14 @@
 
 import logging
 
+from src.compute.start import start_engine
 from src.config.schema import Config
 from src.data.columns import features_by_kind, read_columns
-from src.data.files import read_table, write_metrics, write_text
+from src.data.files import write_metrics, write_text
 from src.data.findings import read_findings
 from src.data.headline import read_headline
-from src.data.models import read_model
-from src.data.scoring import find_positive
-from src.data.target import split_target
+from src.data.parts import list_parts
+from src.data.scoring import choose_positive
 from src.report.content import Facts, build_report
 from src.report.curves import compute_curves, write_curves
 from src.report.html_report import write_page
@@ -17,8 +17,8 @@ from src.report.importance import measure_importance
 from src.report.inputs import read_candidates, read_cv_metrics, read_md5s
 from src.report.metrics import compute_metrics
 from src.report.model_card import write_card
-from src.report.predictions import predict_rows
 from src.report.profile import build_reference, write_reference
+from src.report.rows import load_steps, predict_parts, read_train_target
 from src.report.visualizing import draw_figures, write_figures
 from src.utils.command import run_stage
 from src.utils.mlflow_run_decorator import StageResult, mlflow_run
@@ -30,36 +30,40 @@ logger = logging.getLogger(__name__)
 def evaluate(config: Config) -> StageResult:
     """Score the model on the test rows, draw its figures and write its reports."""
     settings, data, base, train = config.evaluate, config.data_split, config.base, config.train
-    test = read_table(data.test_path, made_by="data_split")
-    X_test, y_test = split_target(test, base.target_column, base.task, to_learn=False)
-    target = read_table(data.train_path, made_by="data_split", columns=[base.target_column])
-    y_train = target[base.target_column].to_numpy()
+    test_parts = list_parts(data.test_path, made_by="data_split")
+    train_parts = list_parts(data.train_path, made_by="data_split")
     columns = read_columns(config.data_load.schema_path)
     features = features_by_kind(columns, config.featurize.features, config.no_features)
     findings, candidates = read_findings(data.checks_path), read_candidates(train.cv_results_path)
     cv_metrics = read_cv_metrics(train.cv_metrics_path)
     # The rows are already featurized.
-    model = read_model(train.model_path)[1:]
+    model = load_steps(train.model_path.absolute())
 
-    positive = find_positive(y_train, base.positive, base.task)
-    predictions = predict_rows(model, X_test, y_test, base.task, positive)
-    metrics = compute_metrics(predictions, y_train, train.scoring, settings.n_bootstrap, base.random_state)
-    used = X_test[[name for names in features.values() for name in names]]
-    importance = measure_importance(model, used, y_test, train.scoring, base.random_state, positive)
+    with start_engine(config.compute, [data.train_path, data.test_path, train.model_path]) as engine:
+        y_train = read_train_target(train_parts, base.target_column, base.task)
+        positive = None if y_train.counts is None else choose_positive(y_train.counts, base.positive)
+        names = [name for names in features.values() for name in names]
+        rows = predict_parts(engine, test_parts, train.model_path, base, names, positive)
+        predictions, shown = rows.predictions, rows.predictions.take(rows.sample)
+        metrics = compute_metrics(predictions, y_train, train.scoring, settings.n_bootstrap, base.random_state)
+        importance = measure_importance(model, rows.X, rows.y, train.scoring, base.random_state, positive)
+        reference = build_reference(engine, train_parts, config, columns, predictions, metrics)
 
     write_metrics(metrics, settings.metrics_path)
-    write_text(write_reference(build_reference(config, columns, predictions, metrics)), settings.reference_path)
+    write_text(write_reference(reference), settings.reference_path)
     if (headline := read_headline(metrics, train.scoring)) and headline.problem:
         logger.warning("%s", headline.problem)
-    plots = write_figures(draw_figures(predictions, importance, candidates, train.scoring), settings.plots_dir)
-    write_curves(compute_curves(predictions, importance, base.random_state), settings.curves_dir)
+    figures = draw_figures(predictions, shown, importance, candidates, train.scoring)
+    plots = write_figures(figures, settings.plots_dir)
+    write_curves(compute_curves(predictions, shown, importance, base.random_state), settings.curves_dir)
     facts = Facts(
         model=model,
         candidates=candidates,
         features=features,
-        n_train=len(y_train),
-        X_test=used,
+        n_train=y_train.n_rows,
         predictions=predictions,
+        X_shown=rows.X,
+        shown=shown,
         metrics=metrics,
         cv_metrics=cv_metrics,
         findings=findings,

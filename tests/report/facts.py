@@ -56,7 +56,7 @@ def make_facts(**changes: Any) -> Facts:
         ).assign(rank=[1, 2, 3, None]),
         "features": {"number": ["a", "b"], "category": ["c"], "boolean": []},
         "n_train": 160,
-        "X_test": pd.DataFrame({"a": np.arange(40.0), "b": 1.0, "c": ["x", "y"] * 20}),
+        "X_shown": pd.DataFrame({"a": np.arange(40.0), "b": 1.0, "c": ["x", "y"] * 20}),
         "predictions": make_classes(40, 2),
         "metrics": METRICS,
         "cv_metrics": {"cv_f1_macro_mean": 0.88},
@@ -64,4 +64,5 @@ def make_facts(**changes: Any) -> Facts:
         "md5s": {"data/test.parquet": "aa", "models/model.joblib": MD5},
         "plots": [Path("reports/plots/roc.png")],
     }
-    return Facts(**values | changes)
+    values |= changes
+    return Facts(**{"shown": values["predictions"], **values})

@@ -103,8 +103,8 @@ def test_search_lists_the_best_of_many_candidates() -> None:
 
 def test_areas_are_listed_where_the_legend_names_only_the_worst_classes() -> None:
     def facts(n_rows: int, n_classes: int) -> Facts:
-        X_test = pd.DataFrame({"a": np.arange(n_rows)})
-        return make_facts(predictions=make_classes(n_rows, n_classes), X_test=X_test, features={"number": ["a"]})
+        X = pd.DataFrame({"a": np.arange(n_rows)})
+        return make_facts(predictions=make_classes(n_rows, n_classes), X_shown=X, features={"number": ["a"]})
 
     few, many = facts(2000, 10), facts(2000, 11)
     assert tables(build(few), "Each class against the rest") == []
@@ -143,7 +143,12 @@ def test_names_of_the_table_are_code() -> None:
 
 
 def limits(metrics: dict[str, Any] | None = None, n_rows: int = 1000, **changes: Any) -> str:
-    texts = list_limits(METRICS if metrics is None else metrics, n_rows, make_config(**changes))
+    facts = make_facts(
+        metrics=METRICS if metrics is None else metrics,
+        predictions=make_classes(n_rows, 2),
+        X_shown=pd.DataFrame(index=range(n_rows)),
+    )
+    texts = list_limits(facts, make_config(**changes))
     return "\n".join("".join(pieces(each)) for each in texts)
 
 

@@ -17,7 +17,7 @@ NO_IMPORTANCE = pd.DataFrame()
 
 
 def compute(predictions: Any, importance: pd.DataFrame = NO_IMPORTANCE) -> dict[str, Any]:
-    return compute_curves(predictions, importance, random_state=0)
+    return compute_curves(predictions, predictions, importance, random_state=0)
 
 
 def column(rows: list[dict[str, Any]], name: str) -> Any:

@@ -54,7 +54,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def plots(tmp_path: Path) -> list[Path]:
-    figures = draw_figures(make_classes(40, 3), pd.DataFrame(), pd.DataFrame(), "f1_macro")
+    figures = draw_figures(make_classes(40, 3), make_classes(40, 3), pd.DataFrame(), pd.DataFrame(), "f1_macro")
     return write_figures(figures, tmp_path / "reports/plots")
 
 
@@ -102,7 +102,7 @@ def test_any_name_is_shown_as_text(name: str) -> None:
     facts = make_facts(
         plots=[],
         predictions=replace(make_classes(40, 2), labels=[name, "other"]),
-        X_test=pd.DataFrame({name: [name, "x"] * 20}),
+        X_shown=pd.DataFrame({name: [name, "x"] * 20}),
         features={"category": [name]},
         candidates=pd.DataFrame({"estimator": [name] * 2, "C": [name, "b"], "mean": 0.5, "std": 0.1, "rank": 1}),
         findings=[Finding("leak", name)],

@@ -18,6 +18,7 @@ from src.config.train import BINARY_SCORINGS, SCORINGS, metric_of
 from src.data.scoring import make_scoring
 from src.report.metrics import calibration_bins, compute_metrics, safe_names, score, score_one
 from src.report.predictions import ClassPredictions, NumberPredictions, encode_classes, predict_rows
+from src.report.rows import TrainTarget
 from src.tracking.runs import fit_key
 from tests.report.conftest import ODD_NAMES, labels_of, make_classes, make_numbers
 
@@ -41,10 +42,16 @@ def fitted(kind: str, estimator: Any) -> tuple[Pipeline, pd.DataFrame, NDArray[A
     return make_pipeline(StandardScaler(), estimator).fit(X[::2], labels[::2]), X, labels
 
 
+def summarize(y_train: NDArray[Any]) -> TrainTarget:
+    if y_train.dtype.kind in "if":
+        return TrainTarget(len(y_train), None, float(np.mean(y_train)), float(np.median(y_train)))
+    return TrainTarget(len(y_train), pd.Series(y_train).value_counts().sort_index())
+
+
 def compute(predictions: Any, scoring: str, y_train: Any = None) -> dict[str, Any]:
     if y_train is None:
         y_train = np.array(predictions.labels, dtype=object) if hasattr(predictions, "labels") else predictions.y_true
-    return dict(compute_metrics(predictions, y_train, scoring, 200, 0))
+    return dict(compute_metrics(predictions, summarize(y_train), scoring, 200, 0))
 
 
 # --- by hand ---
@@ -184,7 +191,7 @@ def test_decisions_between_pairs_of_classes_are_no_scores(caplog: pytest.LogCapt
     model = make_pipeline(SVC(decision_function_shape="ovo")).fit(X, y)
     with caplog.at_level(logging.INFO):
         assert sorted(score(predict_rows(model, X, y, "classification"))) == sorted(OF_LABELS)
-    assert "SVC predicts labels only" in caplog.text
+    assert "the model predicts labels only" in caplog.text
 
 
 @pytest.mark.parametrize("labels", [[0, 1], [False, True], [1.0, 2.0], [3, 5, 7]], ids=str)

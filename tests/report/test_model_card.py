@@ -161,7 +161,7 @@ def test_each_class_has_its_row() -> None:
     predictions = replace(
         make_classes(4, 2), labels=["a.b", "a/b"], y_true=np.array([0, 0, 1, 1]), y_pred=np.array([0, 1, 1, 1])
     )
-    page = card(make_facts(predictions=predictions, X_test=pd.DataFrame({"a": np.zeros(4)})))
+    page = card(make_facts(predictions=predictions, X_shown=pd.DataFrame({"a": np.zeros(4)})))
     assert row(page, "`a.b`") == ["`a.b`", "1.0000", "0.5000", "0.6667", "2"]
     assert row(page, "`a/b`") == ["`a/b`", "0.6667", "1.0000", "0.8000", "2"]
 
@@ -178,7 +178,7 @@ def test_interval_and_baseline_are_explained(metric: str, n_rows: int, resampled
     is_class = metric == "f1_macro"
     predictions: Predictions = make_classes(n_rows, 2) if is_class else make_numbers(n_rows)
     changes = {} if is_class else {**REGRESSION, "train__scoring": metric}
-    page = card(make_facts(predictions=predictions, X_test=pd.DataFrame({"a": np.zeros(n_rows)})), **changes)
+    page = card(make_facts(predictions=predictions, X_shown=pd.DataFrame({"a": np.zeros(n_rows)})), **changes)
     assert (
         f"The interval comes from 100 bootstrap resamples of {resampled}. The baseline is a dummy model that always "
         f"predicts the {constant} in the training rows.\n"
@@ -200,7 +200,7 @@ def weak_predictions(task: str) -> Predictions:
 def test_weak_slices_are_listed_beside_all_rows(task: str, metric: str, weak: str, overall: str) -> None:
     facts = make_facts(
         predictions=weak_predictions(task),
-        X_test=pd.DataFrame({"is|land": ["Dream", "Biscoe"] * 20}),
+        X_shown=pd.DataFrame({"is|land": ["Dream", "Biscoe"] * 20}),
         features={"category": ["is|land"]},
     )
     page = card(facts, **(REGRESSION if task == "regression" else {}))
@@ -214,7 +214,7 @@ def test_weak_slices_are_listed_beside_all_rows(task: str, metric: str, weak: st
 
 def test_card_says_when_no_slice_is_weak() -> None:
     assert "6 slices of at least 10 rows were checked; none is worse than all test rows" in card()
-    facts = make_facts(X_test=pd.DataFrame({"a": np.arange(5.0)}), predictions=make_classes(5, 2))
+    facts = make_facts(X_shown=pd.DataFrame({"a": np.arange(5.0)}), predictions=make_classes(5, 2))
     assert "There are too few test rows to check slices." in card(facts)
 
 
@@ -238,7 +238,7 @@ def test_card_begins_with_the_verdict_and_what_won() -> None:
 def test_odd_names_break_no_table() -> None:
     odd = "a|b\nc`d` <b>$x$</b> 🐍"
     facts = make_facts(
-        X_test=pd.DataFrame({odd: [odd, "x"] * 20}),
+        X_shown=pd.DataFrame({odd: [odd, "x"] * 20}),
         features={"category": [odd]},
         predictions=replace(weak_predictions("classification"), labels=[odd, "x"]),
         md5s={odd: "aa", "models/model.joblib": MD5},

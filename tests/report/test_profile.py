@@ -8,7 +8,15 @@ import pytest
 
 from src.data.kinds import TEXT
 from src.errors import MissingInputError
-from src.report.profile import MAX_LEVELS, UNLISTED, describe_column, encode_column, read_reference, write_reference
+from src.report.profile import (
+    MAX_LEVELS,
+    UNLISTED,
+    describe_column,
+    encode_column,
+    read_reference,
+    summarize_column,
+    write_reference,
+)
 from tests.service.monitoring.simulated import make_reference, make_rows
 
 
@@ -67,3 +75,14 @@ def test_damaged_profile_is_one_line(tmp_path: Path) -> None:
     path.write_text(json.dumps({"columns": 1}))
     with pytest.raises(MissingInputError, match=r"reference.json is damaged .*stage evaluate makes it"):
         read_reference(path)
+
+
+def test_levels_of_very_many_are_dropped_from_the_rarest_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.report.profile.MAX_MERGED_LEVELS", 3)
+    parts = [texts(*"aaab"), texts(*"ccdddx"), texts(*"aacc")]
+    first, *others = [summarize_column(part, "category") for part in parts]
+    for other in others:
+        first = first.merge(other)
+    profile = first.describe()
+    assert profile.levels == {"a": 5, "c": 4, "d": 3}
+    assert profile.n_levels == 5

@@ -107,7 +107,9 @@ def test_labels_of_rows_do_not_overlap(n_classes: int) -> None:
 
 
 def names_of(predictions: Any, n_features: int, n_candidates: int) -> list[str]:
-    figures = draw_figures(predictions, make_importance(n_features), make_candidates(n_candidates), "f1_macro")
+    figures = draw_figures(
+        predictions, predictions, make_importance(n_features), make_candidates(n_candidates), "f1_macro"
+    )
     return [name for name, _ in figures]
 
 
@@ -118,9 +120,17 @@ def test_list_of_figures_has_all_that_are_drawn() -> None:
 
 def test_equal_inputs_are_equal_files(tmp_path: Path) -> None:
     def write(folder: str) -> dict[str, bytes]:
-        drawn = draw_figures(make_classes(200, 3, ODD_NAMES), make_importance(4), make_candidates(3), "f1_macro")
+        drawn = draw_figures(
+            make_classes(200, 3, ODD_NAMES),
+            make_classes(200, 3, ODD_NAMES),
+            make_importance(4),
+            make_candidates(3),
+            "f1_macro",
+        )
         paths = write_figures(drawn, tmp_path / folder)
-        paths += write_figures(draw_figures(make_numbers(5000), NO_IMPORTANCE, NO_CANDIDATES, "r2"), tmp_path / folder)
+        paths += write_figures(
+            draw_figures(make_numbers(5000), make_numbers(5000), NO_IMPORTANCE, NO_CANDIDATES, "r2"), tmp_path / folder
+        )
         assert sorted(paths) == sorted((tmp_path / folder).iterdir())
         return {path.name: path.read_bytes() for path in paths}
 
@@ -138,7 +148,10 @@ def test_empty_margins_are_cropped() -> None:
 
 
 def test_figures_are_not_registered_with_pyplot(tmp_path: Path) -> None:
-    write_figures(draw_figures(make_classes(20, 3), make_importance(3), make_candidates(3), "f1_macro"), tmp_path)
+    write_figures(
+        draw_figures(make_classes(20, 3), make_classes(20, 3), make_importance(3), make_candidates(3), "f1_macro"),
+        tmp_path,
+    )
     assert pyplot.get_fignums() == []
 
 
@@ -322,7 +335,9 @@ def test_best_of_many_candidates_are_drawn() -> None:
 @pytest.mark.parametrize("means", [[], [0.5], [None, 0.5]])
 def test_search_without_two_scores_has_no_figure(means: list[float]) -> None:
     candidates = make_candidates(len(means)).assign(mean=means)
-    assert [name for name, _ in draw_figures(make_numbers(9), make_importance(0), candidates, "r2")][2:] == []
+    assert [name for name, _ in draw_figures(make_numbers(9), make_numbers(9), make_importance(0), candidates, "r2")][
+        2:
+    ] == []
 
 
 # --- labels ---

@@ -3,7 +3,8 @@
 import copy
 import json
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from sklearn.svm import SVC
 
 from src.config.schema import CURVES, Config
+from src.data.parts import new_table, write_part
 from src.errors import ConfigError, MissingInputError
 from src.stages.evaluate import evaluate
 from tests.config.conftest import VALID
@@ -119,6 +121,65 @@ def test_stage_writes_its_outputs_and_nothing_else(prepare: Prepare, task: str) 
     assert all(outputs()[path].startswith(b"\x89PNG") for path in plots)
 
 
+def divide(path: Path, sizes: Sequence[int]) -> None:
+    """Divide a table into parts."""
+    table = pd.read_parquet(path)
+    with new_table(path) as folder:
+        for number, rows in enumerate(np.split(np.arange(len(table)), np.cumsum(sizes))):
+            write_part(table.iloc[rows], folder, number)
+
+
+@pytest.mark.parametrize("task", sorted(OUTPUTS))
+def test_tables_in_parts_give_the_bytes_of_whole_tables(prepare: Prepare, task: str) -> None:
+    config = prepare(task)
+    # Labels that the model does not know, in different parts.
+    if task == "classification":
+        test = pd.read_parquet("data/test.parquet")
+        test.loc[test.index[[5, 80]], "target"] = ["maybe", "always"]
+        test.to_parquet("data/test.parquet")
+    evaluate(config)
+    whole = outputs()
+    divide(Path("data/train.parquet"), [7, 120])
+    divide(Path("data/test.parquet"), [30, 1, 49])
+    for path in whole:
+        Path(path).unlink()
+    evaluate(config)
+    parts = ("data/train.parquet/", "data/test.parquet/")
+    assert {name: content for name, content in outputs().items() if not name.startswith(parts)} == whole
+
+
+def test_of_many_test_rows_a_sample_is_shown_and_metrics_are_of_all(
+    prepare: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = prepare()
+    evaluate(config)
+    before = metrics()
+    divide(Path("data/test.parquet"), [30, 50])
+    monkeypatch.setattr("src.report.rows.MAX_SAMPLE", 40)
+    evaluate(config)
+    assert metrics() == before
+    card = Path("reports/model_card.md").read_text(encoding="utf-8")
+    assert "show 40 random test rows. Metrics are of all 100." in card
+    assert "all sampled test rows" in card
+
+
+@pytest.mark.parametrize(
+    ("n_fitted", "expected"),
+    [
+        (50, "The model was fitted on 50 random rows of 200 training rows."),
+        (200, "All training rows fitted the model, but its parameters were chosen on 50 random ones."),
+    ],
+)
+def test_card_says_how_many_rows_were_searched_and_fitted(prepare: Prepare, n_fitted: int, expected: str) -> None:
+    config = prepare()
+    Path("reports/cv_metrics.json").write_text(json.dumps({"n_rows_searched": 50, "n_rows_fitted": n_fitted}))
+    evaluate(config)
+    card = Path("reports/model_card.md").read_text(encoding="utf-8")
+    assert expected in card
+    assert re.search(rf"Rows fitted +\| {n_fitted} of 200", card)
+    assert re.search(r"Rows searched +\| 50 of 200", card)
+
+
 @pytest.mark.parametrize("task", sorted(OUTPUTS))
 def test_same_inputs_give_the_same_bytes(prepare: Prepare, task: str) -> None:
     config = prepare(task)
@@ -195,7 +256,7 @@ def test_model_that_predicts_labels_only_is_reported(
     evaluate(prepare(estimator=OutputCodeClassifier(LogisticRegression(), random_state=0), scoring=scoring))
     assert {"test_accuracy", "test_f1_macro"} < set(metrics())
     assert not {"test_brier", "test_log_loss", "test_pr_auc", "test_roc_auc_ovr"} & set(metrics())
-    assert "OutputCodeClassifier predicts labels only" in caplog.text
+    assert "the model predicts labels only" in caplog.text
     drawn = {Path(path).stem for path in outputs() if path.endswith(".png")}
     assert drawn - {"permutation_importance"} == {"confusion_matrix", "search"}
     assert ("permutation_importance" in drawn) == (scoring == "f1_macro")

@@ -1,0 +1,135 @@
+"""Read the target of the training rows and predict the test rows, part by part."""
+
+import functools
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+
+from src.compute.engine import Engine
+from src.config.schema import Base
+from src.config.train import Task
+from src.data.models import read_model
+from src.data.parts import Part
+from src.data.target import split_target
+from src.report.predictions import Predictions, concat_predictions, predict_rows
+
+logger = logging.getLogger(__name__)
+
+# Importance, slices and plots look at a random sample of more test rows than these.
+MAX_SAMPLE = 100_000
+
+
+@dataclass(frozen=True)
+class TrainTarget:
+    """The target of the training rows, as far as a baseline needs it.
+
+    Attributes:
+        n_rows: Number of training rows.
+        counts: Number of rows of each label, sorted by label; None for a regression.
+        mean: Mean of numbers; NaN for labels.
+        median: Median of numbers; NaN for labels.
+    """
+
+    n_rows: int
+    counts: "pd.Series[int] | None" = None
+    mean: float = np.nan
+    median: float = np.nan
+
+
+@dataclass(frozen=True)
+class PredictedRows:
+    """The test rows with their predictions.
+
+    Attributes:
+        predictions: Of all rows.
+        sample: Positions of the rows in `X` and `y`: all of them, or a random sample.
+        X: Columns that the model uses, shape (n_sampled, n_features).
+        y: Target, shape (n_sampled,).
+    """
+
+    predictions: Predictions
+    sample: NDArray[np.intp]
+    X: pd.DataFrame
+    y: NDArray[Any]
+
+
+def read_train_target(parts: Sequence[Part], target_column: str, task: Task) -> TrainTarget:
+    """Read the target of the training rows."""
+    columns = (part.read([target_column])[target_column] for part in parts)
+    n_rows = sum(part.n_rows for part in parts)
+    if task == "regression":
+        numbers = np.concatenate([column.to_numpy(dtype=float) for column in columns])
+        mean = float(np.mean(numbers))
+        # Sorted in place, because a copy of many numbers takes memory.
+        return TrainTarget(n_rows, mean=mean, median=float(np.median(numbers, overwrite_input=True)))
+    counts = pd.concat([column.value_counts(sort=False) for column in columns])
+    return TrainTarget(n_rows, counts.groupby(level=0).sum().sort_index())
+
+
+def predict_parts(
+    engine: Engine,
+    parts: Sequence[Part],
+    model_path: Path,
+    base: Base,
+    names: Sequence[str],
+    positive: Any,
+) -> PredictedRows:
+    """Predict the test rows, and keep the columns of at most `MAX_SAMPLE` of them.
+
+    Args:
+        parts: Parts of the featurized test rows.
+        model_path: The fitted Pipeline that takes raw rows; its first step is left out.
+        names: Columns that the model uses.
+        positive: Label of the positive class; None takes the second of two.
+    """
+    n_rows = sum(part.n_rows for part in parts)
+    sample = np.arange(n_rows)
+    if n_rows > MAX_SAMPLE:
+        sample = np.sort(np.random.default_rng(base.random_state).choice(n_rows, MAX_SAMPLE, replace=False))
+    # Workers read the file: a large model would be sent with each part.
+    process = partial(_predict_part, model_path=model_path.absolute(), base=base, names=names, positive=positive)
+    places = np.searchsorted(sample, [(part.start, part.start + part.n_rows) for part in parts])
+    items = [(part, sample[begin:end] - part.start) for part, (begin, end) in zip(parts, places.tolist(), strict=True)]
+    found, X, y = [], [], []
+    for predictions, rows, target in engine.map(process, items, len(items), "evaluate"):
+        found.append(predictions)
+        X.append(rows)
+        y.append(target)
+    return PredictedRows(concat_predictions(found), sample, pd.concat(X, ignore_index=True), np.concatenate(y))
+
+
+def load_steps(model_path: Path) -> Pipeline:
+    """Load the steps of a model that take featurized rows, once for all parts.
+
+    Raises:
+        MissingInputError: As `read_model`.
+    """
+    stat = model_path.stat() if model_path.exists() else None
+    return _load_steps(model_path, stat and (stat.st_size, stat.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=1)
+def _load_steps(model_path: Path, state: tuple[int, int] | None) -> Pipeline:  # noqa: ARG001 - part of the key
+    return read_model(model_path)[1:]
+
+
+def _predict_part(
+    item: tuple[Part, NDArray[np.intp]],
+    model_path: Path,
+    base: Base,
+    names: Sequence[str],
+    positive: Any,
+) -> tuple[Predictions, pd.DataFrame, NDArray[Any]]:
+    part, sample = item
+    X, y = split_target(part.read([*names, base.target_column]), base.target_column, base.task, to_learn=False)
+    X = X[[name for name in names if name in X]]
+    predictions = predict_rows(load_steps(model_path), X, y, base.task, positive)
+    return predictions, X if len(sample) == len(X) else X.iloc[sample], y[sample]
