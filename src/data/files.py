@@ -64,11 +64,13 @@ def read_files(files: Sequence[Path], path: Path, made_by: str, columns: Sequenc
         for each in files:
             with open_parquet(each) as file:
                 known = None if columns is None else [name for name in file.schema_arrow.names if name in set(columns)]
-                tables.append(file.read(columns=known, use_pandas_metadata=False))
+                tables.append(file.read(columns=known, use_pandas_metadata=False, use_threads=False))
         table = pa.concat_tables(tables)
         tables.clear()
         # Each column is freed once it is converted.
-        frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
+        frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True, use_threads=False)
+        # Otherwise it keeps what the largest part so far needed.
+        pa.default_memory_pool().release_unused()
         return frame
 
 

@@ -73,9 +73,7 @@ def write_curves(curves: dict[str, Rows], curves_dir: Path) -> None:
 
 def _confusion_matrix(predictions: ClassPredictions) -> Rows:
     """Repeat the labels of each cell once per row, or in proportion if there are many rows."""
-    n_labels = len(predictions.labels)
-    counts = np.bincount(predictions.y_true * n_labels + predictions.y_pred, minlength=n_labels**2)
-    counts, labels = merge_rarest(counts.reshape(n_labels, n_labels), predictions.labels)
+    counts, labels = merge_rarest(predictions.confusion, predictions.labels)
     names = _labels(labels)
     if (n_rows := counts.sum()) > MAX_ROWS:
         counts = np.where(counts, np.maximum(np.rint(counts * (MAX_ROWS / n_rows)), 1), 0).astype(int)

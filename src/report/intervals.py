@@ -28,13 +28,16 @@ Area = Callable[[NDArray[np.intp], NDArray[np.intp]], Floats]
 
 
 def bootstrap_interval(
-    metric: str, predictions: Predictions, n_bootstrap: int, random_state: int
+    metric: str, predictions: Predictions, n_bootstrap: int, random_state: int, value: float | None = None
 ) -> tuple[float, float] | None:
     """Compute the interval that holds a metric in 95 % of the resamples.
 
     Metrics of labels resample all rows. The others resample at most `MAX_ROWS` random rows, and the
     interval is scaled to all rows, as its width falls with the root of their number (m out of n
     bootstrap, Bickel et al. 1997).
+
+    Args:
+        value: The metric of all rows, if it is known.
 
     Returns:
         Low and high end; None if no resample defines the metric.
@@ -43,7 +46,7 @@ def bootstrap_interval(
     if isinstance(predictions, ClassPredictions) and metric in LABEL_METRICS:
         values = _resample_labels(metric, predictions, n_bootstrap, rng)
     else:
-        values = _resample_rows(metric, predictions, n_bootstrap, rng)
+        values = _resample_rows(metric, predictions, n_bootstrap, rng, value)
     values = values[np.isfinite(values)]
     if not len(values):
         return None
@@ -93,7 +96,7 @@ def count_rows(metric: str, predictions: Predictions) -> tuple[int, int]:
 def _resample_labels(metric: str, predictions: ClassPredictions, n_bootstrap: int, rng: Generator) -> Floats:
     """Draw confusion matrices: a resample of rows is a multinomial draw of the cells, exactly."""
     n_labels = len(predictions.labels)
-    counts = np.bincount(predictions.y_true * n_labels + predictions.y_pred, minlength=n_labels**2)
+    counts = predictions.confusion.ravel()
     filled, batch = np.flatnonzero(counts), max(1, _BATCH // n_labels**2)
     scores = []
     for start in range(0, n_bootstrap, batch):
@@ -109,7 +112,7 @@ def _resample_label_pairs(
 ) -> Floats:
     """Draw pairs of confusion matrices, as `_resample_labels`, from cells of the true and both predicted labels."""
     n_labels = len(first.labels)
-    cells = (first.y_true * n_labels + first.y_pred) * n_labels + second.y_pred
+    cells = (first.y_true.astype(np.intp) * n_labels + first.y_pred) * n_labels + second.y_pred
     filled, counts = np.unique(cells, return_counts=True)
     pairs, seconds = np.divmod(filled, n_labels)
     positions = (pairs, pairs // n_labels * n_labels + seconds)
@@ -142,10 +145,11 @@ def _score_matrices(metric: str, matrices: Floats, positive_code: int) -> Floats
     return np.asarray((values * weights).sum(axis=1) / weights.sum(axis=1))
 
 
-def _resample_rows(metric: str, predictions: Predictions, n_bootstrap: int, rng: Generator) -> Floats:
-    values = _bootstrap(
-        partial(_make_statistic, metric, predictions), *count_rows(metric, predictions), n_bootstrap, rng
-    )
+def _resample_rows(
+    metric: str, predictions: Predictions, n_bootstrap: int, rng: Generator, value: float | None
+) -> Floats:
+    make = partial(_make_statistic, metric, predictions)
+    values = _bootstrap(make, *count_rows(metric, predictions), n_bootstrap, rng, value)
     return np.minimum(values, 1) if metric in ("r2", *AREA_METRICS) else values
 
 
@@ -160,7 +164,12 @@ def _resample_row_pairs(
 
 
 def _bootstrap(
-    make: Callable[[NDArray[np.intp]], Statistic], n_rows: int, n_resampled: int, n_bootstrap: int, rng: Generator
+    make: Callable[[NDArray[np.intp]], Statistic],
+    n_rows: int,
+    n_resampled: int,
+    n_bootstrap: int,
+    rng: Generator,
+    value: float | None = None,
 ) -> Floats:
     # All resamples of a single row are equal.
     if n_rows < 2:
@@ -175,7 +184,7 @@ def _bootstrap(
         found = bootstrap((np.arange(n_resampled),), statistic, n_resamples=n_bootstrap, rng=rng, **options)
     values = np.asarray(found.bootstrap_distribution)
     if n_resampled < n_rows:
-        center = make(rows)(rows)
+        center = make(rows)(rows) if value is None else value
         values = center + (values - statistic(np.arange(n_resampled))) * np.sqrt(n_resampled / n_rows)
     return values
 

@@ -1,6 +1,7 @@
 """Metrics of the test rows."""
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ from sklearn import metrics as sklearn_metrics
 
 from src.config.train import metric_of
 from src.report.intervals import bootstrap_interval
-from src.report.predictions import ClassPredictions, Floats, NumberPredictions, Predictions
+from src.report.predictions import CHUNK, ClassPredictions, Floats, NumberPredictions, Predictions
 from src.report.rows import TrainTarget
 
 logger = logging.getLogger(__name__)
@@ -36,10 +37,10 @@ def compute_metrics(
         `test_<metric>`, `test_<headline>_ci95_low` and `_high`, `test_<headline>_baseline`, and for
         classes `test_f1_class: {<label>: …}` and so on. Only finite numbers.
     """
-    metrics: Metrics = dict(score(predictions))
-    headline = metric_of(scoring)
-    if headline in metrics:
-        if interval := bootstrap_interval(headline, predictions, n_bootstrap, random_state):
+    scores = score(predictions)
+    metrics, headline = Metrics(scores), metric_of(scoring)
+    if headline in scores:
+        if interval := bootstrap_interval(headline, predictions, n_bootstrap, random_state, scores[headline]):
             metrics[f"{headline}_ci95_low"], metrics[f"{headline}_ci95_high"] = interval
         baseline = score_one(headline, predict_baseline(predictions, y_train, headline))
         if np.isfinite(baseline):
@@ -122,12 +123,10 @@ def score_classes(predictions: ClassPredictions) -> tuple[NDArray[np.intp], tupl
     Returns:
         Codes of these classes, shape (n,), and their precision, recall, F1 and number of test rows, each of shape (n,).
     """
-    support = np.bincount(predictions.y_true, minlength=len(predictions.labels))
-    codes = np.sort(np.argsort(-support, kind="stable")[:MAX_CLASSES])
-    scores = sklearn_metrics.precision_recall_fscore_support(
-        predictions.y_true, predictions.y_pred, labels=codes, zero_division=0.0
-    )
-    return codes, scores
+    confusion = predictions.confusion
+    codes = np.sort(np.argsort(-confusion.sum(axis=1), kind="stable")[:MAX_CLASSES])
+    score_cells = _weighted(sklearn_metrics.precision_recall_fscore_support, labels=codes, zero_division=0.0)
+    return codes, score_cells(predictions)
 
 
 def _name_scores(predictions: ClassPredictions) -> dict[str, dict[str, float]]:
@@ -171,12 +170,37 @@ def _metrics(predictions: Predictions) -> Mapping[str, Callable[[Any], float]]:
     return of_labels | of_ranks | (_OF_PROBABILITIES if predictions.is_probability else {})
 
 
+def _weighted(function: Callable[..., Any], **options: Any) -> Callable[[ClassPredictions], Any]:
+    """Apply a metric of labels to the cells of the confusion matrix, weighted by their rows: with the same result."""
+
+    def score_cells(p: ClassPredictions) -> Any:
+        y_true, y_pred = np.nonzero(p.confusion)
+        return function(y_true, y_pred, sample_weight=p.confusion[y_true, y_pred], **options)
+
+    return score_cells
+
+
 def _macro(function: Callable[..., float], average: str = "macro") -> Callable[[ClassPredictions], float]:
-    return lambda p: function(p.y_true, p.y_pred, average=average, zero_division=0.0)
+    return _weighted(function, average=average, zero_division=0.0)
 
 
 def _of_positive(function: Callable[..., float]) -> Callable[[ClassPredictions], float]:
-    return lambda p: function(p.y_true == p.positive_code, p.y_pred == p.positive_code, zero_division=0.0)
+    return lambda p: _weighted(function, labels=[p.positive_code], average="macro", zero_division=0.0)(p)
+
+
+def _mean_of_chunks(function: Callable[..., float]) -> Callable[[ClassPredictions], float]:
+    """Average a loss of probabilities over chunks of rows: scikit-learn's functions copy them several times."""
+
+    def score_chunks(p: ClassPredictions) -> float:
+        y_true, probabilities = p.known
+        chunks = [slice(start, start + CHUNK) for start in range(0, len(y_true), CHUNK)]
+        losses = [
+            function(y_true[rows], probabilities[rows], labels=range(p.n_classes)) * len(y_true[rows])
+            for rows in chunks
+        ]
+        return math.fsum(losses) / len(y_true)
+
+    return score_chunks
 
 
 def _calibration_error(p: ClassPredictions) -> float:
@@ -185,11 +209,11 @@ def _calibration_error(p: ClassPredictions) -> float:
 
 
 _OF_LABELS: dict[str, Callable[[Any], float]] = {
-    "accuracy": lambda p: sklearn_metrics.accuracy_score(p.y_true, p.y_pred),
+    "accuracy": _weighted(sklearn_metrics.accuracy_score),
     # balanced_accuracy_score warns of every class without a test row.
-    "balanced_accuracy": lambda p: sklearn_metrics.recall_score(
-        p.y_true, p.y_pred, labels=np.unique(p.y_true), average="macro"
-    ),
+    "balanced_accuracy": lambda p: _weighted(
+        sklearn_metrics.recall_score, labels=np.flatnonzero(p.confusion.any(axis=1)), average="macro"
+    )(p),
     "f1_macro": _macro(sklearn_metrics.f1_score),
     "f1_weighted": _macro(sklearn_metrics.f1_score, "weighted"),
     "precision_macro": _macro(sklearn_metrics.precision_score),
@@ -208,9 +232,9 @@ _OF_RANKS: dict[str, Callable[[Any], float]] = {
 # Of two classes, the average is that of the positive one: the names are those of scikit-learn's scorers.
 _OF_POSITIVE_RANKS = {"average_precision": _OF_RANKS["pr_auc"], "roc_auc": _OF_RANKS["roc_auc_ovr"]}
 _OF_PROBABILITIES: dict[str, Callable[[Any], float]] = {
-    "brier": lambda p: sklearn_metrics.brier_score_loss(*p.known, labels=range(p.n_classes)),
+    "brier": _mean_of_chunks(sklearn_metrics.brier_score_loss),
     "calibration_error": _calibration_error,
-    "log_loss": lambda p: sklearn_metrics.log_loss(*p.known, labels=range(p.n_classes)),
+    "log_loss": _mean_of_chunks(sklearn_metrics.log_loss),
 }
 _OF_NUMBERS: dict[str, Callable[[Any], float]] = {
     "mae": lambda p: sklearn_metrics.mean_absolute_error(p.y_true, p.y_pred),

@@ -1,6 +1,9 @@
 """Predictions on labelled rows, from which all metrics and figures are computed."""
 
+import itertools
 import logging
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -8,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
+from sklearn.metrics import precision_recall_curve, roc_curve
 from sklearn.pipeline import Pipeline
 
 from src.config.train import Task
@@ -16,7 +19,9 @@ from src.config.train import Task
 logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
-Codes = NDArray[np.intp]
+Codes = NDArray[np.integer[Any]]
+# Rows computed at once, so that many rows need little memory.
+CHUNK = 100_000
 
 
 @dataclass(frozen=True)
@@ -41,13 +46,26 @@ class OneVsRest:
 
     @property
     def roc_auc(self) -> float:
-        """Area under the ROC curve."""
-        return float(auc(*self.roc))
+        """Area under the ROC curve: the share of ordered pairs, where a tie counts half (Mann & Whitney 1947)."""
+        return self._areas[0]
 
-    @cached_property
+    @property
     def average_precision(self) -> float:
         """Precision averaged over the steps of the recall."""
-        return float(average_precision_score(self.y_true, self.y_score))
+        return self._areas[1]
+
+    @cached_property
+    def _areas(self) -> tuple[float, float]:
+        """Both areas, exactly; scikit-learn's functions take 200 bytes a row."""
+        positive, negative = np.sort(self.y_score[self.y_true]), np.sort(self.y_score[~self.y_true])
+        n_ordered, precisions = 0, []
+        for start in range(0, len(positive), CHUNK):
+            scores = positive[start : start + CHUNK]
+            n_below = np.searchsorted(negative, scores)
+            n_ordered += int(n_below.sum()) + int(np.searchsorted(negative, scores, side="right").sum())
+            n_hits = len(positive) - np.searchsorted(positive, scores)
+            precisions.append(float((n_hits / (n_hits + len(negative) - n_below)).sum()))
+        return n_ordered / (2 * len(positive) * len(negative)), math.fsum(precisions) / len(positive)
 
 
 @dataclass(frozen=True)
@@ -93,7 +111,20 @@ class ClassPredictions:
     @cached_property
     def known(self) -> tuple[Codes, Floats]:
         """True codes and scores of the rows whose label the model knows."""
+        if self.is_known.all():
+            return self.y_true, self.scores
         return self.y_true[self.is_known], self.scores[self.is_known]
+
+    @cached_property
+    def confusion(self) -> NDArray[np.intp]:
+        """Number of rows by true and predicted label, shape (n_labels, n_labels)."""
+        n_labels = len(self.labels)
+        counts = np.zeros(n_labels**2, dtype=np.intp)
+        for start in range(0, len(self.y_true), CHUNK):
+            rows = slice(start, start + CHUNK)
+            cells = self.y_true[rows].astype(np.intp) * n_labels + self.y_pred[rows]
+            counts += np.bincount(cells, minlength=n_labels**2)
+        return counts.reshape(n_labels, n_labels)
 
     @cached_property
     def one_vs_rest(self) -> list[OneVsRest]:
@@ -187,31 +218,53 @@ def encode_classes(
     return ClassPredictions(
         labels=labels.tolist(),
         n_classes=len(known),
-        y_true=labels.get_indexer(pd.Index(y_true)) if len(unknown) else codes,
-        y_pred=known.get_indexer(pd.Index(y_pred)),
+        y_true=_small(labels.get_indexer(pd.Index(y_true)) if len(unknown) else codes),
+        y_pred=_small(known.get_indexer(pd.Index(y_pred))),
         scores=np.asarray(scores, dtype=float),
         is_probability=is_probability,
         positive_code=1 if positive is None else int(known.get_loc(positive)),
     )
 
 
-def concat_predictions(found: list[Predictions]) -> Predictions:
-    """Concatenate predictions of one model; the list is emptied, to free the memory of each part."""
-    if len(found) == 1:
-        return found.pop()
-    if isinstance(found[0], NumberPredictions):
-        y_true, y_pred = (np.concatenate([getattr(each, name) for each in found]) for name in ("y_true", "y_pred"))
-        return NumberPredictions(y_true, y_pred)
-    parts = [each for each in found if isinstance(each, ClassPredictions)]
-    found.clear()
-    n_classes, known = parts[0].n_classes, parts[0].labels[: parts[0].n_classes]
-    unknown = {label for each in parts for label in each.labels[n_classes:]}
-    labels = [*known, *sorted(unknown, key=str)]
-    places = [np.array([labels.index(label) for label in each.labels]) for each in parts]
+def concat_predictions(found: Iterable[Predictions], n_rows: int) -> Predictions:
+    """Concatenate the predictions of one model, so that each part is in memory only until it is copied.
+
+    Args:
+        n_rows: Number of rows of all parts.
+    """
+    remaining = iter(found)
+    first = next(remaining)
+    if len(first.y_true) == n_rows:
+        return first
+    names = ("y_true", "y_pred", "scores") if isinstance(first, ClassPredictions) else ("y_true", "y_pred")
+    columns = {name: np.empty((n_rows, *getattr(first, name).shape[1:]), getattr(first, name).dtype) for name in names}
+    labels = dict[Any, int]()
+    start = 0
+    for part in itertools.chain([first], remaining):
+        rows = slice(start, start + len(part.y_true))
+        for name, column in columns.items():
+            column[rows] = getattr(part, name)
+        if isinstance(part, ClassPredictions):
+            # A part has codes of its own for labels that the model does not know.
+            place = np.array([labels.setdefault(label, len(labels)) for label in part.labels])
+            columns["y_true"][rows] = place[part.y_true]
+        start = rows.stop
+    if not isinstance(first, ClassPredictions):
+        return NumberPredictions(**columns)
+    n_classes = first.n_classes
+    unknown = sorted(range(n_classes, len(labels)), key=lambda code: str(list(labels)[code]))
+    order = [*range(n_classes), *unknown]
+    if order != list(range(len(order))):
+        columns["y_true"] = np.argsort(order).astype(columns["y_true"].dtype)[columns["y_true"]]
     return replace(
-        parts[0],
-        labels=labels,
-        y_true=np.concatenate([place[each.y_true] for each, place in zip(parts, places, strict=True)]),
-        y_pred=np.concatenate([each.y_pred for each in parts]),
-        scores=np.concatenate([each.scores for each in parts]),
+        first,
+        labels=[list(labels)[code] for code in order],
+        y_true=columns["y_true"],
+        y_pred=columns["y_pred"],
+        scores=columns["scores"],
     )
+
+
+def _small(codes: NDArray[np.integer[Any]]) -> Codes:
+    """Store codes in 2 bytes, or in 4 if there are very many labels."""
+    return codes.astype(np.int16 if len(codes) and codes.max() < np.iinfo(np.int16).max // 2 else np.int32, copy=False)

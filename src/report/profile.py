@@ -36,7 +36,7 @@ MAX_MERGED_LEVELS = 100_000
 MAX_CLASSES = 20
 LEVEL_KINDS = ("category", "ordinal", "high_cardinality", "boolean")
 # Columns read at once, so that a whole part is never in memory.
-N_COLUMNS_AT_ONCE = 32
+N_COLUMNS_AT_ONCE = 4
 # An unlisted level in the sample.
 UNLISTED = -1
 

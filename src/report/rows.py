@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -98,12 +98,16 @@ def predict_parts(
     process = partial(_predict_part, model_path=model_path.absolute(), base=base, names=names, positive=positive)
     places = np.searchsorted(sample, [(part.start, part.start + part.n_rows) for part in parts])
     items = [(part, sample[begin:end] - part.start) for part, (begin, end) in zip(parts, places.tolist(), strict=True)]
-    found, X, y = [], [], []
-    for predictions, rows, target in engine.map(process, items, len(items), "evaluate"):
-        found.append(predictions)
-        X.append(rows)
-        y.append(target)
-    return PredictedRows(concat_predictions(found), sample, pd.concat(X, ignore_index=True), np.concatenate(y))
+    X, y = list[pd.DataFrame](), list[NDArray[Any]]()
+
+    def keep_sample() -> Iterator[Predictions]:
+        for predictions, rows, target in engine.map(process, items, len(items), "evaluate"):
+            X.append(rows)
+            y.append(target)
+            yield predictions
+
+    predictions = concat_predictions(keep_sample(), n_rows)
+    return PredictedRows(predictions, sample, pd.concat(X, ignore_index=True), np.concatenate(y))
 
 
 def load_steps(model_path: Path) -> Pipeline:

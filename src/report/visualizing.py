@@ -98,9 +98,7 @@ def render(figure: Figure) -> NDArray[np.uint8]:
 
 def plot_confusion_matrix(predictions: ClassPredictions) -> Figure:
     """Draw true labels down, predicted labels across, and in each cell its count and share of the true class."""
-    n_labels = len(predictions.labels)
-    counts = np.bincount(predictions.y_true * n_labels + predictions.y_pred, minlength=n_labels**2)
-    counts, names = merge_rarest(counts.reshape(n_labels, n_labels), predictions.labels)
+    counts, names = merge_rarest(predictions.confusion, predictions.labels)
     n_classes = len(names)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     with_shares = n_classes <= MAX_WITH_SHARES
