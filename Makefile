@@ -6,11 +6,11 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 
 # Only the command line sets these: some systems export a NAME or a TARGET of their own.
-VARIABLES := A ARGS B DATA DIR ENDPOINT FILE GRID HOST JSON LABELS MESSAGE MODEL N NAME ONLY PORT PORTABLE PYTHON REF \
-  RUN RUNS SINCE TAG TARGET TESTS URL VERSION YES
+VARIABLES := A ARGS B DATA DIR ENDPOINT FILE GRID HOST JSON LABELS MEMORY MESSAGE MODEL N NAME ONLY PORT PORTABLE PYTHON \
+  REF RUN RUNS SINCE TAG TARGET TESTS URL VERSION WORKERS YES
 $(foreach name,$(VARIABLES),$(if $(filter environment%,$(origin $(name))),$(eval $(name) :=)))
 # Recipes use these as "$$NAME", so that the shell does not interpret their values.
-export NAME URL ENDPOINT DIR GRID TAG MESSAGE A B RUN REF RUNS FILE TARGET N VERSION MODEL PORT HOST SINCE LABELS DATA
+export NAME URL ENDPOINT DIR GRID TAG MESSAGE A B RUN REF RUNS FILE TARGET N VERSION MODEL PORT HOST SINCE LABELS DATA WORKERS MEMORY
 
 PYTHON := $(or $(PYTHON),python3)
 GRID := $(or $(GRID),train.estimator=knn,logreg,svm)
@@ -128,7 +128,7 @@ cache: install ## Share DVC's cache with other clones: make cache DIR=/data/dvc-
 
 # --- the pipeline ---------------------------------------------------------------
 
-.PHONY: new-data pipeline repro experiments sync ui notebook report
+.PHONY: new-data pipeline repro experiments cluster sync ui notebook report
 new-data: install ## Set up params.yaml for your table: make new-data FILE=table.csv|URL=https://… [TARGET=column] [YES=1]
 	@test -n "$$FILE$$URL" || { echo "set FILE or URL: make new-data FILE=table.csv, or URL=https://…" >&2; exit 2; }
 	@$(BIN)/python -m src.new_data $(if $(FILE),--file="$$FILE",--url="$$URL") $(if $(TARGET),--target="$$TARGET") $(if $(YES),--yes)
@@ -142,6 +142,10 @@ repro: install ## Run bare `dvc repro`, then bring MLflow up to date: make repro
 
 experiments: install ## Try settings as DVC experiments, two at a time: make experiments [GRID="train.estimator=knn,svm train.cv=3,5"]
 	@exec $(BIN)/python -m src.utils.experiments -- "$$GRID"
+
+cluster: install ## Start a Dask cluster on this machine: make cluster [WORKERS=2] [MEMORY=1GB]
+	@$(BIN)/python -c 'import distributed' 2>/dev/null || $(call install_extra,dask)
+	@exec $(BIN)/python -m src.utils.start_cluster $(if $(WORKERS),--workers="$$WORKERS") $(if $(MEMORY),--memory="$$MEMORY")
 
 sync: install ## Bring MLflow up to date with git and DVC
 	@$(BIN)/python -m src.utils.sync_runs

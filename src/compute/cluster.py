@@ -87,20 +87,13 @@ def connect(scheduler: str, reads: Sequence[Path]) -> Iterator[Engine]:
             other files.
     """
     try:
-        import distributed
+        client = _open_client(scheduler)
     except ImportError:
         raise ComputeError(
             "params.yaml: compute.engine = 'dask' needs the extra `dask`: run `make cluster`, which installs it, or "
             "set compute.engine to local."
         ) from None
-    for name in ("distributed", "distributed.client", "distributed.core", "tornado.application"):
-        # What goes wrong is reported by this module.
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        # It has no types.
-        make_client: Any = distributed.Client
-        client = make_client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise ComputeError(
             f"params.yaml: compute.scheduler = '{scheduler}': no scheduler answers "
             f"({one_line(str(error) or type(error).__name__, MAX_REASON)}); start one with `make cluster`, or set "
@@ -114,6 +107,26 @@ def connect(scheduler: str, reads: Sequence[Path]) -> Iterator[Engine]:
             yield engine
         finally:
             engine.report_lost_workers()
+
+
+def _open_client(scheduler: str) -> Any:
+    import distributed
+
+    for name in ("distributed", "distributed.client", "distributed.core", "tornado.application"):
+        # What goes wrong is reported by the caller.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    # It has no types.
+    make_client: Any = distributed.Client
+    return make_client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
+
+
+def count_workers(scheduler: str) -> int:
+    """Count the workers of a scheduler; 0 if it does not answer."""
+    try:
+        with _open_client(scheduler) as client:
+            return len(client.scheduler_info(n_workers=-1)["workers"])
+    except OSError:
+        return 0
 
 
 def describe_process(paths: Sequence[Path]) -> dict[str, Any]:

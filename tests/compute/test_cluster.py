@@ -1,0 +1,144 @@
+"""A real scheduler and real workers, started and stopped by the tests."""
+
+import logging
+import os
+import signal
+import threading
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.compute import cluster as module
+from src.compute.cluster import connect, count_workers
+from src.compute.engine import Engine
+from src.data.parts import Part, list_parts, map_parts, new_table, write_part
+from src.errors import ComputeError, DataError
+from tests.compute import tasks
+from tests.compute.conftest import Cluster
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def first_worker(scheduler: Cluster) -> Cluster:
+    with (
+        pytest.raises(ComputeError, match="has no workers; start some with `make cluster`"),
+        connect(scheduler.address, []),
+    ):
+        pass
+    scheduler.add_workers(1)
+    return scheduler
+
+
+@pytest.fixture
+def with_workers(first_worker: Cluster) -> Cluster:
+    # Those that a test killed are started again.
+    while not count_workers(first_worker.address):
+        pass
+    return first_worker
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> list[Part]:
+    rng = np.random.default_rng(0)
+    with new_table(tmp_path / "t.parquet") as folder:
+        for number in range(6):
+            write_part(pd.DataFrame({"a": rng.normal(size=50)}), folder, number)
+    return list_parts(tmp_path / "t.parquet", made_by="data_load")
+
+
+def copy(engine: Engine, parts: list[Part], path: Path, **options: Any) -> dict[str, bytes]:
+    with new_table(path) as folder:
+        assert list(map_parts(partial(tasks.copy_part, folder=folder, **options), parts, engine, "copy")) == [50] * 6
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def kill_at(pid_path: Path) -> None:
+    while not pid_path.exists():
+        pass
+    os.kill(int(pid_path.read_text()), signal.SIGKILL)
+
+
+def test_engine_workers_and_the_death_of_one_change_no_byte(
+    with_workers: Cluster, parts: list[Part], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = copy(Engine(), parts, tmp_path / "local.parquet")
+    with connect(with_workers.address, [tmp_path / "t.parquet"]) as engine:
+        assert copy(engine, parts, tmp_path / "one.parquet") == expected
+    with_workers.add_workers(1)
+    assert "lost" not in caplog.text
+    with connect(with_workers.address, [tmp_path / "t.parquet"]) as engine:
+        assert copy(engine, parts, tmp_path / "two.parquet") == expected
+        killer = threading.Thread(target=kill_at, args=[tmp_path / "pid"])
+        killer.start()
+        assert copy(engine, parts, tmp_path / "killed.parquet", pid_path=tmp_path / "pid", waits=2) == expected
+        killer.join()
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings == ["1 of 2 workers were lost; other workers repeated their tasks"]
+
+
+def test_results_come_in_order_and_items_as_late_as_possible(with_workers: Cluster) -> None:
+    pulled = []
+
+    def items() -> Any:
+        for number in range(100):
+            pulled.append(number)
+            yield number
+
+    with connect(with_workers.address, []) as engine:
+        results = iter(engine.map(tasks.double, items(), 100, "double"))
+        assert next(results) == 0
+        assert len(pulled) < 20
+        assert list(results) == [2 * number for number in range(1, 100)]
+
+
+def test_an_error_of_a_task_reaches_the_stage_as_it_is(with_workers: Cluster) -> None:
+    with connect(with_workers.address, []) as engine, pytest.raises(DataError, match=r"^the third is wrong\.$"):
+        list(engine.map(tasks.refuse, range(9), 9, "refuse"))
+
+
+@pytest.mark.parametrize(
+    ("name", "here", "message"),
+    [
+        ("_hash_code", lambda: "other", "has other code in src; update its clone, and start the cluster again"),
+        ("_list_versions", lambda: {"pandas": "0.1"}, r"has pandas \d.*, and this machine 0.1; install the same"),
+        ("measure", lambda _: 7, "does not see /nowhere/t.parquet; workers need the same folder at the same path"),
+    ],
+    ids=["code", "versions", "files"],
+)
+def test_what_differs_between_machines_is_found_before_any_work(
+    with_workers: Cluster, monkeypatch: pytest.MonkeyPatch, name: str, here: Any, message: str
+) -> None:
+    monkeypatch.setattr(module, name, here)
+    with pytest.raises(ComputeError, match=message), connect(with_workers.address, [Path("/nowhere/t.parquet")]):
+        pass
+
+
+def test_another_version_of_a_file_is_found(
+    with_workers: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "t.parquet").write_text("abc")
+    monkeypatch.setattr(module, "measure", lambda _: 7)
+    with (
+        pytest.raises(ComputeError, match=r"has another version of .*t\.parquet \(3 instead of 7 bytes\)"),
+        connect(with_workers.address, [tmp_path / "t.parquet"]),
+    ):
+        pass
+
+
+def test_no_scheduler_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.2)
+    with (
+        pytest.raises(ComputeError, match=r"compute\.scheduler = 'tcp://127.0.0.1:1': no scheduler answers .*make cl"),
+        connect("tcp://127.0.0.1:1", []),
+    ):
+        pass
+
+
+def test_a_task_that_ends_every_worker_is_one_line(with_workers: Cluster) -> None:
+    with connect(with_workers.address, []) as engine, pytest.raises(ComputeError, match="for want of memory"):
+        list(engine.map(tasks.kill_worker, [1], 1, "kill"))
