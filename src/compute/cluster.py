@@ -5,12 +5,14 @@ import importlib.metadata
 import itertools
 import logging
 import platform
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from src.compute.engine import Engine, Item, Result
 from src.errors import ComputeError
@@ -112,12 +114,26 @@ def connect(scheduler: str, reads: Sequence[Path]) -> Iterator[Engine]:
 def _open_client(scheduler: str) -> Any:
     import distributed
 
+    _check_greeting(scheduler)
     for name in ("distributed", "distributed.client", "distributed.core", "tornado.application"):
         # What goes wrong is reported by the caller.
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # It has no types.
     make_client: Any = distributed.Client
     return make_client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
+
+
+def _check_greeting(scheduler: str) -> None:
+    """Check that a scheduler answers: a client would wait for ever for what another server sends.
+
+    Raises:
+        OSError: Nothing listens there, or it does not speak first, as a scheduler does.
+    """
+    url = urlsplit(scheduler)
+    with socket.create_connection((url.hostname or "", url.port or 0), CONNECT_SECONDS) as connection:
+        # A server with TLS waits for the client.
+        if url.scheme == "tcp" and not connection.recv(1):
+            raise ConnectionResetError("another server listens there")
 
 
 def count_workers(scheduler: str) -> int:

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
             "whoever can reach %s can run code as you: use it in a private network only, or tls:// with certificates",
             scheduler,
         )
+    _check_free(scheduler, str(url.hostname), int(url.port or 0))
     SCRATCH.mkdir(parents=True, exist_ok=True)
     address = ["--host", str(url.hostname), "--port", str(url.port), "--protocol", url.scheme]
     workers = [scheduler, "--nworkers", options.workers, "--nthreads", "1", "--memory-limit", options.memory]
@@ -57,6 +59,18 @@ def main(arguments: list[str] | None = None) -> int:
         while True:
             _check(running)
             time.sleep(POLL_SECONDS)
+
+
+def _check_free(scheduler: str, host: str, port: int) -> None:
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        # Python adds the address in brackets.
+        reason = (error.strerror or str(error)).partition(" (while")[0]
+        raise ComputeError(
+            f"params.yaml: compute.scheduler = '{scheduler}': cannot listen there ({reason}); stop what runs there, "
+            "perhaps another cluster, or choose an address of this machine and a free port."
+        ) from None
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import threading
 from functools import partial
 from pathlib import Path
@@ -130,8 +131,15 @@ def test_another_version_of_a_file_is_found(
         pass
 
 
-def test_no_scheduler_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_server_is_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CONNECT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(ComputeError, match="no scheduler answers"), connect(address, []):
+            pass
+
+
+def test_no_scheduler_is_one_line() -> None:
     with (
         pytest.raises(ComputeError, match=r"compute\.scheduler = 'tcp://127.0.0.1:1': no scheduler answers .*make cl"),
         connect("tcp://127.0.0.1:1", []),
