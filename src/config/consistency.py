@@ -44,7 +44,7 @@ def _check_columns(config: Config) -> Iterator[str]:
         )
     for name, feature in config.featurize.features.items():
         yield from _check_feature(config, name, feature)
-    if split.kind in ("time", "group") and split.column == target:
+    if split.column == target:
         yield f"data_split.split.column = {target!r} is also base.target_column; choose another column"
     if split.kind == "time" and split.column in declared and declared[split.column].kind not in ("date", "number"):
         yield (
@@ -106,7 +106,7 @@ def _check_task(config: Config) -> Iterator[str]:
             f"choose one of {', '.join(LABEL_SCORINGS)}"
         )
     if task == "regression" and config.data_split.split.kind == "stratified":
-        yield "data_split.split.kind = 'stratified': a regression has no classes; choose random, time or group"
+        yield "data_split.split.kind = 'stratified': a regression has no classes; choose random, hash, time or group"
     if len(estimators) > 1 and train.search.kind == "none":
         yield "train.search.kind = 'none' cannot compare several estimators; choose grid, halving, random or optuna"
     if train.search.kind == "optuna" and train.search.n_trials < len(estimators):

@@ -8,15 +8,32 @@ from src.config.section import ColumnName, OutputPath, Section
 
 
 class StratifiedSplit(Section):
-    """Random split that keeps the class ratio."""
+    """Random split that keeps the class ratio.
+
+    Attributes:
+        column: Id that is hashed instead of the row number, so that the order of the rows does not matter.
+    """
 
     kind: Literal["stratified"]
+    column: ColumnName | None = None
 
 
 class RandomSplit(Section):
-    """Random split."""
+    """Random split.
+
+    Attributes:
+        column: Id that is hashed instead of the row number, so that the order of the rows does not matter.
+    """
 
     kind: Literal["random"]
+    column: ColumnName | None = None
+
+
+class HashSplit(Section):
+    """Random split by an id alone: a row keeps its side when the table grows."""
+
+    kind: Literal["hash"]
+    column: ColumnName
 
 
 class TimeSplit(Section):
@@ -46,7 +63,7 @@ class Checks(Section):
     rare_class: Action
 
 
-Split = Annotated[StratifiedSplit | RandomSplit | TimeSplit | GroupSplit, Field(discriminator="kind")]
+Split = Annotated[StratifiedSplit | RandomSplit | HashSplit | TimeSplit | GroupSplit, Field(discriminator="kind")]
 
 
 class DataSplit(Section):

@@ -90,6 +90,6 @@ class Config(Section):
 
     @property
     def no_features(self) -> list[str]:
-        """Raw columns that are not features: the group column of a group split."""
+        """Raw columns that are not features: the group or id by which rows are split."""
         split = self.data_split.split
-        return [split.column] if split.kind == "group" else []
+        return [split.column] if split.kind != "time" and split.column is not None else []

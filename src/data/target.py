@@ -1,7 +1,8 @@
 """Convert and check the column to predict."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -78,6 +79,46 @@ def prepare_target(
     return table, len(missing) - len(table)
 
 
+@dataclass(frozen=True)
+class TargetFacts:
+    """What a check of a target must know; those of a table in parts are merged.
+
+    Attributes:
+        first: First value; None without rows.
+        varies: Whether other values are there.
+    """
+
+    n_rows: int
+    n_missing: int
+    dtype: Any
+    first: Any
+    varies: bool
+
+
+def describe_target(table: pd.DataFrame, target_column: str) -> TargetFacts:
+    """Describe the target of a table or of a part.
+
+    Raises:
+        DataError: The column is missing.
+    """
+    _check_exists(table, target_column)
+    target = table[target_column]
+    first = target.iloc[0] if len(target) else None
+    varies = len(target) > 0 and not (target == first).all()
+    return TargetFacts(len(target), int(target.isna().sum()), target.dtype, first, varies)
+
+
+def merge_facts(facts: Sequence[TargetFacts]) -> TargetFacts:
+    """Merge the facts of the parts of a table."""
+    first = facts[0]
+    return replace(
+        first,
+        n_rows=sum(each.n_rows for each in facts),
+        n_missing=sum(each.n_missing for each in facts),
+        varies=any(each.varies or each.first != first.first for each in facts),
+    )
+
+
 def check_target(table: pd.DataFrame, target_column: str, task: Task, *, to_learn: bool = True) -> None:
     """Check that the target is complete and suits the task.
 
@@ -85,23 +126,30 @@ def check_target(table: pd.DataFrame, target_column: str, task: Task, *, to_lear
         DataError: The column is missing or has missing values, a regression has no numbers, or,
             with `to_learn`, there are fewer than two classes or values.
     """
-    _check_exists(table, target_column)
-    target = table[target_column]
-    if not len(target):
+    check_facts(describe_target(table, target_column), target_column, task, to_learn=to_learn)
+
+
+def check_facts(facts: TargetFacts, target_column: str, task: Task, *, to_learn: bool = True) -> None:
+    """Check the target of a table from its facts.
+
+    Raises:
+        DataError: As `check_target`.
+    """
+    if not facts.n_rows:
         raise DataError(f"target {target_column!r} has no rows; provide a table with rows.")
-    if n_missing := int(target.isna().sum()):
+    if facts.n_missing:
         raise DataError(
-            f"target {target_column!r} is missing in {n_missing} of {len(table)} rows; drop these rows, for example "
-            "by `data_load.missing_target: drop`."
+            f"target {target_column!r} is missing in {facts.n_missing} of {facts.n_rows} rows; drop these rows, for "
+            "example by `data_load.missing_target: drop`."
         )
-    if task == "regression" and not is_numeric_dtype(target):
+    if task == "regression" and not is_numeric_dtype(facts.dtype):
         raise DataError(
-            f"target {target_column!r} has dtype {target.dtype}, with values such as {target.iloc[0]!r}, and a "
+            f"target {target_column!r} has dtype {facts.dtype}, with values such as {facts.first!r}, and a "
             "regression needs numbers; set base.task to classification, or choose another base.target_column."
         )
-    if to_learn and (target == target.iloc[0]).all():
+    if to_learn and not facts.varies:
         raise DataError(
-            f"target {target_column!r} holds only the value {target.iloc[0]!r}; a model needs at least two values."
+            f"target {target_column!r} holds only the value {facts.first!r}; a model needs at least two values."
         )
 
 
@@ -126,7 +174,19 @@ def check_class_counts(y: "NDArray[Any] | pd.Series[Any]", at_least: int, reason
     Raises:
         DataError: Lists the classes and their numbers of rows.
     """
-    counts = pd.Series(y).value_counts(sort=False).sort_index()
+    check_counts(pd.Series(y).value_counts(sort=False).sort_index(), at_least, reason)
+
+
+def check_counts(counts: "pd.Series[int]", at_least: int, reason: str) -> None:
+    """Refuse classes with too few rows.
+
+    Args:
+        counts: Number of rows by class.
+        reason: What needs them.
+
+    Raises:
+        DataError: Lists the classes and their numbers of rows.
+    """
     rare = [f"{label!r} ({count})" for label, count in counts.items() if count < at_least]
     if rare:
         more = f" and {len(rare) - MAX_NAMED} more" if len(rare) > MAX_NAMED else ""

@@ -19,18 +19,19 @@ logger = logging.getLogger(__name__)
 MAX_ROWS, MAX_COLUMNS = 10_000, 100
 
 
-def describe_rows(rows: pd.DataFrame, table_name: str, target: str, random_state: int) -> str:
+def describe_rows(rows: pd.DataFrame, n_rows: int, table_name: str, target: str, random_state: int) -> str:
     """Describe each column of a table, and how the columns depend on each other, as an HTML page.
 
     Args:
-        rows: The training rows, shape (n_rows, n_columns). Of many rows, a random sample is described, and of many
+        rows: Training rows, shape (n_samples, n_columns). Of many rows, a random sample is described, and of many
             columns the target and the first ones; the title says so.
+        n_rows: Number of all training rows, for the title.
         table_name: Name of the table, for the title.
     """
-    n_rows, n_columns = rows.shape
+    n_columns = rows.shape[1]
     if n_columns > MAX_COLUMNS:
         rows = rows[[target, *[name for name in rows.columns if name != target][: MAX_COLUMNS - 1]]]
-    if n_rows > MAX_ROWS:
+    if len(rows) > MAX_ROWS:
         rows = rows.sample(MAX_ROWS, random_state=random_state).sort_index()
     shown = [
         f"{part:,} of {whole:,} {what}"

@@ -1,6 +1,14 @@
-"""Split rows into train and test: stratified, at random, by time or by group."""
+"""Split rows into train and test: stratified, at random, by an id, by time or by group.
+
+Each row has a key: the hash of its row number, id or group, or its date. The rows with the smallest hashes or the
+newest dates are the test rows, of each class or of the whole table. So the parts of a table change no row's side.
+"""
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,123 +16,247 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 
-from src.config.data_split import DataSplit, GroupSplit, TimeSplit
+from src.compute.engine import Engine
+from src.config.data_split import DataSplit
 from src.config.schema import Base
-from src.data.target import check_class_counts, check_target
+from src.data.hashing import Hashes, hash_row_numbers, hash_values, highest_hash
+from src.data.parts import Part, list_parts, map_parts, write_part
+from src.data.target import TargetFacts, check_counts, check_facts, describe_target, merge_facts
+from src.data_split.select import Codes, Keys, find_borders, order_keys
 from src.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-Rows = NDArray[np.intp]
+# Training rows that the checks and the page about the data see. Seeds of splits are smaller than this one's.
+MAX_SAMPLE, SAMPLE_SEED = 50_000, 2**32
 
 
-def split_table(table: pd.DataFrame, base: Base, settings: DataSplit) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split featurized rows with their target into train and test rows, each in the order of the table.
+@dataclass(frozen=True)
+class Rule:
+    """Which rows are test rows: those whose key is at most the border of their stratum.
 
-    If the caller holds no reference to the table, the memory of each column is freed once it is split.
+    Attributes:
+        column: Id, group or date; None for the row number.
+        classes: Sorted classes; None for a regression.
+        borders: One for each stratum; empty until they are known.
+    """
+
+    kind: str
+    column: str | None
+    seed: int
+    target: str
+    classes: "pd.Index[Any] | None"
+    borders: Keys
+
+    def read(self, part: Part) -> pd.DataFrame:
+        """Read the columns that the rule needs, and the target."""
+        return part.read([self.target] if self.column is None else [self.target, self.column])
+
+    def find_keys(self, rows: pd.DataFrame, part: Part) -> Keys:
+        """Return the key of each row of a part, shape (n_rows,)."""
+        if self.column is None:
+            return hash_row_numbers(part.start, part.n_rows, self.seed)
+        if self.kind == "time":
+            return ~order_keys(rows[self.column])
+        return hash_values(rows[self.column], self.seed)
+
+    def find_strata(self, rows: pd.DataFrame) -> Codes:
+        """Return the stratum of each row of a part, shape (n_rows,)."""
+        return self.find_classes(rows) if self.kind == "stratified" else np.zeros(len(rows), dtype=np.intp)
+
+    def find_classes(self, rows: pd.DataFrame) -> Codes:
+        """Return the position of each row's class; of a regression, 0."""
+        if self.classes is None:
+            return np.zeros(len(rows), dtype=np.intp)
+        codes, found = pd.factorize(rows[self.target])
+        return self.classes.get_indexer(found)[codes]
+
+    def find_test(self, rows: pd.DataFrame, part: Part) -> NDArray[np.bool_]:
+        """Return which rows of a part are test rows, shape (n_rows,)."""
+        return self.find_keys(rows, part) <= self.borders[self.find_strata(rows)]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A split before it is written.
+
+    Attributes:
+        n_rows: Training and test rows of each class, shape (2, n_classes); of a regression, shape (2, 1).
+    """
+
+    rule: Rule
+    n_rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SplitTable:
+    """A table that is split.
+
+    Attributes:
+        train: Parts of the training rows.
+        test: Parts of the test rows.
+        sample: Training rows; of more than `MAX_SAMPLE`, about so many random ones.
+        plan: How it is split.
+    """
+
+    train: Sequence[Part]
+    test: Sequence[Part]
+    sample: pd.DataFrame
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What a part says about the target and the column of the split."""
+
+    target: TargetFacts
+    counts: "pd.Series[int] | None"
+    n_missing: int = 0
+    dtype: Any = None
+    first: Any = None
+    groups: Hashes | None = None
+
+
+def plan_split(parts: Sequence[Part], base: Base, settings: DataSplit, engine: Engine) -> Plan:
+    """Choose the test rows of a table.
 
     Raises:
-        DataError: A set would have no rows or miss a class, a row has no date or group, or the
-            column of the split does not exist.
+        DataError: A set would have no rows or miss a class, a row has no date, group or id, or the column of the split
+            does not exist.
     """
-    check_target(table, base.target_column, base.task)
-    target = table[base.target_column]
-    split, test_size, random_state = settings.split, settings.test_size, base.random_state
-    if split.kind == "stratified":
-        check_class_counts(target, at_least=2, reason="a stratified split")
-    classes = pd.factorize(target, sort=True) if base.task == "classification" else None
-    del target
-    if isinstance(split, TimeSplit):
-        test = _newest(_complete_column(table, split.column), test_size)
-    elif isinstance(split, GroupSplit):
-        groups, levels = pd.factorize(_complete_column(table, split.column))
-        drawn = _draw(len(levels), f"groups of {split.column!r}", test_size, random_state)
-        test = np.flatnonzero(np.isin(groups, drawn))
-        logger.info("%d of %d groups of %s are test rows", len(drawn), len(levels), split.column)
+    split, test_size = settings.split, settings.test_size
+    rule = Rule(split.kind, split.column, base.random_state, base.target_column, None, np.zeros(0, dtype=np.uint64))
+    describe = partial(_describe_part, rule=rule, with_classes=base.task == "classification")
+    facts, groups = list[_Facts](), np.zeros(0, dtype=np.uint64)
+    for each in map_parts(describe, parts, engine, "split"):
+        if each.groups is not None:
+            groups = np.union1d(groups, each.groups)
+        facts.append(replace(each, groups=None))
+    check_facts(merge_facts([each.target for each in facts]), base.target_column, base.task)
+    n_rows = sum(part.n_rows for part in parts)
+    counts = None
+    if base.task == "classification":
+        counts = pd.concat([each.counts for each in facts]).groupby(level=0).sum()
+        rule = replace(rule, classes=counts.index)
+    if split.kind == "stratified" and counts is not None:
+        check_counts(counts, at_least=2, reason="a stratified split")
+    _check_column(rule, facts, n_rows)
+    if split.kind == "hash":
+        borders = np.array([highest_hash(test_size)])
+    elif split.kind == "group":
+        n_drawn = _share(test_size, len(groups))
+        borders = groups[[n_drawn - 1]]
+        logger.info("%d of %d groups of %s are test rows", n_drawn, len(groups), split.column)
     else:
-        strata = classes[0] if classes and split.kind == "stratified" else None
-        test = _draw(len(table), "rows", test_size, random_state, strata)
-    in_test = np.zeros(len(table), dtype=bool)
-    in_test[test] = True
-    if classes:
-        _check_classes(*classes, in_test, test_size, strict=split.kind == "stratified")
-    names, index = list(table.columns), table.index
-    # Arrays, because each Series of a part would have its own index.
-    columns = [table[name].array for name in names]
-    del table
-    train_columns, test_columns = {}, {}
-    for name in names:
-        values = columns.pop(0)
-        train_columns[name], test_columns[name] = values[~in_test], values[in_test]
-    return (
-        pd.DataFrame(train_columns, index=index[~in_test], copy=False),
-        pd.DataFrame(test_columns, index=index[in_test], copy=False),
-    )
+        if split.kind == "stratified" and counts is not None:
+            shares = np.floor(test_size * counts.to_numpy() + 0.5).astype(np.int64)
+            ranks = np.clip(shares, 1, counts.to_numpy() - 1)
+        else:
+            ranks = np.array([_share(test_size, n_rows)])
+        borders = find_borders(partial(_read_keys, rule=rule), ranks, parts, engine)
+    rule = replace(rule, borders=borders)
+    plan = Plan(rule, np.zeros((2, 1 if counts is None else len(counts)), dtype=np.int64))
+    begins = []
+    for n_of_part, begin in map_parts(partial(_count_sides, rule=rule), parts, engine, "split"):
+        plan.n_rows[:] += n_of_part
+        begins += [] if begin is None else [begin]
+    _check_sides(plan, test_size, min(begins, default=None))
+    return plan
 
 
-def _draw(n_units: int, units: str, test_size: float, random_state: int, classes: Rows | None = None) -> Rows:
-    """Draw the positions of the test rows or groups, from each class in proportion if classes are given."""
-    # Importing scikit-learn takes 1 s.
-    from sklearn.model_selection import train_test_split
+def write_split(parts: Sequence[Part], plan: Plan, train_folder: Path, test_folder: Path, engine: Engine) -> SplitTable:
+    """Write the training and the test rows of each part, in the order of the table."""
+    n_train = int(plan.n_rows[0].sum())
+    sampled = highest_hash(min(1.0, MAX_SAMPLE / n_train))
+    write = partial(_split_part, rule=plan.rule, sampled=sampled, train_folder=train_folder, test_folder=test_folder)
+    sample = pd.concat(map_parts(write, parts, engine, "split"), ignore_index=True)
+    train, test = (list_parts(folder, made_by="data_split") for folder in (train_folder, test_folder))
+    return SplitTable(train, test, sample, plan)
 
-    try:
-        drawn = train_test_split(np.arange(n_units), test_size=test_size, random_state=random_state, stratify=classes)
-    except ValueError as error:
+
+def _share(test_size: float, n: int) -> int:
+    """Return the number of test rows or groups: at least one, and if possible not all."""
+    return max(1, min(round(test_size * n), n - 1))
+
+
+def _describe_part(part: Part, rule: Rule, with_classes: bool) -> _Facts:
+    rows = rule.read(part)
+    target = describe_target(rows if rule.target in rows else part.read(), rule.target)
+    counts = rows[rule.target].value_counts(sort=False) if with_classes else None
+    if rule.column is None:
+        return _Facts(target, counts)
+    if rule.column not in rows:
+        known = ", ".join(map(str, part.read().columns[:20]))
+        raise DataError(f"data_split.split.column = {rule.column!r} is not in the table; its columns are {known}.")
+    column = rows[rule.column]
+    groups = np.unique(hash_values(column, rule.seed)) if rule.kind == "group" else None
+    first = column.iloc[0] if len(column) else None
+    return _Facts(target, counts, int(column.isna().sum()), column.dtype, first, groups)
+
+
+def _check_column(rule: Rule, facts: Sequence[_Facts], n_rows: int) -> None:
+    if n_missing := sum(each.n_missing for each in facts):
         raise DataError(
-            f"data_split.test_size = {test_size} cannot split {n_units} {units} ({str(error).rstrip('.')}); choose "
-            f"another fraction, provide more {units.split()[0]}, or choose another data_split.split."
-        ) from None
-    return np.asarray(drawn[1])
-
-
-def _newest(dates: pd.Series, test_size: float) -> Rows:
-    """Return the positions of the newest rows; rows of one date are not separated."""
-    if not is_datetime64_any_dtype(dates) and not is_numeric_dtype(dates):
-        raise DataError(
-            f"data_split.split.column = {dates.name!r} has dtype {dates.dtype}, with values such as {dates.iloc[0]!r}; "
-            f"a split by time needs dates: declare data_load.columns.{dates.name}: {{kind: date}}."
-        )
-    n_test = max(1, round(test_size * len(dates)))
-    values = dates.to_numpy()
-    border = np.partition(values, len(values) - n_test)[len(values) - n_test]
-    test = np.flatnonzero(values >= border)
-    if len(test) == len(values):
-        raise DataError(
-            f"data_split.split.column = {dates.name!r}: the newest {n_test} of {len(values)} rows reach back to the "
-            f"oldest date, {dates.min()}; choose a smaller data_split.test_size or another split."
-        )
-    logger.info("the test rows begin at %s = %s", dates.name, dates.iloc[test].min())
-    return test
-
-
-def _complete_column(table: pd.DataFrame, name: str) -> pd.Series:
-    if name not in table.columns:
-        known = ", ".join(map(str, table.columns[:20]))
-        raise DataError(f"data_split.split.column = {name!r} is not in the table; its columns are {known}.")
-    column = table[name]
-    if n_missing := int(column.isna().sum()):
-        raise DataError(
-            f"data_split.split.column = {name!r} is missing in {n_missing} of {len(table)} rows; "
+            f"data_split.split.column = {rule.column!r} is missing in {n_missing} of {n_rows} rows; "
             "fix or drop these rows, or choose another split."
         )
-    return column
-
-
-def _check_classes(
-    codes: NDArray[np.intp], labels: Any, in_test: NDArray[np.bool_], test_size: float, strict: bool
-) -> None:
-    """Refuse a class without training rows and, if `strict`, without test rows."""
-    n_train = np.bincount(codes[~in_test], minlength=len(labels))
-    n_test = np.bincount(codes[in_test], minlength=len(labels))
-    absent = labels[(n_train == 0) | (n_test == 0)].tolist()
-    # Stratification rounds: 5 % of 6 rows is 0 rows.
-    if strict and absent:
+    dtype = facts[0].dtype
+    if rule.kind == "time" and not is_datetime64_any_dtype(dtype) and not is_numeric_dtype(dtype):
         raise DataError(
-            f"data_split.test_size = {test_size} leaves no row of class {absent[0]!r} on one side; "
-            "choose a fraction nearer to 0.5 or provide more rows of it."
+            f"data_split.split.column = {rule.column!r} has dtype {dtype}, with values such as {facts[0].first!r}; "
+            f"a split by time needs dates: declare data_load.columns.{rule.column}: {{kind: date}}."
         )
-    if untrained := labels[n_train == 0].tolist():
+
+
+def _read_keys(part: Part, rule: Rule) -> tuple[Keys, Codes]:
+    rows = rule.read(part)
+    return rule.find_keys(rows, part), rule.find_strata(rows)
+
+
+def _count_sides(part: Part, rule: Rule) -> tuple[NDArray[np.int64], Any]:
+    """Count the training and the test rows of each class, and find the oldest date of a test row."""
+    rows = rule.read(part)
+    in_test, classes = rule.find_test(rows, part), rule.find_classes(rows)
+    n_classes = 1 if rule.classes is None else len(rule.classes)
+    n_rows = np.stack([np.bincount(classes[side], minlength=n_classes) for side in (~in_test, in_test)])
+    return n_rows, rows[rule.column][in_test].min() if rule.kind == "time" and in_test.any() else None
+
+
+def _check_sides(plan: Plan, test_size: float, begin: Any) -> None:
+    """Refuse a set without rows and a class without training rows, and log where the test rows begin in time."""
+    rule, (n_train, n_test) = plan.rule, plan.n_rows.sum(axis=1)
+    if rule.kind == "time" and not n_train:
+        raise DataError(
+            f"data_split.split.column = {rule.column!r}: the newest {_share(test_size, n_test)} of {n_test} rows reach "
+            f"back to the oldest date, {begin}; choose a smaller data_split.test_size or another split."
+        )
+    if not n_train or not n_test:
+        column = f", column: {rule.column}" if rule.column is not None else ""
+        raise DataError(
+            f"data_split.split = {{kind: {rule.kind}{column}}} with data_split.test_size = {test_size} makes all "
+            f"{n_train + n_test} rows {'training' if n_train else 'test'} rows; choose another column, split or "
+            "fraction, or provide more rows."
+        )
+    if rule.kind == "time":
+        logger.info("the test rows begin at %s = %s", rule.column, begin)
+    if rule.classes is not None and (untrained := rule.classes[plan.n_rows[0] == 0].tolist()):
         raise DataError(
             f"class {untrained[0]!r} has no training rows, so no model can learn it; choose another data_split.split "
             "or base.random_state, or drop its rows."
         )
+
+
+def _split_part(part: Part, rule: Rule, sampled: np.uint64, train_folder: Path, test_folder: Path) -> pd.DataFrame:
+    """Write the rows of a part to a part of each set, and return the training rows of the sample."""
+    rows = part.read()
+    in_test = rule.find_test(rows, part)
+    in_sample = hash_row_numbers(part.start, part.n_rows, rule.seed + SAMPLE_SEED) <= sampled
+    write_part(rows[in_test], test_folder, part.number)
+    sample = rows[in_sample & ~in_test].copy()
+    # Each column is freed once its training rows are taken.
+    names = list(rows.columns)
+    columns = [rows[name].array for name in names]
+    del rows
+    train = pd.DataFrame({name: columns.pop(0)[~in_test] for name in names}, copy=False)
+    write_part(train, train_folder, part.number)
+    return sample

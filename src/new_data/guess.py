@@ -1,6 +1,7 @@
 """Guess the settings for a table: target, task, columns, split and scoring, each with the reason."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,19 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from pydantic import TypeAdapter
 
+from src.compute.engine import Engine
 from src.config.data_load import FileSource
 from src.config.data_split import DataSplit, Split
 from src.config.schema import Base
 from src.config.train import Task
 from src.data.kinds import convert, holds_text
+from src.data.parts import Part
 from src.data.target import prepare_target
 from src.data_load.infer import MANY_LEVELS, holds_objects
 from src.data_load.number_format import MOSTLY, find_number_format, has_digits
 from src.data_load.read_file import read_file
 from src.data_split.leaks import find_suspects
-from src.data_split.split import split_table
+from src.data_split.split import plan_split
 from src.errors import DataError
 from src.new_data.guess_columns import ColumnGuess, can_be_target, guess_column
 from src.new_data.sniff import sniff_file
@@ -67,6 +70,17 @@ class Guess:
     positive: Any = None
     n_missing_targets: int = 0
     notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Rows(Part):
+    """A part that is in memory."""
+
+    table: pd.DataFrame
+
+    def read(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return the rows."""
+        return self.table if columns is None else self.table[[name for name in self.table if name in columns]]
 
 
 def guess_table(path: Path, target_column: str | None = None) -> Guess:
@@ -247,7 +261,7 @@ def _try_split(
     settings = DataSplit.model_construct(split=TypeAdapter(Split).validate_python(split), test_size=0.2)  # type: ignore[call-arg]  # as above
     logging.disable(logging.INFO)
     try:
-        split_table(table, base, settings)
+        plan_split([_Rows(Path(), 0, 0, len(table), "", table)], base, settings, Engine())
     except DataError as error:
         return str(error)
     finally:

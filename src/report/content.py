@@ -346,7 +346,7 @@ def _describe_data(facts: Facts, config: Config) -> list[Block]:
     if source["kind"] in ("file", "url"):
         shown["path"] = str(config.data_load.external_path)
     named = [piece for key, value in shown.items() for piece in (f", {key} ", Code(value))]
-    split = ", ".join(str(value) for value in config.data_split.split.model_dump().values())
+    split = ", ".join(str(value) for value in config.data_split.split.model_dump(exclude_none=True).values())
     rows: list[list[Text]] = [
         ["Source", (named[0].removeprefix(", "), *named[1:])],
         ["Split", f"{split}: {facts.n_train} training rows, {facts.n_test} test rows"],
@@ -498,7 +498,7 @@ def list_limits(facts: Facts, config: Config) -> Iterator[Text]:
         yield "No parameters were searched: they come from the settings."
     yield "The interval reflects the sampling of the test rows, not the randomness of the split or the training."
     kind = config.data_split.split.kind
-    if kind in ("stratified", "random"):
+    if kind in ("stratified", "random", "hash"):
         yield "Training and test rows come from the same period and groups. Other data may be harder to predict."
     if kind == "time":
         yield "The test rows are the newest rows. How fast the model degrades on later rows is unknown."

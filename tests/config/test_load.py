@@ -102,7 +102,7 @@ def test_renamed_setting_names_its_new_name(refusal: Refusal, old: str, new: str
     ("key", "allowed"),
     [
         ("data_load.source", "'sklearn', 'file', 'url' or 'dvc'"),
-        ("data_split.split", "'stratified', 'random', 'time' or 'group'"),
+        ("data_split.split", "'stratified', 'random', 'hash', 'time' or 'group'"),
         ("train.search", "'none', 'grid', 'halving', 'random' or 'optuna'"),
     ],
 )

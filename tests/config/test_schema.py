@@ -192,9 +192,11 @@ def test_sections_are_frozen(load: Load) -> None:
         config.train.cv = 3
 
 
-def test_group_column_is_never_a_feature(load: Load) -> None:
-    assert load({"data_split.split": {"kind": "group", "column": "patient"}}).no_features == ["patient"]
-    assert load({"data_split.split": {"kind": "time", "column": "day"}}).no_features == []
+def test_group_or_id_of_a_split_is_never_a_feature(load: Load) -> None:
+    for kind in ("group", "hash", "random", "stratified"):
+        assert load({"data_split.split": {"kind": kind, "column": "patient"}}).no_features == ["patient"]
+    for split in ({"kind": "time", "column": "day"}, {"kind": "random"}, {"kind": "stratified"}):
+        assert load({"data_split.split": split}).no_features == []
 
 
 def test_scikit_learn_has_the_datasets_that_can_be_named() -> None:

@@ -2,6 +2,7 @@ import copy
 import json
 import logging
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,15 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
 
+from src.compute.engine import Engine
 from src.config.schema import Config
+from src.data.columns import Columns
 from src.data.findings import Finding, read_findings, write_findings
+from src.data.parts import list_parts, new_table, write_part
 from src.data_load.infer import infer_columns
+from src.data_split import checks
 from src.data_split.checks import report_findings, run_checks
+from src.data_split.split import Plan, Rule, SplitTable
 from src.errors import DataError, MissingInputError
 from tests.config.conftest import VALID
 
@@ -40,11 +46,31 @@ def make_table(n_rows: int = 300) -> pd.DataFrame:
     return table
 
 
-def find(table: pd.DataFrame, config: Config | None = None, declared: Any = None) -> dict[str, Finding]:
-    """Return by kind the findings in a table whose last fifth is the test."""
+def check(
+    table: pd.DataFrame, columns: Columns, config: Config, n_parts: int = 1, n_sampled: int | None = None
+) -> list[Finding]:
+    """Check a table whose last fifth is the test, with the first training rows as the sample."""
     n_train = len(table) * 4 // 5
+    train, test = table[:n_train], table[n_train:]
+    classes = pd.Index(sorted(table["target"].unique())) if config.base.task == "classification" else None
+    labels = [0] if classes is None else classes
+    n_rows = np.array([[(side["target"] == label).sum() for label in labels] for side in (train, test)])
+    plan = Plan(Rule("random", None, 0, "target", classes, np.zeros(1, dtype=np.uint64)), n_rows)
+    with TemporaryDirectory() as folder:
+        parts = []
+        for name, side in (("train", train), ("test", test)):
+            with new_table(Path(folder, name)) as path:
+                for number, rows in enumerate(np.array_split(np.arange(len(side)), n_parts)):
+                    write_part(side.iloc[rows], path, number)
+            parts.append(list_parts(Path(folder, name), made_by="data_split"))
+        split = SplitTable(*parts, sample=train.head(n_sampled or n_train), plan=plan)
+        return run_checks(split, columns, config, Engine())
+
+
+def find(table: pd.DataFrame, config: Config | None = None, declared: Any = None, **how: Any) -> dict[str, Finding]:
+    """Return by kind the findings in a table whose last fifth is the test."""
     columns = infer_columns(table.drop(columns="target"), declared or {})
-    findings = run_checks(table[:n_train], table[n_train:], columns, config or make_config())
+    findings = check(table, columns, config or make_config(), **how)
     assert len({finding.kind for finding in findings}) == len(findings)
     return {finding.kind: finding for finding in findings}
 
@@ -150,7 +176,7 @@ def test_computed_feature_can_be_a_leak() -> None:
     table.insert(3, "b_to_a", table["b"] / table["a"])
     columns = infer_columns(table[["a", "b", "c"]], {})
     config = make_config(features={"b_to_a": {"ratio": ["b", "a"]}})
-    (leak,) = run_checks(table[:240], table[240:], columns, config)
+    (leak,) = check(table, columns, config)
     assert (leak.kind, leak.columns) == ("leak", ["b_to_a"])
 
 
@@ -278,6 +304,37 @@ def test_message_names_the_first_of_many_columns(n_columns: int, more: str) -> N
     finding = find(make_table().assign(**{f"k{number}": 1 for number in range(n_columns)}))["constant"]
     assert f"'k9'{more}: one value" in finding.message
     assert len(finding.columns) == n_columns
+
+
+# --- parts and samples ---
+
+
+@pytest.mark.parametrize("max_hashes", [2_000_000, 500])
+def test_parts_change_no_finding(max_hashes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Fewer hashes than rows and columns: a share of the values is counted.
+    monkeypatch.setattr(checks, "MAX_HASHES", max_hashes)
+    table = table_with_all_findings().assign(
+        name=lambda rows: "row " + rows.index.astype(str), gap=lambda rows: rows.index * 9.0, empty=np.nan
+    )
+    table.loc[300:, ["name", "gap"]] = table.loc[:4, ["name", "gap"]].to_numpy()
+    found = find(table, declared={"empty": {"kind": "number"}})
+    assert found["identifier"].columns == ["name", "id", "gap"]
+    assert found["constant"].columns == ["one", "empty"]
+    assert found["duplicates"].message.startswith("5 of 61 test rows")
+    assert find(table, declared={"empty": {"kind": "number"}}, n_parts=4) == found
+
+
+@pytest.mark.parametrize("n_parts", [1, 3])
+def test_rows_outside_of_the_sample_are_checked(n_parts: int) -> None:
+    # In the sample, the first column is constant, and the others are identifiers.
+    numbers = np.r_[np.arange(200), np.arange(100)]
+    table = make_table().assign(late=np.repeat([1, 2], [200, 100]), word=[f"w{n}" for n in numbers], number=numbers)
+    assert find(table, n_parts=n_parts, n_sampled=100) == {}
+
+
+def test_numbers_in_order_within_but_not_between_parts_are_no_identifier() -> None:
+    table = make_table(250).assign(number=np.r_[np.arange(100, 200), np.arange(100), np.arange(200, 250)] * 9)
+    assert find(table, n_parts=2) == find(table) == {}
 
 
 # --- rare classes ---

@@ -44,7 +44,7 @@ COLUMNS: dict[str, Any] = {
 
 
 def describe(rows: pd.DataFrame, name: str = "birds") -> str:
-    return describe_rows(rows, name, str(rows.columns[0]), random_state=0)
+    return describe_rows(rows, len(rows), name, str(rows.columns[0]), random_state=0)
 
 
 # The tests turn warnings into errors.
@@ -73,13 +73,14 @@ def test_names_of_columns_are_text() -> None:
 
 def test_large_and_wide_table_is_described_in_part_as_the_title_says() -> None:
     wide = pd.DataFrame(np.zeros((20, 10_000)), columns=[f"c{i}" for i in range(10_000)]).assign(target="a")
-    page = describe_rows(wide, "wide", "target", random_state=0)
+    page = describe_rows(wide, 20, "wide", "target", random_state=0)
     assert "wide: training rows, 100 of 10,001 columns" in page
     assert ">target<" in page.replace(" ", "").replace("\n", "")
     assert f"c{MAX_COLUMNS}" not in page
-    page = describe(pd.DataFrame({"a": np.arange(30_000.0)}))
-    assert "birds: training rows, 10,000 of 30,000 rows" in page
-    assert page == describe(pd.DataFrame({"a": np.arange(30_000.0)}))
+    rows = pd.DataFrame({"a": np.arange(30_000.0)})
+    page = describe_rows(rows, 5_000_000, "birds", "a", random_state=0)
+    assert "birds: training rows, 10,000 of 5,000,000 rows" in page
+    assert page == describe_rows(rows, 5_000_000, "birds", "a", random_state=0)
 
 
 def test_table_without_rows_is_described() -> None:

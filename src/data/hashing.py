@@ -1,0 +1,40 @@
+"""Hash values and row numbers, to draw rows at random whatever the parts of a table."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+# Uniformly distributed 64-bit integers.
+Hashes = NDArray[np.uint64]
+
+
+def hash_values(values: "pd.Series[Any]", seed: int) -> Hashes:
+    """Hash each value; equal values of one dtype have equal hashes.
+
+    Args:
+        values: Shape (n_rows,).
+        seed: At least 0. Hashes of different seeds are independent.
+    """
+    return _mix(np.asarray(pd.util.hash_pandas_object(values, index=False), dtype=np.uint64), seed)
+
+
+def hash_row_numbers(start: int, n_rows: int, seed: int) -> Hashes:
+    """Hash the positions of rows in their whole table.
+
+    Args:
+        start: Position of the first row.
+        seed: At least 0. Hashes of different seeds are independent.
+    """
+    return _mix(pd.util.hash_array(np.arange(start, start + n_rows, dtype=np.uint64)), seed)
+
+
+def highest_hash(share: float) -> np.uint64:
+    """Return the highest hash of a share of all hashes, from 0 to 1."""
+    return np.uint64(min(max(int(share * 2**64) - 1, 0), 2**64 - 1))
+
+
+def _mix(hashes: Hashes, seed: int) -> Hashes:
+    # For integers, pandas takes the finalizer of SplitMix64 (Steele et al. 2014): each bit changes about half of all.
+    return pd.util.hash_array(hashes ^ pd.util.hash_array(np.array([seed], dtype=np.uint64)))
