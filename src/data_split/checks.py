@@ -19,7 +19,7 @@ from src.config.schema import Config
 from src.config.train import Task
 from src.data.columns import Columns, features_by_kind
 from src.data.findings import Finding
-from src.data.hashing import Hashes
+from src.data.hashing import Hashes, merge_unique
 from src.data.parts import Part, map_parts
 from src.data_split.arithmetic import Relation, find_relations
 from src.data_split.leaks import describe_score, find_leaks
@@ -193,7 +193,7 @@ def _find_identifiers(split: SplitTable, names: Sequence[str], engine: Engine) -
     hashes, found = {name: np.zeros(0, dtype=np.uint64) for name in names}, []
     for of_part in map_parts(describe, split.train, engine, "find identifiers"):
         for name, values in of_part.items():
-            hashes[name] = np.union1d(hashes[name], values.hashes)
+            hashes[name] = merge_unique(hashes[name], values.hashes)
         found.append({name: replace(values, hashes=hashes[name][:0]) for name, values in of_part.items()})
     return [name for name in names if _identifies([values[name] for values in found], len(hashes[name]))]
 
@@ -210,12 +210,13 @@ def _may_identify(sample: "pd.Series[Any]") -> bool:
 
 
 def _describe_values(part: Part, names: Sequence[str], n_slices: int) -> dict[str, _Values]:
-    rows, described = part.read(names), {}
+    described = {}
     for name in names:
-        known = rows[name].dropna()
-        hashes = pd.util.hash_pandas_object(known, index=False).to_numpy()
+        known = part.read([name])[name].dropna()
+        # Most values differ, so that finding the different ones first would only need memory.
+        hashes = pd.util.hash_pandas_object(known, index=False, categorize=False).to_numpy()
         hashes = hashes[hashes % np.uint64(n_slices) == 0]
-        values = _Values(len(known), len(hashes), np.unique(hashes))
+        values = _Values(len(known), len(hashes), merge_unique(hashes))
         if _is_number(known) and len(known):
             numbers = known.to_numpy(dtype=float)
             values = replace(values, are_whole=_are_whole(numbers))

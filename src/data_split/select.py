@@ -57,7 +57,7 @@ def find_borders(read_keys: ReadKeys, ranks: NDArray[np.int64], parts: Sequence[
         shift -= width
         count = partial(_count_part, read_keys=read_keys, prefixes=prefixes, shift=shift, width=width)
         counts: NDArray[np.int64] = np.zeros((len(ranks), 2**width), dtype=np.int64)
-        for of_part in map_parts(count, parts, engine, "split"):
+        for of_part in map_parts(count, parts, engine, "choose test rows"):
             counts += of_part
         totals = counts.cumsum(axis=1)
         bins = (totals < ranks[:, None]).sum(axis=1)
@@ -67,7 +67,7 @@ def find_borders(read_keys: ReadKeys, ranks: NDArray[np.int64], parts: Sequence[
     if shift == 0:
         return prefixes
     collect = partial(_collect_part, read_keys=read_keys, prefixes=prefixes, shift=shift)
-    found = list(map_parts(collect, parts, engine, "split"))
+    found = list(map_parts(collect, parts, engine, "choose test rows"))
     keys, codes = (np.concatenate(each) for each in zip(*found, strict=True))
     order = np.lexsort((keys, codes))
     borders: Keys = keys[order][np.searchsorted(codes[order], strata) + ranks - 1]

@@ -19,7 +19,7 @@ from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 from src.compute.engine import Engine
 from src.config.data_split import DataSplit
 from src.config.schema import Base
-from src.data.hashing import Hashes, hash_row_numbers, hash_values, highest_hash
+from src.data.hashing import Hashes, hash_row_numbers, hash_values, highest_hash, merge_unique
 from src.data.parts import Part, list_parts, map_parts, write_part
 from src.data.target import TargetFacts, check_counts, check_facts, describe_target, merge_facts
 from src.data_split.select import Codes, Keys, find_borders, order_keys
@@ -128,9 +128,9 @@ def plan_split(parts: Sequence[Part], base: Base, settings: DataSplit, engine: E
     rule = Rule(split.kind, split.column, base.random_state, base.target_column, None, np.zeros(0, dtype=np.uint64))
     describe = partial(_describe_part, rule=rule, with_classes=base.task == "classification")
     facts, groups = list[_Facts](), np.zeros(0, dtype=np.uint64)
-    for each in map_parts(describe, parts, engine, "split"):
+    for each in map_parts(describe, parts, engine, "choose test rows"):
         if each.groups is not None:
-            groups = np.union1d(groups, each.groups)
+            groups = merge_unique(groups, each.groups)
         facts.append(replace(each, groups=None))
     check_facts(merge_facts([each.target for each in facts]), base.target_column, base.task)
     n_rows = sum(part.n_rows for part in parts)
@@ -157,7 +157,7 @@ def plan_split(parts: Sequence[Part], base: Base, settings: DataSplit, engine: E
     rule = replace(rule, borders=borders)
     plan = Plan(rule, np.zeros((2, 1 if counts is None else len(counts)), dtype=np.int64))
     begins = []
-    for n_of_part, begin in map_parts(partial(_count_sides, rule=rule), parts, engine, "split"):
+    for n_of_part, begin in map_parts(partial(_count_sides, rule=rule), parts, engine, "choose test rows"):
         plan.n_rows[:] += n_of_part
         begins += [] if begin is None else [begin]
     _check_sides(plan, test_size, min(begins, default=None))
@@ -189,7 +189,7 @@ def _describe_part(part: Part, rule: Rule, with_classes: bool) -> _Facts:
         known = ", ".join(map(str, part.read().columns[:20]))
         raise DataError(f"data_split.split.column = {rule.column!r} is not in the table; its columns are {known}.")
     column = rows[rule.column]
-    groups = np.unique(hash_values(column, rule.seed)) if rule.kind == "group" else None
+    groups = merge_unique(hash_values(column, rule.seed)) if rule.kind == "group" else None
     first = column.iloc[0] if len(column) else None
     return _Facts(target, counts, int(column.isna().sum()), column.dtype, first, groups)
 

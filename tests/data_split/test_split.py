@@ -111,8 +111,8 @@ def test_parts_change_no_side(kind: str, column: str | None, monkeypatch: pytest
     expected = split(table, 0.3, **settings)
     assert 0 < len(expected[1]) < len(expected[0])
     # Then the keys of this table are too many to be sorted at once.
-    monkeypatch.setattr(select, "MAX_KEYS", 5)
-    monkeypatch.setattr(select, "MAX_BINS", 16)
+    monkeypatch.setattr(select, "MAX_KEYS", 10)
+    monkeypatch.setattr(select, "MAX_BINS", 256)
     for n_parts in (1, 6):
         for side, same in zip(split(table, 0.3, n_parts=n_parts, **settings), expected, strict=True):
             pd.testing.assert_frame_equal(side, same)
