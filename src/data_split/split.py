@@ -107,14 +107,21 @@ class SplitTable:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What a part says about the target and the column of the split."""
+    """What a part says about the target and the column of the split.
+
+    Attributes:
+        counts: Number of rows by class; of a regression, of all rows.
+        n_missing: Number of rows without a value in the column.
+        first: First value of the column.
+        groups: Different hashes of the groups; empty for other splits.
+    """
 
     target: TargetFacts
-    counts: "pd.Series[int] | None"
+    counts: "pd.Series[int]"
+    groups: Hashes
     n_missing: int = 0
     dtype: Any = None
     first: Any = None
-    groups: Hashes | None = None
 
 
 def plan_split(parts: Sequence[Part], base: Base, settings: DataSplit, engine: Engine) -> Plan:
@@ -124,43 +131,27 @@ def plan_split(parts: Sequence[Part], base: Base, settings: DataSplit, engine: E
         DataError: A set would have no rows or miss a class, a row has no date, group or id, or the column of the split
             does not exist.
     """
-    split, test_size = settings.split, settings.test_size
+    split, is_classification = settings.split, base.task == "classification"
     rule = Rule(split.kind, split.column, base.random_state, base.target_column, None, np.zeros(0, dtype=np.uint64))
-    describe = partial(_describe_part, rule=rule, with_classes=base.task == "classification")
+    describe = partial(_describe_part, rule=rule, with_classes=is_classification)
     facts, groups = list[_Facts](), np.zeros(0, dtype=np.uint64)
-    for each in map_parts(describe, parts, engine, "choose test rows"):
-        if each.groups is not None:
-            groups = merge_unique(groups, each.groups)
-        facts.append(replace(each, groups=None))
-    check_facts(merge_facts([each.target for each in facts]), base.target_column, base.task)
-    n_rows = sum(part.n_rows for part in parts)
-    counts = None
-    if base.task == "classification":
-        counts = pd.concat([each.counts for each in facts]).groupby(level=0).sum()
-        rule = replace(rule, classes=counts.index)
-    if split.kind == "stratified" and counts is not None:
+    for of_part in map_parts(describe, parts, engine, "choose test rows"):
+        groups = merge_unique(groups, of_part.groups)
+        facts.append(replace(of_part, groups=groups[:0]))
+    check_facts(merge_facts([of_part.target for of_part in facts]), base.target_column, base.task)
+    counts = pd.concat([of_part.counts for of_part in facts]).groupby(level=0).sum()
+    if split.kind == "stratified":
         check_counts(counts, at_least=2, reason="a stratified split")
-    _check_column(rule, facts, n_rows)
-    if split.kind == "hash":
-        borders = np.array([highest_hash(test_size)])
-    elif split.kind == "group":
-        n_drawn = _share(test_size, len(groups))
-        borders = groups[[n_drawn - 1]]
-        logger.info("%d of %d groups of %s are test rows", n_drawn, len(groups), split.column)
-    else:
-        if split.kind == "stratified" and counts is not None:
-            shares = np.floor(test_size * counts.to_numpy() + 0.5).astype(np.int64)
-            ranks = np.clip(shares, 1, counts.to_numpy() - 1)
-        else:
-            ranks = np.array([_share(test_size, n_rows)])
-        borders = find_borders(partial(_read_keys, rule=rule), ranks, parts, engine)
-    rule = replace(rule, borders=borders)
-    plan = Plan(rule, np.zeros((2, 1 if counts is None else len(counts)), dtype=np.int64))
+    _check_column(rule, facts, sum(part.n_rows for part in parts))
+    if is_classification:
+        rule = replace(rule, classes=counts.index)
+    rule = replace(rule, borders=_find_borders(rule, settings.test_size, counts, groups, parts, engine))
+    plan = Plan(rule, np.zeros((2, len(counts)), dtype=np.int64))
     begins = []
     for n_of_part, begin in map_parts(partial(_count_sides, rule=rule), parts, engine, "choose test rows"):
         plan.n_rows[:] += n_of_part
         begins += [] if begin is None else [begin]
-    _check_sides(plan, test_size, min(begins, default=None))
+    _check_sides(plan, settings.test_size, min(begins, default=None))
     return plan
 
 
@@ -182,16 +173,18 @@ def _share(test_size: float, n: int) -> int:
 def _describe_part(part: Part, rule: Rule, with_classes: bool) -> _Facts:
     rows = rule.read(part)
     target = describe_target(rows if rule.target in rows else part.read(), rule.target)
-    counts = rows[rule.target].value_counts(sort=False) if with_classes else None
+    counts = rows[rule.target].value_counts(sort=False) if with_classes else pd.Series([len(rows)])
+    groups = np.zeros(0, dtype=np.uint64)
     if rule.column is None:
-        return _Facts(target, counts)
+        return _Facts(target, counts, groups)
     if rule.column not in rows:
         known = ", ".join(map(str, part.read().columns[:20]))
         raise DataError(f"data_split.split.column = {rule.column!r} is not in the table; its columns are {known}.")
     column = rows[rule.column]
-    groups = merge_unique(hash_values(column, rule.seed)) if rule.kind == "group" else None
+    if rule.kind == "group":
+        groups = merge_unique(hash_values(column, rule.seed))
     first = column.iloc[0] if len(column) else None
-    return _Facts(target, counts, int(column.isna().sum()), column.dtype, first, groups)
+    return _Facts(target, counts, groups, int(column.isna().sum()), column.dtype, first)
 
 
 def _check_column(rule: Rule, facts: Sequence[_Facts], n_rows: int) -> None:
@@ -206,6 +199,23 @@ def _check_column(rule: Rule, facts: Sequence[_Facts], n_rows: int) -> None:
             f"data_split.split.column = {rule.column!r} has dtype {dtype}, with values such as {facts[0].first!r}; "
             f"a split by time needs dates: declare data_load.columns.{rule.column}: {{kind: date}}."
         )
+
+
+def _find_borders(
+    rule: Rule, test_size: float, counts: "pd.Series[int]", groups: Hashes, parts: Sequence[Part], engine: Engine
+) -> Keys:
+    """Find the highest key of a test row, in each class of a stratified split."""
+    if rule.kind == "hash":
+        return np.array([highest_hash(test_size)])
+    if rule.kind == "group":
+        n_drawn = _share(test_size, len(groups))
+        logger.info("%d of %d groups of %s are test rows", n_drawn, len(groups), rule.column)
+        return groups[[n_drawn - 1]]
+    ranks = np.array([_share(test_size, int(counts.sum()))])
+    if rule.kind == "stratified":
+        n_rows = counts.to_numpy(np.int64)
+        ranks = np.clip(np.floor(test_size * n_rows + 0.5).astype(np.int64), 1, n_rows - 1)
+    return find_borders(partial(_read_keys, rule=rule), ranks, parts, engine)
 
 
 def _read_keys(part: Part, rule: Rule) -> tuple[Keys, Codes]:
