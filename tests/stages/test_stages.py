@@ -11,6 +11,7 @@ import pytest
 
 from src.config.schema import CURVES, Config
 from src.data.columns import write_columns
+from src.data.parts import new_table, write_part
 from src.errors import DataError, MissingInputError
 from src.stages.data_load import data_load
 from src.stages.data_split import data_split
@@ -110,6 +111,21 @@ def test_data_split_shares_out_every_row_once(config: Config, raw: pd.DataFrame)
     # One column alone tells nothing here; their ratio tells all.
     assert record.metrics == {"n_train_rows": 32, "n_test_rows": 8, "n_failed_checks": 1}
     assert list(record.tags) == ["check.leak"]
+
+
+@pytest.mark.usefixtures("raw")
+def test_data_split_of_parts_writes_nothing_after_a_fatal_finding(config: Config) -> None:
+    run_until(featurize, config)
+    path = config.featurize.features_path
+    rows = pd.read_parquet(path)
+    with new_table(path) as folder:
+        for number, start in enumerate(range(0, 40, 10)):
+            write_part(rows[start : start + 10], folder, number)
+    before = files()
+    checks = config.data_split.checks.model_copy(update={"leak": "error"})
+    with pytest.raises(DataError, match=r"^leak: 'a_to_b'"):
+        data_split(config.model_copy(update={"data_split": config.data_split.model_copy(update={"checks": checks})}))
+    assert files() == before
 
 
 def test_train_writes_a_model_of_raw_rows_and_tells_what_it_chose(config: Config, raw: pd.DataFrame) -> None:
