@@ -9,12 +9,12 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from src.compute.engine import Engine, Item, Result
+from src.compute.engine import Engine, Item, Result, Value, scratch_folder
 from src.errors import ComputeError
 from src.text import one_line
 
@@ -64,6 +64,19 @@ class ClusterEngine(Engine):
         finally:
             for future in waiting:
                 future.cancel()
+
+    @contextmanager
+    def share(self, value: Value) -> Iterator[Callable[[], Value]]:
+        """Write a value to a file that each worker reads once, instead of sending it with each task."""
+        import joblib
+
+        with scratch_folder() as folder:
+            path = folder / "shared.joblib"
+            joblib.dump(value, path)
+            expected = measure(path)
+            for address, size in sorted(self._client.run(measure, path).items()):
+                _compare_size(f"worker {address}", path, size, expected)
+            yield partial(_read_shared, path)
 
     def _list_workers(self) -> set[str]:
         return set(self._client.scheduler_info(n_workers=-1)["workers"])
@@ -216,12 +229,24 @@ def _compare(name: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -
     if found["code"] != expected["code"]:
         raise ComputeError(f"{name} has other code in src; update its clone, and start the cluster again.")
     for path, size in found["sizes"].items():
-        if size is None:
-            raise ComputeError(
-                f"{name} does not see {path}; workers need the same folder at the same path, such as a network share."
-            )
-        if size != expected["sizes"][path]:
-            raise ComputeError(
-                f"{name} has another version of {path} ({size} instead of {expected['sizes'][path]} bytes); workers "
-                "need the same folder at the same path, such as a network share."
-            )
+        _compare_size(name, path, size, expected["sizes"][path])
+
+
+def _compare_size(name: str, path: Path | str, size: int | None, expected: int | None) -> None:
+    if size is None:
+        raise ComputeError(
+            f"{name} does not see {path}; workers need the same folder at the same path, such as a network share."
+        )
+    if size != expected:
+        raise ComputeError(
+            f"{name} has another version of {path} ({size} instead of {expected} bytes); workers "
+            "need the same folder at the same path, such as a network share."
+        )
+
+
+@lru_cache(maxsize=1)
+def _read_shared(path: Path) -> Any:
+    """Map a shared value into memory, once in each process."""
+    import joblib
+
+    return joblib.load(path, mmap_mode="r")

@@ -5,11 +5,19 @@ nor the number of workers, nor a task that is repeated, changes a byte. Tasks do
 results.
 """
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Value = TypeVar("Value")
+
+# In the clone, because the folder for temporary files of the system may be in memory. git and DVC ignore it.
+SCRATCH_DIR = Path(".dvc/tmp")
 
 
 class Engine:
@@ -55,3 +63,20 @@ class Engine:
 
         found: Iterable[Result] = Parallel(n_jobs, return_as="generator")(delayed(function)(item) for item in items)
         return found
+
+    @contextmanager
+    def share(self, value: Value) -> Iterator[Callable[[], Value]]:
+        """Yield a function that returns a large value in any process that runs tasks; pickle it with each task."""
+        yield partial(_return, value)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Yield a temporary folder in the clone, which workers see too."""
+    SCRATCH_DIR.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="stage-", dir=SCRATCH_DIR.absolute()) as folder:
+        yield Path(folder)
+
+
+def _return(value: Value) -> Value:
+    return value

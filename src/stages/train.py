@@ -2,6 +2,7 @@
 
 import logging
 
+from src.compute.start import start_engine
 from src.config.schema import Config
 from src.data.columns import read_columns
 from src.data.files import read_table, write_metrics, write_scores
@@ -16,10 +17,11 @@ logger = logging.getLogger(__name__)
 @mlflow_run
 def train(config: Config) -> StageResult:
     """Search the estimators' grids by cross-validation and save the best model."""
-    settings = config.train
-    table = read_table(config.data_split.train_path, made_by="data_split")
+    settings, path = config.train, config.data_split.train_path
+    table = read_table(path, made_by="data_split")
     columns = read_columns(config.data_load.schema_path)
-    fit = fit_model(table, columns, config)
+    with start_engine(config.compute, [path]) as engine:
+        fit = fit_model(table, columns, config, engine)
     logger.info("chose %s with %s", fit.estimator, fit.best_params)
     write_model(fit.model, settings.model_path)
     write_metrics(fit.cv_metrics, settings.cv_metrics_path)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from src.compute.engine import Engine
 from src.config.schema import Config
 from src.data.columns import Columns, features_by_kind
 from src.data.scoring import check_scoring
@@ -18,7 +19,7 @@ from src.errors import DataError, TrainError
 from src.featurize.features import prepare_rows
 from src.train.decision import set_threshold
 from src.train.folds import Fold, make_folds, sort_by_time
-from src.train.model import Calibration, Candidate, ModelSpec, fit_candidate, make_model
+from src.train.model import Calibration, Candidate, ModelSpec, fit_candidate, make_model, select_columns
 from src.train.optuna_search import run_optuna
 from src.train.search import (
     Result,
@@ -58,11 +59,12 @@ class FitResult:
     threshold: float | None = None
 
 
-def fit_model(table: pd.DataFrame, columns: Columns, config: Config) -> FitResult:
+def fit_model(table: pd.DataFrame, columns: Columns, config: Config, engine: Engine | None = None) -> FitResult:
     """Search the grids by cross-validation and refit the best candidate on all rows.
 
     Args:
         table: Featurized training rows with their target, shape (n_samples, n_columns).
+        engine: Runs the fits of the search, except those of Optuna; None for this process.
 
     Raises:
         ConfigError: An estimator cannot be used with these settings.
@@ -83,7 +85,7 @@ def fit_model(table: pd.DataFrame, columns: Columns, config: Config) -> FitResul
         make_model(candidate, spec)
     X_train, y_train = split_target(sort_by_time(table, config), base.target_column, base.task)
     check_scoring(settings.scoring, y_train)
-    X_used = _select_columns(X_train, spec)
+    X_used = select_columns(X_train, spec)
     needs_folds = settings.search.kind != "none" or settings.calibrate != "none" or settings.threshold == "best"
     folds = make_folds(X_train, y_train, config) if needs_folds else []
     if settings.search.kind == "none":
@@ -93,7 +95,7 @@ def fit_model(table: pd.DataFrame, columns: Columns, config: Config) -> FitResul
         if settings.search.kind == "optuna":
             results = run_optuna(spec, candidates, X_used, y_train, folds, config, settings.search)
         else:
-            results = run_search(spec, candidates, X_used, y_train, folds, config)
+            results = run_search(spec, candidates, X_used, y_train, folds, config, engine or Engine())
         n_rows = [sum(len(rows) for rows in part) for part in zip(*folds, strict=True)]
         chosen = choose_within_luck(results, settings.list_estimators(base.task), n_rows[1] / n_rows[0])
         baseline = score_baseline(base.task, y_train, folds, settings.scoring, base.positive)
@@ -116,19 +118,6 @@ def fit_model(table: pd.DataFrame, columns: Columns, config: Config) -> FitResul
         candidates=list_candidate_records(results, chosen, settings.scoring),
         threshold=threshold,
     )
-
-
-def _select_columns(X: pd.DataFrame, spec: ModelSpec) -> pd.DataFrame:
-    """Keep the columns that a model takes, with text as categories.
-
-    Encoders convert text to Python objects in each fit. Categories share equal objects, which takes
-    8 MB per million rows and column instead of 60 MB, with the same result.
-    """
-    unused = X.columns.difference(spec.names)
-    # Selecting columns copies them, for which a large table may leave no memory.
-    used = X.drop(columns=unused) if len(unused) else X
-    text = [name for kind in ("category", "ordinal", "high_cardinality") for name in spec.kinds[kind]]
-    return used.astype(dict.fromkeys(text, "category"))
 
 
 def _refit(

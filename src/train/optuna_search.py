@@ -2,7 +2,6 @@
 
 import logging
 import math
-import tempfile
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from src.compute.engine import scratch_folder
 from src.compute.progress import Progress
 from src.config.schema import Config
 from src.config.train import OptunaSearch
@@ -82,7 +82,7 @@ def run_optuna(
     found: dict[str, tuple[Candidate, list[Fit]]] = {}
     started = time.monotonic()
     with (
-        tempfile.TemporaryDirectory() if spec.kinds["text"] else nullcontext() as cache,
+        scratch_folder() if spec.kinds["text"] else nullcontext() as cache,
         Progress(search.n_trials * len(folds), "search", search.seconds) as progress,
     ):
         cached = replace(spec, cache=cache)

@@ -9,24 +9,23 @@ or groups: if a draw misses a rare class, every score of the round is NaN and an
 import json
 import logging
 import math
-import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import ParameterGrid, ParameterSampler, cross_val_score
 
-from src.compute.progress import Progress
+from src.compute.engine import Engine, scratch_folder
 from src.config.schema import Config
 from src.config.train import RESULT_COLUMNS, Task, Train
 from src.data.scoring import find_positive, make_scoring
@@ -34,7 +33,7 @@ from src.errors import TrainError
 from src.text import message_of
 from src.train.estimators import Grid, find_estimator
 from src.train.folds import Fold, subsample_fold
-from src.train.model import Candidate, ModelSpec, fit_candidate
+from src.train.model import Candidate, ModelSpec, fit_candidate, limit_threads
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +43,8 @@ MAX_WARNING_LINES = 5
 
 # Category and text of each warning.
 FitWarnings = list[tuple[str, str]]
+# Features, target and folds.
+Rows = tuple[pd.DataFrame, NDArray[Any], list[Fold]]
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def run_search(
     y: NDArray[Any],
     folds: list[Fold],
     config: Config,
+    engine: Engine,
 ) -> list[Result]:
     """Score all candidates on all folds, or as many candidates as the time budget allows, in their order.
 
@@ -125,6 +127,7 @@ def run_search(
         candidates: Candidates in order of preference.
         X: Featurized training rows, shape (n_rows, n_columns).
         y: Target, shape (n_rows,).
+        engine: Runs the fits.
 
     Raises:
         TrainError: An estimator refuses the value of a parameter, or no candidate has a score.
@@ -133,6 +136,7 @@ def run_search(
     factor, fractions, started = 1, [1.0], time.monotonic()
     if settings.kind == "halving":
         factor, fractions = settings.factor, _list_fractions(len(candidates), len(folds[0][0]), settings.factor)
+    scorer = make_scoring(config.train.scoring, find_positive(y, config.base.positive, config.base.task))
     results: dict[int, Result] = {}
     fits: list[tuple[Candidate, Fit]] = []
     remaining = list(range(len(candidates)))
@@ -141,8 +145,12 @@ def run_search(
         n_rows = len(subsets[0][0])
         label = f"round {number} of {len(fractions)} on {n_rows} rows" if len(fractions) > 1 else "search"
         chosen = [candidates[position] for position in remaining]
-        with tempfile.TemporaryDirectory() if spec.kinds["text"] else nullcontext() as cache:
-            scored = _score(chosen, replace(spec, cache=cache), X, y, subsets, config, label, started)
+        with (
+            scratch_folder() if spec.kinds["text"] else nullcontext() as cache,
+            engine.share((X, y, subsets)) as rows,
+        ):
+            cached = replace(spec, cache=cache)
+            scored = _score(chosen, cached, rows, len(folds), scorer, config, label, started, engine)
         for position, candidate_fits in zip(remaining, scored, strict=False):
             candidate = candidates[position]
             results[position] = Result(candidate, tuple(fit.score for fit in candidate_fits), n_rows)
@@ -296,38 +304,44 @@ class Fit:
 
 
 def _score(
-    candidates: Sequence[Candidate], spec: ModelSpec, X: pd.DataFrame, y: NDArray[Any], folds: list[Fold],
-    config: Config, label: str, started: float,
+    candidates: Sequence[Candidate], spec: ModelSpec, rows: Callable[[], Rows], n_folds: int, scorer: Any,
+    config: Config, label: str, started: float, engine: Engine,
 ) -> list[list[Fit]]:  # fmt: skip
     """Fit and score candidates on all folds, until the time budget is spent."""
     search = config.train.search
     seconds = None if search.kind == "none" else search.seconds
-    scoring = config.train.scoring
-    scorer = make_scoring(scoring, find_positive(y, config.base.positive, config.base.task))
 
-    def list_jobs() -> Iterator[Any]:
+    def list_jobs() -> Iterator[tuple[Candidate, int]]:
         for number, candidate in enumerate(candidates):
             if number and seconds is not None and time.monotonic() - started > seconds:
                 return
-            for fold in folds:
-                yield delayed(fit_and_score)(candidate, spec, X, y, fold, scoring, scorer)
+            for fold in range(n_folds):
+                yield candidate, fold
 
     scored: list[list[Fit]] = []
     left = None if seconds is None else started + seconds - time.monotonic()
-    with Progress(len(candidates) * len(folds), label, left) as progress:
-        for number, fit in enumerate(Parallel(config.train.n_jobs, return_as="generator")(list_jobs())):
-            if number % len(folds) == 0:
-                scored.append([])
-            if fit.is_refused:
-                raise TrainError(f"{candidates[len(scored) - 1]} cannot be fitted: {fit.error}.")
-            scored[-1].append(fit)
-            progress.update()
+    task = partial(_score_fold, spec=spec, rows=rows, scoring=config.train.scoring, scorer=scorer)
+    fits = engine.map(task, list_jobs(), len(candidates) * n_folds, label, "fit", left, config.train.n_jobs)
+    for number, fit in enumerate(fits):
+        if number % n_folds == 0:
+            scored.append([])
+        if fit.is_refused:
+            raise TrainError(f"{candidates[len(scored) - 1]} cannot be fitted: {fit.error}.")
+        scored[-1].append(fit)
     if len(scored) < len(candidates):
         logger.warning(
             "the search stopped after %g s with %d of %d candidates: raise train.search.seconds",
             seconds, len(scored), len(candidates),
         )  # fmt: skip
     return scored
+
+
+def _score_fold(
+    job: tuple[Candidate, int], spec: ModelSpec, rows: Callable[[], Rows], scoring: str, scorer: Any
+) -> Fit:
+    candidate, number = job
+    X, y, folds = rows()
+    return fit_and_score(candidate, spec, X, y, folds[number], scoring, scorer)
 
 
 def fit_and_score(
@@ -338,7 +352,8 @@ def fit_and_score(
     with catch_fit_warnings() as caught:
         try:
             model = fit_candidate(candidate, spec, X.iloc[train], y[train])
-            score = float(scorer(model, X.iloc[test], y[test]))
+            with limit_threads(candidate, spec.task, len(train)):
+                score = float(scorer(model, X.iloc[test], y[test]))
         # Estimators may raise anything.
         except Exception as error:
             # By name, because the class is in a private module of scikit-learn.

@@ -1,22 +1,29 @@
 import logging
 import math
 import os
+import pickle
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 
+from src.compute.engine import SCRATCH_DIR
+from src.compute.start import start_engine
+from src.config.compute import Compute
 from src.config.train import BINARY_SCORINGS
 from src.errors import ConfigError, TrainError
 from src.train import search
 from src.train.fit import fit_model
 from src.train.model import Candidate
 from src.train.search import (
-    Progress,
     Result,
     choose_best,
     choose_within_luck,
@@ -27,7 +34,7 @@ from src.train.search import (
     rank_results,
 )
 from tests.train.tables import COLUMNS as ALL_COLUMNS
-from tests.train.tables import make_config, make_table
+from tests.train.tables import dump, make_config, make_table
 
 # Few columns, so that the fits take little time.
 COLUMNS = {name: ALL_COLUMNS[name] for name in ("height", "member")}
@@ -62,6 +69,10 @@ class FitsFewRows(DummyClassifier):  # type: ignore[misc] - scikit-learn ships n
 def candidates(estimator: Any, kind: str, **settings: Any) -> list[Candidate]:
     config = make_config(estimator, search={"kind": kind, **settings}, param_grid=GRID)
     return list_candidates(config.train, "classification", random_state=42)
+
+
+def item_of(position: int, read: Callable[[], Any]) -> int:
+    return int(read()[position])
 
 
 def result(*scores: float, estimator: str = "knn", n_rows: int = 60, **params: Any) -> Result:
@@ -348,47 +359,6 @@ def test_candidate_records_start_with_the_chosen_one() -> None:
     ]
 
 
-def test_progress_is_logged_with_the_time_left(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    caplog.set_level(logging.INFO)
-    now = 0.0
-    monkeypatch.setattr("tqdm.std.time", lambda: now)
-    with Progress(4, "search") as progress:
-        for _ in range(4):
-            now += 10
-            progress.update()
-    assert messages(caplog, logging.INFO) == [
-        "search: 2 of 4 fits, about 20 s left",
-        "search: 4 of 4 fits, about 0 s left",
-    ]
-    assert capsys.readouterr().err == ""
-
-
-def test_progress_knows_that_the_time_is_limited(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    caplog.set_level(logging.INFO)
-    now = 0.0
-    monkeypatch.setattr("tqdm.std.time", lambda: now)
-    with Progress(100, "search", 60.0) as progress:
-        now = 20.0
-        progress.update(2)
-    assert messages(caplog, logging.INFO) == ["search: 2 of 100 fits, about 40 s left"]
-
-
-def test_progress_is_a_bar_on_a_terminal(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    caplog.set_level(logging.INFO)
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    with Progress(2, "search") as progress:
-        progress.update(2)
-        progress.refresh()
-    assert "search: 100%" in capsys.readouterr().err
-    assert messages(caplog, logging.INFO) == []
-
-
 @pytest.mark.parametrize("scoring", BINARY_SCORINGS)
 @pytest.mark.parametrize("positive", [None, "low"])
 def test_search_scores_the_positive_class(scoring: str, positive: str | None) -> None:
@@ -406,3 +376,42 @@ def test_search_scores_the_positive_class(scoring: str, positive: str | None) ->
 def test_scoring_of_two_classes_is_refused_for_three(scoring: str) -> None:
     with pytest.raises(ConfigError, match=f"^train.scoring = '{scoring}' needs two classes, .* 'high', 'low', 'mid'; "):
         fit_model(make_table(), COLUMNS, make_config("logreg", scoring=scoring))
+
+
+def test_cluster_gives_the_same_scores_and_the_same_model(
+    cluster: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # The last candidate fails, and logreg does not converge.
+    grids = {"logreg": {"C": [0.1, 1.0], "max_iter": [2]}, "knn": {"n_neighbors": [5, 1000]}}
+    columns = COLUMNS | {"review": ALL_COLUMNS["review"]}
+    config = make_config(list(grids), param_grid=grids, scoring="neg_log_loss")
+    local = fit_model(make_table(), columns, config)
+    lines = messages(caplog, logging.WARNING)
+    caplog.clear()
+    with start_engine(Compute(engine="dask", scheduler=cluster), []) as engine:
+        found = fit_model(make_table(), columns, config, engine)
+        with engine.share(np.arange(100_000)) as read:
+            # The rows do not travel with each task.
+            assert len(pickle.dumps(read)) < 1000
+            assert list(engine.map(partial(item_of, read=read), [0, 99_999], 2, "read")) == [0, 99_999]
+    assert found.cv_results.to_csv() == local.cv_results.to_csv()
+    assert found.candidates == local.candidates
+    assert dump(found.model) == dump(local.model)
+    assert messages(caplog, logging.WARNING) == lines
+    assert len(lines) == 3
+    assert list(SCRATCH_DIR.iterdir()) == []
+
+
+def test_number_of_threads_changes_no_score() -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({f"x{number}": rng.normal(size=25_000) for number in range(20)})
+    table["target"] = table.sum(axis="columns") + rng.normal(size=len(table))
+    columns = {name: {"kind": "number"} for name in table.columns[:-1]}
+    config = make_config("ridge", "regression", param_grid={"ridge": {}})
+    scores = set()
+    for n_threads in (1, 2):
+        with threadpool_limits(n_threads):
+            found = fit_model(table, columns, config)
+        scores.add((*found.cv_metrics.values(), *found.model["estimator"].coef_))
+    assert len(scores) == 1
