@@ -5,9 +5,11 @@ import logging
 from src.compute.start import start_engine
 from src.config.schema import Config
 from src.data.columns import read_columns
-from src.data.files import read_table, write_metrics, write_scores
+from src.data.files import write_metrics, write_scores
 from src.data.models import write_model
+from src.data.parts import list_parts
 from src.train.fit import fit_model
+from src.train.sample import read_rows
 from src.utils.command import run_stage
 from src.utils.mlflow_run_decorator import StageResult, mlflow_run
 
@@ -18,10 +20,10 @@ logger = logging.getLogger(__name__)
 def train(config: Config) -> StageResult:
     """Search the estimators' grids by cross-validation and save the best model."""
     settings, path = config.train, config.data_split.train_path
-    table = read_table(path, made_by="data_split")
+    parts = list_parts(path, made_by="data_split")
     columns = read_columns(config.data_load.schema_path)
     with start_engine(config.compute, [path]) as engine:
-        fit = fit_model(table, columns, config, engine)
+        fit = fit_model(read_rows(parts, config), columns, config, engine, parts)
     logger.info("chose %s with %s", fit.estimator, fit.best_params)
     write_model(fit.model, settings.model_path)
     write_metrics(fit.cv_metrics, settings.cv_metrics_path)

@@ -2,8 +2,9 @@
 
 import logging
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from sklearn.preprocessing import FunctionTransformer
 from src.compute.engine import Engine
 from src.config.schema import Config
 from src.data.columns import Columns, features_by_kind
+from src.data.parts import Part
 from src.data.scoring import check_scoring
 from src.data.target import split_target
 from src.errors import DataError, TrainError
@@ -21,6 +23,7 @@ from src.train.decision import set_threshold
 from src.train.folds import Fold, make_folds, sort_by_time
 from src.train.model import Calibration, Candidate, ModelSpec, fit_candidate, make_model, select_columns
 from src.train.optuna_search import run_optuna
+from src.train.refit import can_refit, refit_on_parts
 from src.train.search import (
     Result,
     catch_fit_warnings,
@@ -36,6 +39,8 @@ from src.train.search import (
 
 logger = logging.getLogger(__name__)
 
+Fitted = TypeVar("Fitted")
+
 
 @dataclass(frozen=True)
 class FitResult:
@@ -44,7 +49,8 @@ class FitResult:
     Attributes:
         model: Fitted Pipeline `[features, preprocess, estimator]` that takes raw columns.
         cv_metrics: Mean and standard deviation of the score over the folds, and mean score of
-            a dummy estimator; empty without a search.
+            a dummy estimator; empty without a search. Of a sample, also the numbers of rows that the search saw and
+            that the model is fitted on.
         cv_results: One row per candidate, in the order in which they were tried.
         candidates: `estimator`, `params` and `metrics` of each candidate: the chosen one, and the others by rank.
         threshold: Probability from which the positive class is predicted; None for the usual one, 0.5.
@@ -59,12 +65,15 @@ class FitResult:
     threshold: float | None = None
 
 
-def fit_model(table: pd.DataFrame, columns: Columns, config: Config, engine: Engine | None = None) -> FitResult:
+def fit_model(
+    table: pd.DataFrame, columns: Columns, config: Config, engine: Engine | None = None, parts: Sequence[Part] = ()
+) -> FitResult:
     """Search the grids by cross-validation and refit the best candidate on all rows.
 
     Args:
         table: Featurized training rows with their target, shape (n_samples, n_columns).
         engine: Runs the fits of the search, except those of Optuna; None for this process.
+        parts: All training rows. If there are more than in `table`, its index has the numbers of its rows.
 
     Raises:
         ConfigError: An estimator cannot be used with these settings.
@@ -103,6 +112,9 @@ def fit_model(table: pd.DataFrame, columns: Columns, config: Config, engine: Eng
         if not math.isnan(baseline):
             cv_metrics[f"cv_{settings.scoring}_mean_baseline"] = baseline
     fitted = _refit(chosen.candidate, spec, X_used, y_train, folds, config)
+    if sum(part.n_rows for part in parts) > len(table):
+        n_fitted = _refit_on_all(fitted, chosen.candidate, spec, X_used, y_train, parts, config)
+        cv_metrics |= {"n_rows_searched": len(table), "n_rows_fitted": n_fitted}
     threshold = None
     if settings.threshold != 0.5:
         fitted, threshold = set_threshold(fitted, chosen.candidate, spec, X_used, y_train, folds, config)
@@ -124,11 +136,42 @@ def _refit(
     candidate: Candidate, spec: ModelSpec, X: pd.DataFrame, y: NDArray[Any], folds: list[Fold], config: Config
 ) -> Pipeline:
     calibration = None if config.train.calibrate == "none" else Calibration(config.train.calibrate, folds)
+
+    def fit() -> Pipeline:
+        fitted = fit_candidate(candidate, spec, X, y, config.train.n_jobs, calibration)
+        # Some estimators check their parameters only when they predict.
+        fitted.predict(X.iloc[:1])
+        return fitted
+
+    return _run_fit(fit, candidate)
+
+
+def _refit_on_all(
+    fitted: Pipeline, candidate: Candidate, spec: ModelSpec, X: pd.DataFrame, y: NDArray[Any], parts: Sequence[Part],
+    config: Config,
+) -> int:  # fmt: skip
+    """Refit a model that is fitted on a sample, if its estimator can be fitted part by part; return its rows."""
+    n_rows = sum(part.n_rows for part in parts)
+    if not can_refit(fitted["estimator"]):
+        reason = candidate.estimator if config.train.calibrate == "none" else "train.calibrate"
+        logger.info(
+            "searched and fitted %d of %d training rows: %s needs all rows in memory", len(X), n_rows, reason
+        )  # fmt: skip
+        return len(X)
+    _run_fit(lambda: refit_on_parts(fitted, candidate, spec, X, y, parts, config.base.target_column), candidate)
+    logger.info("searched %d of %d training rows, and fitted %s on all", len(X), n_rows, candidate.estimator)
+    return n_rows
+
+
+def _run_fit(fit: Callable[[], Fitted], candidate: Candidate) -> Fitted:
+    """Run a fit, log its warnings and report its error.
+
+    Raises:
+        TrainError: The fit fails.
+    """
     with catch_fit_warnings() as caught:
         try:
-            fitted = fit_candidate(candidate, spec, X, y, config.train.n_jobs, calibration)
-            # Some estimators check their parameters only when they predict.
-            fitted.predict(X.iloc[:1])
+            fitted = fit()
         # Estimators may raise anything.
         except Exception as error:
             raise TrainError(f"{candidate} cannot be fitted: {format_error(error)}.") from error

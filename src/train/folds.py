@@ -20,9 +20,9 @@ Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
 def sort_by_time(table: pd.DataFrame, config: Config) -> pd.DataFrame:
-    """Sort rows by time if `data_split.split` is by time; otherwise return them unchanged."""
+    """Sort rows by time if `data_split.split` is by time; otherwise return them unchanged. The index is kept."""
     split = config.data_split.split
-    return table.sort_values(split.column, kind="stable", ignore_index=True) if split.kind == "time" else table
+    return table.sort_values(split.column, kind="stable") if split.kind == "time" else table
 
 
 def make_folds(table: pd.DataFrame, y: NDArray[Any], config: Config) -> list[Fold]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.compute.engine import SCRATCH_DIR
 from src.config.schema import CURVES, Config
 from src.data.columns import write_columns
 from src.data.parts import new_table, write_part
@@ -139,6 +140,23 @@ def test_train_writes_a_model_of_raw_rows_and_tells_what_it_chose(config: Config
     tried = [candidate["params"]["C"] for candidate in record.candidates]
     assert sorted(tried) == ["0.1", "1.0"]
     assert record.tags == {"best.estimator": "logreg", "best.C": tried[0]}
+
+
+def test_train_searches_a_sample_of_a_large_table_and_fits_all_rows(config: Config, raw: pd.DataFrame) -> None:
+    run_until(data_split, config)
+    rows = pd.concat([pd.read_parquet("data/train.parquet")] * 10, ignore_index=True)
+    Path("data/train.parquet").unlink()
+    with new_table(config.data_split.train_path) as folder:
+        write_part(rows[:150], folder, 0)
+        write_part(rows[150:], folder, 1)
+    changed = {"max_rows": 100, "estimator": ["lightgbm"], "param_grid": {"lightgbm": {"n_estimators": [5]}}}
+    config = config.model_copy(update={"train": config.train.model_copy(update=changed)})
+    first = [train(config), Path("models/model.joblib").read_bytes()]
+    metrics = json.loads(Path("reports/cv_metrics.json").read_text())
+    assert (metrics["n_rows_searched"], metrics["n_rows_fitted"]) == (100, 320)
+    assert [train(config), Path("models/model.joblib").read_bytes()] == first
+    assert (joblib.load("models/model.joblib").predict(raw[["a", "b"]]) == raw["target"]).mean() > 0.8
+    assert list(SCRATCH_DIR.iterdir()) == []
 
 
 @pytest.mark.usefixtures("raw")

@@ -50,7 +50,7 @@ def test_rows_without_a_group_form_one_group() -> None:
 
 
 def test_time_folds_are_scored_on_newer_rows() -> None:
-    table = sort_by_time(TABLE, make_config(split={"kind": "time", "column": "day"}))
+    table = sort_by_time(TABLE, make_config(split={"kind": "time", "column": "day"})).reset_index(drop=True)
     made = folds("time", table["target"].to_numpy(), table)
     assert len(made) == 3
     assert all(table["day"][train].max() < table["day"][test].min() for train, test in made)
