@@ -161,15 +161,17 @@ def _refit_lightgbm(
             return np.array(self.piece.read()[0][index])
 
     y = np.concatenate([piece.read()[1].astype(np.float32) for piece in pieces])
-    params = estimator.booster_.params
+    fitted = estimator.booster_
+    # A Sequence does not derive this seed from `random_state`; it chooses the rows that the bins are computed from.
+    seed = lightgbm.Booster(model_str=fitted.model_to_string()).params["data_random_seed"]
     rows = lightgbm.Dataset(
         [Rows(piece) for piece in pieces],
         label=y,
         weight=None if weights is None else weights[y.astype(np.int32)],
         categorical_feature=list_categorical(spec),
-        params=params,
+        params=fitted.params | {"data_random_seed": seed},
     )
-    booster = lightgbm.train(params, rows, num_boost_round=estimator.n_estimators)
+    booster = lightgbm.train(fitted.params, rows, num_boost_round=estimator.n_estimators)
     booster.free_dataset()
     # The scikit-learn wrapper cannot be fitted on parts.
     estimator._Booster = booster
