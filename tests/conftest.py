@@ -1,12 +1,7 @@
-import json
 import logging
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -49,42 +44,3 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in list(os.environ):
         if name.startswith(FOREIGN) and name != "PIPELINE_WARM":
             del os.environ[name]
-
-
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start a Dask scheduler and two workers on free ports of this machine, and return the scheduler's address."""
-    pytest.importorskip("distributed")
-    folder = tmp_path_factory.mktemp("cluster")
-    file, log = folder / "scheduler.json", folder / "cluster.log"
-    root = Path(__file__).parents[1]
-    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard"]
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads", "1", "--no-dashboard"]
-    commands = [[*command, "--host", "127.0.0.1"], *[[*worker, "--local-directory", str(folder)]] * 2]
-    with log.open("w") as output:
-        processes = [
-            subprocess.Popen(
-                [*arguments, "--scheduler-file", str(file)],
-                cwd=root,
-                env=os.environ | {"PYTHONPATH": "."},
-                stdout=output,
-                stderr=output,
-            )
-            for arguments in commands
-        ]
-        try:
-            for _ in range(600):
-                # Each worker logs this once it can take tasks.
-                if log.read_text().count("Starting established connection to tcp://") >= 2 * 2:
-                    break
-                assert all(process.poll() is None for process in processes), log.read_text()
-                time.sleep(0.1)
-            yield str(json.loads(file.read_text())["address"])
-        finally:
-            # Workers that lose their scheduler wait for it.
-            for process in processes[1:]:
-                process.terminate()
-            for process in processes[1:]:
-                process.wait()
-            processes[0].terminate()
-            processes[0].wait()

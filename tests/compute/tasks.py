@@ -2,7 +2,9 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from src.data.parts import Part, write_part
 from src.errors import DataError
@@ -16,6 +18,10 @@ def refuse(number: int) -> int:
     if number == 3:
         raise DataError("the third is wrong.")
     return number
+
+
+def read_item(position: int, values: Callable[[], Any]) -> int:
+    return int(values()[position])
 
 
 def kill_worker(_: int) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pickle
 import signal
 import socket
 import threading
@@ -15,11 +16,13 @@ import pytest
 
 from src.compute import cluster as module
 from src.compute.cluster import connect, count_workers
-from src.compute.engine import Engine
+from src.compute.engine import SCRATCH_DIR, Engine
 from src.data.parts import Part, list_parts, map_parts, new_table, write_part
 from src.errors import ComputeError, DataError
+from src.train.fit import fit_model
 from tests.compute import tasks
 from tests.compute.conftest import Cluster
+from tests.train.tables import COLUMNS, dump, make_config, make_table
 
 pytestmark = pytest.mark.slow
 
@@ -80,6 +83,37 @@ def test_engine_workers_and_the_death_of_one_change_no_byte(
         killer.join()
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert warnings == ["1 of 2 workers were lost; other workers repeated their tasks"]
+
+
+def test_a_search_on_two_workers_gives_the_same_scores_and_the_same_model(
+    with_workers: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The last candidate fails, and logreg does not converge.
+    grids = {"logreg": {"C": [0.1, 1.0], "max_iter": [2]}, "knn": {"n_neighbors": [5, 1000]}}
+    columns = {name: COLUMNS[name] for name in ("height", "member", "review")}
+    config = make_config(list(grids), param_grid=grids, scoring="neg_log_loss")
+    expected = fit_model(make_table(), columns, config)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    caplog.clear()
+    while count_workers(with_workers.address) < 2:
+        pass
+    with connect(with_workers.address, []) as engine:
+        found = fit_model(make_table(), columns, config, engine)
+    assert found.cv_results.to_csv() == expected.cv_results.to_csv()
+    assert found.candidates == expected.candidates
+    assert dump(found.model) == dump(expected.model)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == warnings
+    assert len(warnings) == 3
+
+
+def test_shared_value_does_not_travel_with_each_task(
+    with_workers: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with connect(with_workers.address, []) as engine, engine.share(np.arange(100_000)) as values:
+        assert len(pickle.dumps(values)) < 1000
+        assert list(engine.map(partial(tasks.read_item, values=values), [0, 99_999], 2, "read")) == [0, 99_999]
+    assert list(SCRATCH_DIR.iterdir()) == []
 
 
 def test_results_come_in_order_and_items_as_late_as_possible(with_workers: Cluster) -> None:

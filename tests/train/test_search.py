@@ -1,10 +1,7 @@
 import logging
 import math
 import os
-import pickle
 import warnings
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +12,6 @@ from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from src.compute.engine import SCRATCH_DIR
-from src.compute.start import start_engine
-from src.config.compute import Compute
 from src.config.train import BINARY_SCORINGS
 from src.errors import ConfigError, TrainError
 from src.train import search
@@ -34,7 +28,7 @@ from src.train.search import (
     rank_results,
 )
 from tests.train.tables import COLUMNS as ALL_COLUMNS
-from tests.train.tables import dump, make_config, make_table
+from tests.train.tables import make_config, make_table
 
 # Few columns, so that the fits take little time.
 COLUMNS = {name: ALL_COLUMNS[name] for name in ("height", "member")}
@@ -69,10 +63,6 @@ class FitsFewRows(DummyClassifier):  # type: ignore[misc] - scikit-learn ships n
 def candidates(estimator: Any, kind: str, **settings: Any) -> list[Candidate]:
     config = make_config(estimator, search={"kind": kind, **settings}, param_grid=GRID)
     return list_candidates(config.train, "classification", random_state=42)
-
-
-def item_of(position: int, read: Callable[[], Any]) -> int:
-    return int(read()[position])
 
 
 def result(*scores: float, estimator: str = "knn", n_rows: int = 60, **params: Any) -> Result:
@@ -376,31 +366,6 @@ def test_search_scores_the_positive_class(scoring: str, positive: str | None) ->
 def test_scoring_of_two_classes_is_refused_for_three(scoring: str) -> None:
     with pytest.raises(ConfigError, match=f"^train.scoring = '{scoring}' needs two classes, .* 'high', 'low', 'mid'; "):
         fit_model(make_table(), COLUMNS, make_config("logreg", scoring=scoring))
-
-
-def test_cluster_gives_the_same_scores_and_the_same_model(
-    cluster: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    # The last candidate fails, and logreg does not converge.
-    grids = {"logreg": {"C": [0.1, 1.0], "max_iter": [2]}, "knn": {"n_neighbors": [5, 1000]}}
-    columns = COLUMNS | {"review": ALL_COLUMNS["review"]}
-    config = make_config(list(grids), param_grid=grids, scoring="neg_log_loss")
-    local = fit_model(make_table(), columns, config)
-    lines = messages(caplog, logging.WARNING)
-    caplog.clear()
-    with start_engine(Compute(engine="dask", scheduler=cluster), []) as engine:
-        found = fit_model(make_table(), columns, config, engine)
-        with engine.share(np.arange(100_000)) as read:
-            # The rows do not travel with each task.
-            assert len(pickle.dumps(read)) < 1000
-            assert list(engine.map(partial(item_of, read=read), [0, 99_999], 2, "read")) == [0, 99_999]
-    assert found.cv_results.to_csv() == local.cv_results.to_csv()
-    assert found.candidates == local.candidates
-    assert dump(found.model) == dump(local.model)
-    assert messages(caplog, logging.WARNING) == lines
-    assert len(lines) == 3
-    assert list(SCRATCH_DIR.iterdir()) == []
 
 
 def test_number_of_threads_changes_no_score() -> None:
