@@ -82,6 +82,29 @@ def test_refitted_model_does_not_depend_on_the_parts(estimator: str, balanced: s
     assert len(files) == 1
 
 
+def test_sparse_rows_are_refitted_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COLUMNS, "clinic", ALL_COLUMNS["clinic"])
+    for name in ("height", "postcode", "member", "size"):
+        monkeypatch.delitem(COLUMNS, name)
+    table, files = make_table(n_rows=500), set()
+    for n_parts in (1, 4):
+        model = fit_sample(table, tmp_path / f"{n_parts}.parquet", "mlp", n_parts=n_parts).model
+        files.add(dump(model))
+    assert model["preprocess"].sparse_output_
+    assert len(files) == 1
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [False, True]], ids=str)
+@pytest.mark.parametrize("estimator", ["lightgbm", "mlp"])
+def test_labels_may_be_integers_or_booleans(estimator: str, labels: list[Any], tmp_path: Path) -> None:
+    table = make_table(n_rows=500, gaps=False)
+    table["target"] = np.where(table["target"] == "high", labels[1], labels[0])
+    grid = {"lightgbm": {"n_estimators": [5]}, "mlp": {"max_iter": [200]}}
+    model = fit_sample(table, tmp_path / "t.parquet", estimator, param_grid=grid, class_weight="balanced").model
+    assert list(model.classes_) == labels
+    assert (model.predict(table) == table["target"]).mean() > 0.7
+
+
 def test_partial_fit_of_bayes_counts_every_row_once(tmp_path: Path) -> None:
     table = make_table(n_rows=500).sort_values("target", ignore_index=True)
     model = fit_sample(table, tmp_path / "t.parquet", BAYES).model
@@ -132,7 +155,7 @@ def test_rows_in_order_of_time_are_refitted_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("estimator", ["lightgbm", "mlp"])
 def test_refitted_model_loads_from_a_file_and_as_mlflow_logs_it(estimator: str, task: Task, tmp_path: Path) -> None:
     rows = make_table(task, 300)
-    grid = {"lightgbm": {"n_estimators": [5]}, "mlp": {"max_iter": [300]}}
+    grid = {"lightgbm": {"n_estimators": [5]}, "mlp": {"max_iter": [30]}}
     model = fit_sample(rows, tmp_path / "t.parquet", estimator, task, param_grid=grid).model
     joblib.dump(model, tmp_path / "model.joblib")
     skops.io.dump(model, tmp_path / "model.skops")
