@@ -49,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     _check_free(scheduler, str(url.hostname), int(url.port or 0))
     SCRATCH.mkdir(parents=True, exist_ok=True)
     address = ["--host", str(url.hostname), "--port", str(url.port), "--protocol", url.scheme]
+    # By default, the dashboard listens on all addresses.
+    address += ["--dashboard-address", f"{url.hostname}:8787"]
     workers = [scheduler, "--nworkers", options.workers, "--nthreads", "1", "--memory-limit", options.memory]
     with ended_by_signals(), ExitStack() as stack:
         commands = {"scheduler": address, "worker": [*workers, "--local-directory", str(SCRATCH)]}
