@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 import pandas as pd
@@ -122,9 +123,13 @@ def read_json(path: Path, kind: "TypeAdapter[T]", made_by: str) -> T:
     raise MissingInputError(f"{path} {reason}; {_hint(made_by)}.")
 
 
-def write_rows(table: pd.DataFrame, path: Path) -> None:
-    """Write rows as Parquet, without their index."""
-    rows = pa.Table.from_pandas(table, preserve_index=False)
+def write_rows(table: pd.DataFrame, path: Path, types: Mapping[str, pa.DataType] = MappingProxyType({})) -> None:
+    """Write rows as Parquet, without their index; `types` are those of columns of objects."""
+    schema = None
+    if types:
+        others = pa.Schema.from_pandas(table.drop(columns=list(types)), preserve_index=False)
+        schema = pa.schema([(name, types.get(name) or others.field(name).type) for name in table.columns])
+    rows = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
     with atomic_path(path) as partial:
         pq.write_table(rows, partial, row_group_size=ROWS_PER_GROUP, dictionary_pagesize_limit=DICTIONARY_BYTES)
 

@@ -13,6 +13,7 @@ Each value is converted independently of the other rows.
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -93,13 +94,30 @@ def check_unique_names(names: "pd.Index[Any]", prefix: str = "") -> None:
         raise DataError(f"{prefix}column {duplicated} appears more than once; give each column its own name.")
 
 
-def describe_invalid(column: pd.Series, invalid: pd.Series, kind: str, offset: int = 0) -> str:
-    """Describe invalid values as `2 of 3 values are not dates, for example 'x' in row 1`."""
-    return describe_rows(column, invalid, f"not {PLURALS[kind]}", offset)
+@dataclass(frozen=True)
+class Found:
+    """Rows of a column that were selected, such as invalid ones, with examples of the first ones."""
+
+    n_selected: int = 0
+    n_rows: int = 0
+    examples: tuple[str, ...] = ()
+
+    def __add__(self, below: "Found") -> "Found":
+        examples = (*self.examples, *below.examples)[:N_EXAMPLES]
+        return Found(self.n_selected + below.n_selected, self.n_rows + below.n_rows, examples)
+
+    def describe(self, what: str) -> str:
+        """Describe them as `2 of 3 values are WHAT, for example 'x' in row 1`."""
+        example = ("in " if what == "missing" else "") + ", ".join(self.examples)
+        return f"{self.n_selected} of {self.n_rows} values are {what}, for example {example}"
 
 
-def describe_rows(column: pd.Series, selected: pd.Series, what: str, offset: int = 0) -> str:
-    """Describe selected rows as `2 of 3 values are WHAT, for example 'x' in row 1`; rows count from 1."""
+def find_rows(column: pd.Series, selected: pd.Series, what: str, offset: int = 0) -> Found:
+    """Count selected rows, and format the first ones as `'x' in row 1`.
+
+    Args:
+        offset: Number of rows of the table before these.
+    """
     positions = np.flatnonzero(selected.to_numpy())
     examples = []
     for position in positions[:N_EXAMPLES]:
@@ -107,8 +125,13 @@ def describe_rows(column: pd.Series, selected: pd.Series, what: str, offset: int
         plain = value.item() if isinstance(value, np.generic) else value
         row = f"row {offset + position + 1}"
         examples.append(row if what == "missing" else f"{plain!r:.60} in {row}")
-    example = ("in " if what == "missing" else "") + ", ".join(examples)
-    return f"{len(positions)} of {len(column)} values are {what}, for example {example}"
+    return Found(len(positions), len(column), tuple(examples))
+
+
+def describe_invalid(column: pd.Series, invalid: pd.Series, kind: str, offset: int = 0) -> str:
+    """Describe invalid values as `2 of 3 values are not dates, for example 'x' in row 1`."""
+    what = f"not {PLURALS[kind]}"
+    return find_rows(column, invalid, what, offset).describe(what)
 
 
 def convert(column: pd.Series, declared: Mapping[str, Any]) -> tuple[pd.Series, Invalid]:

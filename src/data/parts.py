@@ -7,13 +7,15 @@ the number of rows, and the bytes of its outputs neither on the number of worker
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from src.atomic import read_umask
@@ -110,7 +112,13 @@ def new_table(path: Path) -> Iterator[Path]:
     logger.info("wrote %d rows × %d columns to %s", n_rows, n_columns, where)
 
 
-def write_part(table: pd.DataFrame, folder: Path, number: int) -> None:
-    """Write rows as a part, without their index; a part without rows is left out."""
+def write_part(
+    table: pd.DataFrame, folder: Path, number: int, types: Mapping[str, pa.DataType] = MappingProxyType({})
+) -> None:
+    """Write rows as a part, without their index; a part without rows is left out.
+
+    Args:
+        types: Types of columns of objects, which may look otherwise in another part.
+    """
     if len(table):
-        write_rows(table, folder / f"part-{number:05}.parquet")
+        write_rows(table, folder / f"part-{number:05}.parquet", types)

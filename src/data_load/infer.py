@@ -3,10 +3,12 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_complex_dtype, is_datetime64_any_dtype, is_numeric_dtype, is_scalar
 
 from src.data.columns import Columns
@@ -22,20 +24,30 @@ MANY_LEVELS = 50
 # Free text has at least this many words in a value, on average.
 TEXT_WORDS = 4
 MAX_PROBLEMS = 20
-# The first rows usually show high cardinality; 1 / 8 is enough even if each level appears twice.
-FIRST_ROWS = 1 / 8
+# Memory is bounded, and a few other values among so many numbers are still found.
+MAX_LEVELS = 100_000
+FIRST_ROWS = 2**14
 
 
 def infer_columns(X: pd.DataFrame, known: Columns) -> dict[str, dict[str, Any]]:
+    """Return the known properties of each column of a table in memory, or its inferred `kind`; see `infer_kinds`."""
+    return infer_kinds({str(name): [X[name]] for name in X.columns}, known)
+
+
+def infer_kinds(table: Mapping[str, Iterable[pd.Series]], known: Columns) -> dict[str, dict[str, Any]]:
     """Return the known properties of each raw column, or its inferred `kind`.
+
+    Args:
+        table: Each column, one part after the other; iterated several times.
+        known: Declared or recorded columns.
 
     Raises:
         DataError: Columns contain numbers and a few other values; lists all of them.
     """
     columns, problems = {}, []
-    for name in map(str, X.columns):
+    for name, chunks in table.items():
         try:
-            columns[name] = dict(known.get(name) or {"kind": infer_kind(X[name], name)})
+            columns[name] = dict(known.get(name) or {"kind": _infer_kind(chunks, name)})
         except DataError as error:
             problems.append(str(error))
     if len(problems) > 1:
@@ -50,12 +62,18 @@ def infer_columns(X: pd.DataFrame, known: Columns) -> dict[str, dict[str, Any]]:
 
 def infer_kind(column: pd.Series, name: str) -> str:
     """Infer the kind of a column from its dtype, and that of text from its levels."""
-    if column.isna().all():
+    return _infer_kind([column], name)
+
+
+def _infer_kind(chunks: Iterable[pd.Series], name: str) -> str:
+    # All chunks have one dtype; most columns need only the first chunk.
+    column = next((chunk for chunk in chunks if not chunk.isna().all()), None)
+    if column is None:
         logger.warning("column %r has no values: ignored", name)
         return "ignore"
     if is_bool_dtype(column):
         return "boolean"
-    if is_inexact(column):
+    if column.dtype.kind in "iu" and any(map(is_inexact, chunks)):
         # Probably identifiers, and different ones could be equal as floats.
         return "high_cardinality"
     if is_numeric_dtype(column) and not is_complex_dtype(column):
@@ -65,7 +83,10 @@ def infer_kind(column: pd.Series, name: str) -> str:
     if not holds_text(column):
         logger.warning("column %r has dtype %s, which cannot be a feature: ignored", name, column.dtype)
         return "ignore"
-    return _kind_of_text(column, name)
+    if holds_objects(column):
+        logger.warning("column %r holds lists or other objects, which cannot be features: ignored", name)
+        return "ignore"
+    return _kind_of_text(chunks, name)
 
 
 def holds_objects(column: pd.Series) -> bool:
@@ -79,30 +100,55 @@ def list_problems(problems: Sequence[str]) -> str:
     return "".join(f"\n  {problem}" for problem in [*problems[:MAX_PROBLEMS], *more])
 
 
-def _kind_of_text(column: pd.Series, name: str) -> str:
-    if holds_objects(column):
-        logger.warning("column %r holds lists or other objects, which cannot be features: ignored", name)
-        return "ignore"
-    # With this many levels that are not numbers, the fraction of numbers cannot reach MOSTLY.
-    first = _levels(column.head(int(len(column) * FIRST_ROWS)))
-    if len(first) > MANY_LEVELS and _not_numbers(first).sum() > (1 - MOSTLY) * len(column):
-        return _kind_of_many(first, name)
-    levels = _levels(column)
+def _kind_of_text(chunks: Iterable[pd.Series], name: str) -> str:
+    levels, not_numbers = _find_levels(chunks)
     if {type(level) for level in levels.head(1000)} == {bool} or are_booleans(levels):
         return "boolean"
-    if not has_digits(levels):
-        return "category" if len(levels) <= MANY_LEVELS else _kind_of_many(levels, name)
-    not_numbers = _not_numbers(levels)
     if not_numbers.any() and not_numbers.sum() <= (1 - MOSTLY) * len(levels):
         others = levels[not_numbers]
-        n_rows = int(column.isin(others).sum())
+        n_rows = sum(map(len, chunks))
+        n_others = sum(int(chunk.isin(others).sum()) for chunk in chunks)
         examples = ", ".join(repr(value) for value in others.head(3))
         raise DataError(
-            f"column {name!r} holds numbers and, in {n_rows} of {len(column)} rows, other values, for example "
+            f"column {name!r} holds numbers and, in {n_others} of {n_rows} rows, other values, for example "
             f"{examples}; add them to data_load.source.na_values if they mean a missing value, "
             f"or declare data_load.columns.{name}: {{kind: category}}."
         )
     return "category" if len(levels) <= MANY_LEVELS else _kind_of_many(levels, name)
+
+
+def _find_levels(chunks: Iterable[pd.Series]) -> tuple[pd.Series, NDArray[np.bool_]]:
+    """Return the different values of a text in the order of their rows, and which ones are not numbers.
+
+    Of numbers, only the first `MAX_LEVELS` are returned. The search ends when so many other values are found that
+    the fraction of numbers cannot reach `MOSTLY`.
+    """
+    levels, not_numbers = pd.Series([], dtype=object), np.array([], bool)
+    for column in _slices(chunks):
+        found = pd.Series(column.unique()).dropna()
+        if isinstance(found.dtype, pd.CategoricalDtype):
+            found = found.astype(object)
+        new = found[~found.isin(levels)].reset_index(drop=True)
+        if new.empty:
+            continue
+        are_others = _not_numbers(new)
+        room = MAX_LEVELS - int((~not_numbers).sum())
+        kept = are_others | ((~are_others).cumsum() <= room)
+        levels = new[kept] if levels.empty else pd.concat([levels, new[kept]], ignore_index=True)
+        not_numbers = np.concatenate([not_numbers, are_others[kept]])
+        if (n_others := not_numbers.sum()) > (1 - MOSTLY) * (MAX_LEVELS + n_others):
+            break
+    return levels, not_numbers
+
+
+def _slices(chunks: Iterable[pd.Series]) -> Iterator[pd.Series]:
+    """Divide a column into slices of growing size, because the first rows usually show high cardinality."""
+    size = FIRST_ROWS
+    for chunk in chunks:
+        start = 0
+        while start < len(chunk):
+            yield chunk.iloc[start : start + size]
+            start, size = start + size, 2 * size
 
 
 def are_booleans(levels: pd.Series) -> bool:
@@ -132,10 +178,9 @@ def _kind_of_many(levels: pd.Series, name: str) -> str:
     return "text" if is_free_text else "high_cardinality"
 
 
-def _levels(column: pd.Series) -> pd.Series:
-    return pd.Series(column.unique()).dropna().reset_index(drop=True)
-
-
-def _not_numbers(levels: pd.Series) -> "pd.Series[bool]":
+def _not_numbers(levels: pd.Series) -> NDArray[np.bool_]:
+    # Looking for numbers takes longer.
+    if not has_digits(levels):
+        return np.array([str(level).strip().lower() not in MISSING for level in levels])
     _, invalid = convert(levels, {"kind": "number"})
-    return pd.Series(False, index=levels.index) if invalid is None else invalid
+    return np.zeros(len(levels), bool) if invalid is None else invalid.to_numpy()

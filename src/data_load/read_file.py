@@ -1,13 +1,16 @@
 """Read the user's own table, whatever its type."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
 from src.config.data_load import TableFile
-from src.data_load.arrow import to_table
+from src.data_load.raw_table import RawTable, Types, divide
+from src.data_load.segments import read_segments
 from src.data_load.text_files import (
     COMPRESSIONS,
     TEXT_SUFFIXES,
@@ -15,22 +18,31 @@ from src.data_load.text_files import (
     find_hint,
     open_plain,
     opener_of,
-    read_text,
     reason_of,
     wrong_encoding,
 )
-from src.data_load.typed_files import JSON_SUFFIXES, PARQUET_SUFFIXES, TYPED_SUFFIXES, find_parts, read_typed
+from src.data_load.typed_files import (
+    JSON_SUFFIXES,
+    PARQUET_SUFFIXES,
+    TYPED_SUFFIXES,
+    find_parts,
+    read_parquet,
+    read_typed,
+)
 from src.errors import DataError
 
 
-def read_file(path: Path, how: TableFile, as_text: Iterable[str] = (), name: str = "") -> pd.DataFrame:
-    """Read a table.
+def read_file(
+    path: Path, how: TableFile, as_text: Iterable[str] = (), name: str = "", max_rows: int | None = None
+) -> pd.DataFrame:
+    """Read a whole table, or its first rows.
 
     Args:
         path: Text or JSON lines, also compressed, Parquet, a folder of Parquet parts, Arrow or Excel.
         how: Its format.
         as_text: Columns whose texts stay texts even if they look like numbers or dates.
         name: Name of the file in error messages, by default its path.
+        max_rows: Most rows to read, by default all.
 
     Returns:
         Shape (n_rows, n_columns), with unique column names.
@@ -38,21 +50,41 @@ def read_file(path: Path, how: TableFile, as_text: Iterable[str] = (), name: str
     Raises:
         DataError: The file cannot be read, has no rows, or changed during reading.
     """
+    with read_parts(path, how, as_text, name, sys.maxsize, Path(), max_rows) as table:
+        return table.parts[0].read()
+
+
+def read_parts(
+    path: Path,
+    how: TableFile,
+    as_text: Iterable[str],
+    name: str,
+    rows_per_part: int,
+    parent: Path,
+    max_rows: int | None = None,
+) -> RawTable:
+    """Read a table in parts, which are temporary files in `parent` if there are several; see `read_file`."""
     name = name or str(path)
     before = _state(path)
     try:
-        rows = _read(path, how, set(as_text), name)
+        kind = kind_of(path, name)
+        read = partial(_read, path, kind, how, set(as_text), name, max_rows or rows_per_part)
+        table = divide(read, name, rows_per_part, parent, max_rows)
     except FileNotFoundError:
         raise DataError(f"{name} is missing.") from None
-    except UnicodeError as error:
-        raise DataError(wrong_encoding(name, how, str(error))) from None
-    except UNREADABLE as error:
+    except (DataError, UnicodeError, *UNREADABLE) as error:
+        _check_unchanged(path, before, name)
+        if isinstance(error, DataError):
+            raise
+        if isinstance(error, UnicodeError):
+            raise DataError(wrong_encoding(name, how, str(error))) from None
         raise DataError(f"{name} cannot be read as a table: {reason_of(error)}{find_hint(path, how)}.") from None
-    if _state(path) != before:
-        raise DataError(f"{name} changed while it was read; run again when it is complete.")
-    if not rows.num_rows:
-        raise DataError(f"{name} has no rows{' below its header' if rows.num_columns else ''}.")
-    return to_table(rows, name)
+    try:
+        _check_unchanged(path, before, name)
+    except DataError:
+        table.close()
+        raise
+    return table
 
 
 def kind_of(path: Path, name: str) -> str:
@@ -74,14 +106,25 @@ def kind_of(path: Path, name: str) -> str:
     )
 
 
-def _read(path: Path, how: TableFile, as_text: set[str], name: str) -> pa.Table:
-    kind = kind_of(path, name)
+def _read(
+    path: Path, kind: str, how: TableFile, as_text: set[str], name: str, batch_rows: int, only: Types | None
+) -> Iterator[pa.Table]:
     if kind in TEXT_SUFFIXES:
-        return read_text(path, how, as_text, name)
-    return read_typed(path, kind, how, as_text, name)
+        return read_segments(path, how, as_text, name, only)
+    if kind in PARQUET_SUFFIXES:
+        return read_parquet(path, how.na_values, name, batch_rows)
+    return iter([read_typed(path, kind, how, as_text, name)])
 
 
-def _state(path: Path) -> list[tuple[int, int, int]]:
+State = list[tuple[int, int, int]]
+
+
+def _state(path: Path) -> State:
     files = find_parts(path) if path.is_dir() else [path]
     stats = [file.stat() for file in files if file.exists()]
     return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
+
+
+def _check_unchanged(path: Path, before: State, name: str) -> None:
+    if _state(path) != before:
+        raise DataError(f"{name} changed while it was read; run again when it is complete.") from None

@@ -3,7 +3,9 @@
 import re
 import shlex
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ from src.config.data_load import DataLoad, DvcSource, FileSource, SklearnSource,
 from src.config.schema import Config
 from src.data.columns import Columns, read_as_text
 from src.data.kinds import holds_text
-from src.data.target import prepare_target
-from src.data_load.infer import infer_columns
-from src.data_load.read_file import read_file
+from src.data.target import Target, check_has_target, find_target
+from src.data_load.infer import infer_kinds
+from src.data_load.raw_table import RawTable, divide_table
+from src.data_load.read_file import read_parts
 from src.data_load.typed_files import find_parts
 from src.errors import DataError
 from src.text import message_of
@@ -24,32 +27,48 @@ from src.text import message_of
 _IN_A_DVC_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}(\.dir)?$")
 
 
-def load_table(config: Config, known: Columns) -> tuple[pd.DataFrame, dict[str, dict[str, Any]], dict[str, str], int]:
-    """Load the table of the source, and infer the kinds of its columns.
+@dataclass(frozen=True)
+class LoadedTable:
+    """The rows of the source, and what was found about them.
+
+    Attributes:
+        raw: Rows with a target, or all if one may be missing in none.
+        columns: Kinds of all columns but the target.
+        target: How the target is converted.
+        origin: Tags that describe where the rows come from.
+    """
+
+    raw: RawTable
+    columns: dict[str, dict[str, Any]]
+    target: Target
+    origin: dict[str, str]
+
+
+@contextmanager
+def load_table(config: Config, known: Columns) -> Iterator[LoadedTable]:
+    """Load the table of the source, and infer the kinds of its columns; the rows can be read as long as it is open.
 
     Args:
         config: All settings.
         known: Declared or recorded columns.
 
-    Returns:
-        The table, shape (n_rows, n_columns); all columns but the target; tags that describe the
-        origin; the number of rows dropped because they had no target.
-
     Raises:
         DataError: The source cannot be read, the target does not suit the task, or a column
             contains numbers and other values.
     """
-    table, origin, n_dropped = _load(config, known)
-    columns = infer_columns(table.drop(columns=config.base.target_column), known)
-    # Large integers turned out to be identifiers; a rerun, which knows this, reads them with leading zeros.
-    if not all(holds_text(table[name]) for name in set(read_as_text(columns)) - set(read_as_text(known))):
-        table, origin, n_dropped = _load(config, {**known, **columns})
-    return table, columns, origin, n_dropped
+    with ExitStack() as stack:
+        raw, origin, target = _load(config, known, stack)
+        target_column = config.base.target_column
+        columns = infer_kinds({name: raw.chunks(name) for name in raw.columns if name != target_column}, known)
+        # Large integers turned out to be identifiers; a rerun, which knows this, reads them with leading zeros.
+        new = set(read_as_text(columns)) - set(read_as_text(known))
+        if not all(holds_text(next(iter(raw.chunks(name)))) for name in new):
+            stack.close()
+            raw, origin, target = _load(config, {**known, **columns}, stack)
+        yield LoadedTable(raw, columns, target, origin)
 
 
-def load_source(
-    settings: DataLoad, target_column: str, as_text: Iterable[str] = ()
-) -> tuple[pd.DataFrame, dict[str, str]]:
+def load_source(settings: DataLoad, target_column: str, as_text: Iterable[str] = ()) -> tuple[RawTable, dict[str, str]]:
     """Load the raw table of the source, and tags that describe its origin.
 
     Args:
@@ -61,16 +80,18 @@ def load_source(
         DataError: A file, repository or revision cannot be read.
     """
     source, path = settings.source, settings.external_path
+    n_rows, parent = settings.rows_per_part, settings.dataset_path.parent
     if isinstance(source, SklearnSource):
-        return _load_sklearn(source.name, target_column), {"source.name": f"sklearn.datasets.load_{source.name}"}
+        table = divide_table(_load_sklearn(source.name, target_column), source.name, n_rows, parent)
+        return table, {"source.name": f"sklearn.datasets.load_{source.name}"}
     if isinstance(source, DvcSource):
-        return _load_dvc(source, as_text)
+        return _load_dvc(source, as_text, n_rows, parent)
     check_exists(source, path)
     check_inside_repository(path)
     origin = {"source.path": str(path)}
     if isinstance(source, UrlSource):
         origin["source.url"] = source.url
-    return read_file(path, source, as_text), origin
+    return read_parts(path, source, as_text, str(path), n_rows, parent), origin
 
 
 def check_exists(source: FileSource | UrlSource, path: Path) -> None:
@@ -113,12 +134,16 @@ def clean_column_name(name: str) -> str:
     return re.sub(r"\W+", "_", without_unit).strip("_").lower()
 
 
-def _load(config: Config, known: Columns) -> tuple[pd.DataFrame, dict[str, str], int]:
+def _load(config: Config, known: Columns, stack: ExitStack) -> tuple[RawTable, dict[str, str], Target]:
     settings, target_column = config.data_load, config.base.target_column
-    table, origin = load_source(settings, target_column, read_as_text(known))
-    declared = known.get(target_column, {})
-    table, n_dropped = prepare_target(table, target_column, config.base.task, settings.missing_target, declared)
-    return table, origin, n_dropped
+    raw, origin = load_source(settings, target_column, read_as_text(known))
+    stack.enter_context(raw)
+    check_has_target(raw.columns, target_column)
+    chunks, declared = raw.chunks(target_column), known.get(target_column, {})
+    target = find_target(chunks, target_column, config.base.task, settings.missing_target, declared)
+    if target.n_dropped:
+        raw.drop_missing(target_column)
+    return raw, origin, target
 
 
 def _load_sklearn(name: str, target_column: str) -> pd.DataFrame:
@@ -135,7 +160,9 @@ def _load_sklearn(name: str, target_column: str) -> pd.DataFrame:
     return table.assign(**{target_column: target})
 
 
-def _load_dvc(source: DvcSource, as_text: Iterable[str]) -> tuple[pd.DataFrame, dict[str, str]]:
+def _load_dvc(
+    source: DvcSource, as_text: Iterable[str], rows_per_part: int, parent: Path
+) -> tuple[RawTable, dict[str, str]]:
     # Importing DVC takes 0.3 s.
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
@@ -148,7 +175,7 @@ def _load_dvc(source: DvcSource, as_text: Iterable[str]) -> tuple[pd.DataFrame, 
             files: Any = DVCFileSystem(source.repo, rev=source.rev)
             commit = str(files.repo.get_rev())
             files.get(source.path, str(copy), recursive=files.isdir(source.path))
-            table = read_file(copy, source, as_text, name=source.path)
+            table = read_parts(copy, source, as_text, source.path, rows_per_part, parent)
         except (DataError, DvcException, SCMError, OSError, ValueError) as error:
             reason = "; ".join(_messages(error)).rstrip(".")
             raise DataError(f"data_load.source: cannot read {where} ({reason}); check path, repo and rev.") from error

@@ -188,49 +188,8 @@ def opener_of(path: Path) -> tuple[Callable[[Path], Any], str]:
     return COMPRESSIONS.get(compression, open_plain), suffixes[-1] if suffixes else ""
 
 
-def read_text(path: Path, how: TableFile, as_text: set[str], name: str) -> pa.Table:
-    """Read a text file.
-
-    Args:
-        path: The file.
-        how: Its format.
-        as_text: Columns to read as text even if they look like numbers.
-        name: Name of the file in error messages.
-    """
-    check_text(path, how.encoding, name)
-    types = dict.fromkeys(as_text, pa.string())
-    rows = _parse(path, how, types, name)
-    # Decodes the header, which may raise UnicodeDecodeError.
-    rows.column_names  # noqa: B018 - for its error
-    # "12:30" is neither a number nor a date.
-    if times := [field.name for field in rows.schema if pa.types.is_time(field.type)]:
-        rows = _parse(path, how, types | dict.fromkeys(times, pa.string()), name)
-    if binary := [field.name for field in rows.schema if pa.types.is_binary(field.type)]:
-        raise DataError(wrong_encoding(name, how, f"column {binary[0]!r}"))
-    if rows.num_rows:
-        check_last_value(path, rows.column(rows.num_columns - 1)[-1], rows.column_names[-1], rows.num_rows, name)
-    return rows
-
-
-def _parse(path: Path, how: TableFile, types: dict[str, pa.DataType], name: str, with_care: bool = False) -> pa.Table:
-    kind = opener_of(path)[1]
-    try:
-        with open_text(path, how) as file:
-            return pa_csv.read_csv(file, **csv_options(how, kind, types, with_care=with_care))
-    except pa.ArrowInvalid as error:
-        if "Empty CSV file" in str(error):
-            if lines := _first_lines(path, how):
-                problem = "complete line; is there a quote that is not closed?" if '"' in "".join(lines) else "rows."
-                raise DataError(f"{name} has no {problem}") from None
-            raise DataError(f"{name} is empty.") from None
-        if with_care:
-            raise
-    # Either a quoted line break is at the border of two blocks, or a row is wrong. With care, which
-    # takes 50 % longer, the error contains the number of the row.
-    return _parse(path, how, types, name, with_care=True)
-
-
-def _first_lines(path: Path, how: TableFile) -> list[str]:
+def first_lines(path: Path, how: TableFile) -> list[str]:
+    """Read the first lines after those that are skipped; none if they are empty."""
     opener, _ = opener_of(path)
     with io.TextIOWrapper(io.BufferedReader(opener(path)), encoding=how.encoding, errors="replace") as text:
         lines = list(itertools.islice(text, how.skip_rows, how.skip_rows + FIRST_LINES))
@@ -243,7 +202,7 @@ def find_hint(path: Path, how: TableFile) -> str:
     if kind not in TEXT_SUFFIXES or path.is_dir():
         return ""
     try:
-        n_before = find_layout(_first_lines(path, how), separator_of(how, kind)).n_before
+        n_before = find_layout(first_lines(path, how), separator_of(how, kind)).n_before
     except (UnicodeError, *UNREADABLE):
         return ""
     skip = how.skip_rows + n_before

@@ -14,13 +14,12 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pa_dataset
 import pyarrow.feather as pa_feather
 import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
 from src.config.data_load import TableFile
-from src.data.files import READ_BYTES, open_parquet
+from src.data.files import open_parquet
 from src.data.kinds import text_of
 from src.data_load.text_files import BLOCK_BYTES, NO_TEXT, OLD_EXCEL, opener_of, reason_of
 from src.errors import DataError
@@ -36,11 +35,34 @@ EXCEL_SUFFIXES = (".xlsx",)
 TYPED_SUFFIXES = (*JSON_SUFFIXES, *PARQUET_SUFFIXES, *ARROW_SUFFIXES, *EXCEL_SUFFIXES)
 
 
-def read_typed(path: Path, kind: str, how: TableFile, as_text: Collection[str], name: str) -> pa.Table:
-    """Read a file whose values have types, or a folder of Parquet parts.
+def read_parquet(path: Path, marks: Sequence[str], name: str, batch_rows: int) -> Iterator[pa.Table]:
+    """Yield the rows of a Parquet file, or of a folder of Parquet parts, in batches.
 
     Args:
         path: The file or folder.
+        marks: Marks of a missing value.
+        name: Name of the file in error messages.
+        batch_rows: Most rows of a batch.
+
+    Raises:
+        DataError: The file is empty, or the parts do not match.
+    """
+    parts, common = check_parts(path, name) if path.is_dir() else ([path], None)
+    for part in parts:
+        _check_not_empty(part, name)
+        with open_parquet(part) as file:
+            schema = common or file.schema_arrow
+            # The file may have no rows.
+            yield schema.empty_table()
+            for batch in file.iter_batches(max(1, min(batch_rows, file.metadata.num_rows))):
+                yield without_marks(pa.Table.from_batches([batch]).select(schema.names).cast(schema), marks)
+
+
+def read_typed(path: Path, kind: str, how: TableFile, as_text: Collection[str], name: str) -> pa.Table:
+    """Read an Arrow, JSON or Excel file.
+
+    Args:
+        path: The file.
         kind: Its suffix, without that of a compression.
         how: Its format.
         as_text: Columns whose texts stay texts even if they look like dates.
@@ -53,14 +75,8 @@ def read_typed(path: Path, kind: str, how: TableFile, as_text: Collection[str], 
     Raises:
         DataError: The file cannot be read.
     """
-    if path.is_file():
-        _check_not_empty(path, name)
-    if path.is_dir():
-        rows = _read_parts(path, name)
-    elif kind in PARQUET_SUFFIXES:
-        with open_parquet(path) as file:
-            rows = file.read()
-    elif kind in ARROW_SUFFIXES:
+    _check_not_empty(path, name)
+    if kind in ARROW_SUFFIXES:
         rows = _read_arrow(path, name)
     elif kind in JSON_SUFFIXES:
         rows = _read_json(path, as_text, name, how.na_values)
@@ -130,13 +146,6 @@ def _read_schema(part: Path) -> pa.Schema:
         return pq.read_schema(part)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{part} cannot be read as Parquet: {reason_of(error)}.") from None
-
-
-def _read_parts(folder: Path, name: str) -> pa.Table:
-    parts, schema = check_parts(folder, name)
-    options = pa_dataset.ParquetFragmentScanOptions(use_buffered_stream=True, buffer_size=READ_BYTES, pre_buffer=False)
-    parquet = pa_dataset.ParquetFileFormat(default_fragment_scan_options=options)
-    return pa_dataset.dataset([str(part) for part in parts], schema=schema, format=parquet).to_table()
 
 
 def _check_not_empty(path: Path, name: str) -> None:

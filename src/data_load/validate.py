@@ -1,6 +1,7 @@
 """Check a table against the declared and recorded columns, and report all problems at once."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,30 @@ import pandas as pd
 
 from src.config.schema import Config
 from src.data.columns import Columns
-from src.data.kinds import Invalid, convert, describe_invalid, describe_rows
+from src.data.kinds import PLURALS, Found, Invalid, convert, find_rows
 from src.data_load.infer import list_problems
 from src.errors import DataError
+
+HINT_FOR_DATES = " (write dates as ISO 8601, such as 2024-01-31, or declare their format, such as %d.%m.%Y)"
+
+
+@dataclass(frozen=True)
+class Check:
+    """Result of one check of a column, in a part of the table or in all of it.
+
+    Attributes:
+        column: Position of the column.
+        number: Position of the check among those of its column.
+        what: What the found values are, such as `below min = 0`.
+        found: The values that violate it.
+        hint: What to do.
+    """
+
+    column: int
+    number: int
+    what: str
+    found: Found
+    hint: str = ""
 
 
 def check_table(
@@ -28,30 +50,80 @@ def check_table(
     Raises:
         DataError: Lists all problems, with numbers of rows and examples.
     """
-    target_column = config.base.target_column
-    problems = list(_compare_columns(table, declared, recorded, target_column))
+    rows, checks = check_rows(table, columns, declared, config.base.target_column)
+    report_problems([str(name) for name in table.columns], len(table), [checks], declared, recorded, config)
+    return rows
+
+
+def check_rows(
+    rows: pd.DataFrame, columns: Columns, declared: Columns, target_column: str, offset: int = 0
+) -> tuple[pd.DataFrame, list[Check]]:
+    """Convert and check rows of a table.
+
+    Args:
+        offset: Number of rows of the table before these.
+
+    Returns:
+        The rows, and the checks that found something.
+    """
+    checks = list[Check]()
     changed: dict[str, pd.Series] = {}
-    for name in map(str, table.columns):
+    for position, name in enumerate(map(str, rows.columns)):
         known = declared.get(name) if name == target_column else columns[name]
         if known is None:
             continue
-        column, invalid = convert(table[name], known)
+        column, invalid = convert(rows[name], known)
         if invalid is not None:
-            hint = ""
-            if known["kind"] == "date" and not known.get("format"):
-                hint = " (write dates as ISO 8601, such as 2024-01-31, or declare their format, such as %d.%m.%Y)"
-            problems.append(f"column {name!r}: {describe_invalid(table[name], invalid, known['kind'])}{hint}")
+            hint = HINT_FOR_DATES if known["kind"] == "date" and not known.get("format") else ""
+            what = f"not {PLURALS[known['kind']]}"
+            checks.append(Check(position, 0, what, find_rows(rows[name], invalid, what, offset), hint))
         if name in declared:
-            problems += _check_values(name, column, invalid, known)
+            for number, (what, selected) in enumerate(_find_violations(column, invalid, known), 1):
+                if selected.any():
+                    checks.append(Check(position, number, what, find_rows(column, selected, what, offset)))
         if name != target_column:
             changed[name] = column
+    return pd.DataFrame({name: changed.get(name, rows[name]) for name in rows.columns}, copy=False), checks
+
+
+def report_problems(
+    names: Sequence[str],
+    n_rows: int,
+    checks: Iterable[Sequence[Check]],
+    declared: Columns,
+    recorded: Columns,
+    config: Config,
+) -> None:
+    """Raise an error that lists the problems of a table.
+
+    Args:
+        names: All columns of the table.
+        n_rows: Rows of all parts.
+        checks: What was found in each part, in order.
+
+    Raises:
+        DataError: There are problems.
+    """
+    problems = list(_compare_columns(names, declared, recorded, config.base.target_column))
+    for check in _merge(checks):
+        found = replace(check.found, n_rows=n_rows)
+        problems.append(f"column {names[check.column]!r}: {found.describe(check.what)}{check.hint}")
     if problems:
         raise DataError(_report(problems, config.data_load.schema_path if recorded else None))
-    return pd.DataFrame({name: changed.get(name, table[name]) for name in table.columns}, copy=False)
 
 
-def _compare_columns(table: pd.DataFrame, declared: Columns, recorded: Columns, target_column: str) -> Iterator[str]:
-    names = set(table.columns)
+def _merge(parts: Iterable[Sequence[Check]]) -> list[Check]:
+    merged: dict[tuple[int, int], Check] = {}
+    for checks in parts:
+        for check in checks:
+            key = check.column, check.number
+            known = merged.get(key)
+            merged[key] = replace(check, found=known.found + check.found) if known else check
+    return [merged[key] for key in sorted(merged)]
+
+
+def _compare_columns(table: Sequence[str], declared: Columns, recorded: Columns, target_column: str) -> Iterator[str]:
+    names = set(table)
     for name in declared:
         if name not in names:
             yield f"column {name!r} is declared in data_load, but is not in the table"
@@ -60,27 +132,25 @@ def _compare_columns(table: pd.DataFrame, declared: Columns, recorded: Columns, 
     for name in recorded:
         if name not in names and name not in declared:
             yield f"column {name!r} was in the table when the kinds were inferred, but is missing now"
-    for name in table.columns:
+    for name in table:
         if name not in recorded and name not in declared and name != target_column:
             yield f"column {name!r} was not in the table when the kinds were inferred"
 
 
-def _check_values(name: str, column: pd.Series, invalid: Invalid, declared: Mapping[str, Any]) -> Iterator[str]:
+def _find_violations(
+    column: pd.Series, invalid: Invalid, declared: Mapping[str, Any]
+) -> Iterator[tuple[str, pd.Series]]:
     missing = column.isna()
-    violations: dict[str, pd.Series] = {}
     if declared.get("missing") is False:
-        violations["missing"] = missing if invalid is None else missing & ~invalid
+        yield "missing", missing if invalid is None else missing & ~invalid
     if (lowest := declared.get("min")) is not None:
-        violations[f"below min = {lowest}"] = column < lowest
+        yield f"below min = {lowest}", column < lowest
     if (highest := declared.get("max")) is not None:
-        violations[f"above max = {highest}"] = column > highest
+        yield f"above max = {highest}", column > highest
     for key in ("values", "order"):
         if (allowed := declared.get(key)) is not None:
             converted = convert(pd.Series(list(allowed)), declared)[0].tolist()
-            violations[f"not in {key} = {allowed}"] = ~(column.isin(converted) | missing)
-    for what, rows in violations.items():
-        if rows.any():
-            yield f"column {name!r}: {describe_rows(column, rows, what)}"
+            yield f"not in {key} = {allowed}", ~(column.isin(converted) | missing)
 
 
 def _report(problems: list[str], schema_path: Path | None) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.data_load import infer
 from src.data_load.infer import MANY_LEVELS, infer_columns, infer_kind
 from src.errors import DataError
 
@@ -73,6 +74,14 @@ def test_mixed_column_is_found_though_its_first_rows_are_text() -> None:
 def test_many_rows_of_text_and_some_numbers_are_of_high_cardinality() -> None:
     column = pd.Series([f"x{position}" for position in range(111)] + [str(position) for position in range(889)])
     assert infer_kind(column, "a") == "high_cardinality"
+
+
+def test_few_other_values_are_found_among_more_numbers_than_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(infer, "MAX_LEVELS", 100)
+    monkeypatch.setattr(infer, "FIRST_ROWS", 16)
+    column = pd.Series([*map(str, range(900)), "?", *map(str, range(900))])
+    with pytest.raises(DataError, match=r"in 1 of 1801 rows, other values, for example '\?';"):
+        infer_kind(column, "a")
 
 
 def test_all_mixed_columns_are_reported_at_once() -> None:

@@ -77,10 +77,13 @@ def load(source: Source, target_column: str = "species", path: str = "data/exter
         external_path=Path(path),
         columns={},
         missing_target="error",
+        rows_per_part=10_000,
         dataset_path=Path("data/raw/dataset.parquet"),
         schema_path=Path("data/schema.json"),
     )
-    return load_source(settings, target_column)
+    table, origin = load_source(settings, target_column)
+    with table:
+        return table.parts[0].read(), origin
 
 
 def sklearn_table(name: str, target_column: str = "target") -> pd.DataFrame:

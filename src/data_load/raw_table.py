@@ -1,0 +1,324 @@
+"""Rows of a source as they were read, divided into parts."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from src.data_load.arrow import Conversion, Extent, find_conversion, measure, merge_extents, regular_rows, to_frame
+from src.errors import DataError
+from src.text import message_of
+
+Types = Mapping[str, pa.DataType]
+# Yields the rows of a source: all columns, or some with their types.
+Read = Callable[[Types | None], Iterable[pa.Table]]
+# The type of a column of a CSV is the first one that suits all values. Times of day are read as text.
+INFERRED = (
+    *(pa.int64(), pa.bool_(), pa.date32(), pa.timestamp("s"), pa.timestamp("ns")),
+    *(pa.timestamp("s", "UTC"), pa.timestamp("ns", "UTC"), pa.float64(), pa.string()),
+)
+
+
+@dataclass(frozen=True)
+class RawPart:
+    """Some rows of a raw table.
+
+    Attributes:
+        number: Its position, from 0.
+        start: Number of rows in the parts before it.
+        conversions: How its columns become those of a DataFrame, equally in all parts.
+        rows: The rows of a table of one part.
+        files: Files with the rows of another part; a column of a later one replaces that of an earlier one.
+        complete: Column without which a row is left out.
+    """
+
+    number: int
+    start: int
+    n_rows: int
+    conversions: Mapping[str, Conversion]
+    rows: pd.DataFrame | None = None
+    files: tuple[Path, ...] = ()
+    complete: str | None = None
+
+    def read(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Read some columns, by default all."""
+        if self.rows is not None:
+            return self.rows if columns is None else self.rows[list(columns)]
+        names = list(self.conversions if columns is None else columns)
+        needed = dict.fromkeys([*names, *([self.complete] if self.complete else [])])
+        rows = to_frame(_read_files(self.files, list(needed)), [self.conversions[name] for name in needed])
+        if self.complete:
+            rows = rows[rows[self.complete].notna()].reset_index(drop=True)
+        return rows[names]
+
+    def without_missing(self, column: str) -> "RawPart":
+        """Leave out the rows in which a column is missing; `start` stays."""
+        complete = self.read([column])[column].notna()
+        n_rows = int(complete.sum())
+        if n_rows == self.n_rows:
+            return self
+        if self.rows is None:
+            return replace(self, n_rows=n_rows, complete=column)
+        return replace(self, n_rows=n_rows, rows=self.rows[complete].reset_index(drop=True))
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """A column, one part after the other."""
+
+    parts: Sequence[RawPart]
+    name: str
+
+    def __iter__(self) -> Iterator[pd.Series]:
+        for part in self.parts:
+            yield part.read([self.name])[self.name]
+
+
+class RawTable:
+    """Rows of a source: in memory if they are a single part, else in temporary files.
+
+    Attributes:
+        columns: Names of the columns.
+        kinds: Type of each column in pyarrow.
+        parts: At least one.
+    """
+
+    def __init__(self, kinds: Types, parts: Sequence[RawPart], folder: Path | None) -> None:
+        self.kinds, self.columns = kinds, list(kinds)
+        self.parts = parts
+        self._folder = folder
+
+    def __enter__(self) -> "RawTable":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the temporary files."""
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether there are several parts, which another process can read."""
+        return len(self.parts) > 1
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows in all parts."""
+        return sum(part.n_rows for part in self.parts)
+
+    def chunks(self, column: str) -> Chunks:
+        """Return a column, one part after the other."""
+        return Chunks(self.parts, column)
+
+    def drop_missing(self, column: str) -> None:
+        """Leave out the rows in which a column is missing."""
+        start, parts = 0, []
+        for part in self.parts:
+            parts.append(replace(part.without_missing(column), start=start))
+            start += parts[-1].n_rows
+        self.parts = parts
+
+
+@dataclass
+class _Piece:
+    """A part before the types of all rows are known: each column has the types of its segments."""
+
+    n_rows: int
+    kinds: list[set[pa.DataType]]
+    extents: list[Extent]
+    rows: pa.Table | None
+    files: list[Path]
+
+
+def divide(read: Read, name: str, rows_per_part: int, parent: Path, max_rows: int | None = None) -> RawTable:
+    """Divide the rows of a source into parts, with one type for each column.
+
+    Args:
+        read: Reads the source; again, if the types of a column differ.
+        name: Name of the source in error messages.
+        parent: Folder for the temporary files of a table of several parts.
+        max_rows: Number of rows to read, as a single part, by default all.
+
+    Raises:
+        DataError: There are no rows, two columns have the same name, or the disk is full.
+    """
+    spill = _Spill(parent)
+    try:
+        pieces, names = list[_Piece](), list[str]()
+        for tables, is_last in rebatch(_regular(read(None), name), max_rows or rows_per_part):
+            rows, kinds = _unite(tables)
+            names = rows.column_names
+            extents = [measure(column, is_part=not is_last or bool(pieces)) for column in rows.columns]
+            piece = _Piece(rows.num_rows, kinds, extents, rows, [])
+            pieces.append(piece)
+            if max_rows:
+                break
+            if not is_last or len(pieces) > 1:
+                piece.files, piece.rows = [spill.write(rows, f"{len(pieces)}")], None
+                # Freed before the next part is read.
+                del rows
+                tables.clear()
+        final = _find_types(read, pieces, names)
+        _replace_columns(read, pieces, final, max_rows or rows_per_part, spill)
+        return RawTable(final, _finish(pieces, final), spill.folder)
+    except BaseException:
+        spill.remove()
+        raise
+
+
+def divide_table(table: pd.DataFrame, name: str, rows_per_part: int, parent: Path) -> RawTable:
+    """Divide a table in memory; see `divide`."""
+    rows = pa.Table.from_pandas(table, preserve_index=False)
+    return divide(lambda _: [rows], name, rows_per_part, parent)
+
+
+def rebatch(tables: Iterable[pa.Table], n_rows: int) -> Iterator[tuple[list[pa.Table], bool]]:
+    """Yield tables that have `n_rows` rows together, and whether they are the last ones, which may have fewer."""
+    waiting, count = list[pa.Table](), 0
+    for table in tables:
+        start = 0
+        while start < table.num_rows:
+            if count == n_rows:
+                yield waiting, False
+                waiting, count = [], 0
+            waiting.append(table.slice(start, n_rows - count))
+            count += waiting[-1].num_rows
+            start += waiting[-1].num_rows
+    if waiting:
+        yield waiting, True
+
+
+def _regular(tables: Iterable[pa.Table], name: str) -> Iterator[pa.Table]:
+    is_empty, has_columns = True, False
+    for rows in tables:
+        has_columns |= bool(rows.num_columns)
+        if rows.num_rows:
+            yield regular_rows(rows, name, warn=is_empty)
+            is_empty = False
+    if is_empty:
+        raise DataError(f"{name} has no rows{' below its header' if has_columns else ''}.")
+
+
+def _unite(tables: Sequence[pa.Table]) -> tuple[pa.Table, list[set[pa.DataType]]]:
+    """Return the rows of tables as one, and all types of each column; one whose types differ is left empty."""
+    first = tables[0].schema
+    if all(table.schema.types == first.types for table in tables):
+        return pa.concat_tables(tables), [{kind} for kind in first.types]
+    kinds = [{table.schema.types[at] for table in tables} for at in range(len(first))]
+    common = pa.schema([(name, _common(found) or pa.null()) for name, found in zip(first.names, kinds, strict=True)])
+    united = []
+    for table in tables:
+        for at, found in enumerate(kinds):
+            if _common(found) is None:
+                table = table.set_column(at, first.names[at], pa.nulls(len(table)))
+        united.append(table.cast(common))
+    return pa.concat_tables(united), kinds
+
+
+def _common(kinds: Iterable[pa.DataType]) -> pa.DataType | None:
+    """Return the type to which values of some types are cast without a change; None if there is none."""
+    known = {*kinds} - {pa.null()}
+    if len(known) > 1:
+        return pa.float64() if known == {pa.int64(), pa.float64()} else None
+    return next(iter(known), pa.null())
+
+
+def _find_types(read: Read, pieces: Sequence[_Piece], names: Sequence[str]) -> dict[str, pa.DataType]:
+    final = {}
+    for at, name in enumerate(names):
+        kinds = set[pa.DataType]().union(*(piece.kinds[at] for piece in pieces))
+        final[name] = _common(kinds) or _find_type(read, name, kinds)
+    return final
+
+
+def _find_type(read: Read, name: str, kinds: set[pa.DataType]) -> pa.DataType:
+    """Find the first type that suits all values of a column, as pyarrow finds it for a whole file."""
+    *others, text = INFERRED[max(map(INFERRED.index, kinds - {pa.null()})) :]
+    for kind in others:
+        try:
+            for _ in read({name: kind}):
+                pass
+        except pa.ArrowInvalid:
+            continue
+        return kind
+    return text
+
+
+def _replace_columns(read: Read, pieces: Sequence[_Piece], final: Types, rows_per_part: int, spill: "_Spill") -> None:
+    """Read the columns again that have another type in a piece than in the table."""
+    names = list(final)
+    needed = [
+        [name for name, kinds in zip(names, piece.kinds, strict=True) if _common({*kinds, final[name]}) != final[name]]
+        for piece in pieces
+    ]
+    only = {name: final[name] for name in names if any(name in found for found in needed)}
+    if not only:
+        return
+    n_pieces = max(at for at, found in enumerate(needed) if found) + 1
+    for piece, (tables, _) in zip(pieces[:n_pieces], rebatch(read(only), rows_per_part), strict=False):
+        rows = pa.concat_tables(tables)
+        for name in only:
+            piece.extents[names.index(name)] = measure(rows.column(name), is_part=True)
+        if piece.rows is None:
+            piece.files.append(spill.write(rows, f"{piece.files[0].stem}-replaced"))
+            continue
+        for name in only:
+            piece.rows = piece.rows.set_column(names.index(name), name, rows.column(name))
+
+
+def _finish(pieces: Sequence[_Piece], final: Types) -> list[RawPart]:
+    conversions = {
+        name: find_conversion(kind, merge_extents([piece.extents[at] for piece in pieces]))
+        for at, (name, kind) in enumerate(final.items())
+    }
+    parts, start = list[RawPart](), 0
+    for number, piece in enumerate(pieces):
+        rows, piece.rows = piece.rows, None
+        part = RawPart(number, start, piece.n_rows, conversions, files=tuple(piece.files))
+        parts.append(part if rows is None else replace(part, rows=to_frame(rows, list(conversions.values()))))
+        start += piece.n_rows
+    return parts
+
+
+class _Spill:
+    """Temporary files beside the output, because those of the system may be in memory."""
+
+    def __init__(self, parent: Path) -> None:
+        self._parent = parent
+        self.folder: Path | None = None
+
+    def write(self, rows: pa.Table, name: str) -> Path:
+        try:
+            if self.folder is None:
+                self._parent.mkdir(parents=True, exist_ok=True)
+                self.folder = Path(tempfile.mkdtemp(prefix=".raw-", dir=self._parent)).absolute()
+            path = self.folder / f"{name}.arrow"
+            # Parts of a column of categories may have different ones.
+            options = pa.ipc.IpcWriteOptions(unify_dictionaries=True)
+            with pa.ipc.new_file(str(path), rows.schema, options=options) as file:
+                file.write_table(rows)
+        except OSError as error:
+            raise DataError(f"cannot write temporary files to {self._parent}: {message_of(error)}.") from None
+        return path
+
+    def remove(self) -> None:
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _read_files(files: Sequence[Path], names: Sequence[str]) -> pa.Table:
+    columns, known = dict[str, pa.ChunkedArray](), set(names)
+    for file in files:
+        source = pa.OSFile(str(file))
+        found = [at for at, name in enumerate(pa.ipc.open_file(source).schema.names) if name in known]
+        options = pa.ipc.IpcReadOptions(included_fields=found)
+        rows = pa.ipc.open_file(source, options=options).read_all() if found else pa.table({})
+        columns |= dict(zip(rows.column_names, rows.columns, strict=True))
+    return pa.table([columns[name] for name in names], names=list(names))
