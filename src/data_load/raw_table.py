@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -149,24 +150,24 @@ def divide(read: Read, name: str, rows_per_part: int, parent: Path, max_rows: in
     Raises:
         DataError: There are no rows, two columns have the same name, or the disk is full.
     """
+    if max_rows:
+        read, rows_per_part = partial(_read_head, read, max_rows), max_rows
     spill = _Spill(parent)
     try:
         pieces, names = list[_Piece](), list[str]()
-        for tables, is_last in rebatch(_regular(read(None), name), max_rows or rows_per_part):
+        for tables, is_last in rebatch(_regular(read(None), name), rows_per_part):
             rows, kinds = _unite(tables)
             names = rows.column_names
             extents = [measure(column, is_part=not is_last or bool(pieces)) for column in rows.columns]
             piece = _Piece(rows.num_rows, kinds, extents, rows, [])
             pieces.append(piece)
-            if max_rows:
-                break
             if not is_last or len(pieces) > 1:
                 piece.files, piece.rows = [spill.write(rows, f"{len(pieces)}")], None
                 # Freed before the next part is read.
                 del rows
                 tables.clear()
         final = _find_types(read, pieces, names)
-        _replace_columns(read, pieces, final, max_rows or rows_per_part, spill)
+        _replace_columns(read, pieces, final, rows_per_part, spill)
         return RawTable(final, _finish(pieces, final), spill.folder)
     except BaseException:
         spill.remove()
@@ -193,6 +194,14 @@ def rebatch(tables: Iterable[pa.Table], n_rows: int) -> Iterator[tuple[list[pa.T
             start += waiting[-1].num_rows
     if waiting:
         yield waiting, True
+
+
+def _read_head(read: Read, n_rows: int, only: Types | None) -> Iterator[pa.Table]:
+    for table in read(only):
+        yield table.slice(0, n_rows)
+        n_rows -= table.num_rows
+        if n_rows <= 0:
+            return
 
 
 def _regular(tables: Iterable[pa.Table], name: str) -> Iterator[pa.Table]:
