@@ -38,6 +38,8 @@ NA_MARKS = (
 )  # fmt: skip
 MAX_CLASSES = 20
 MIN_ROWS_PER_CLASS = 10
+# Enough for a guess; a larger table may not fit into memory.
+MAX_ROWS = 500_000
 # More would take longer than reading the table.
 MAX_CHECKED_ROWS, MAX_CHECKED_COLUMNS = 100_000, 300
 # A rarer class is hardly visible in the area under the ROC curve.
@@ -84,17 +86,17 @@ class _Rows(Part):
 
 
 def guess_table(path: Path, target_column: str | None = None) -> Guess:
-    """Read a table and guess its settings, including the target column unless it is given.
+    """Read the first rows of a table and guess its settings, including the target column unless it is given.
 
     Raises:
         DataError: The file cannot be read, has a single column, or does not have the target column.
     """
     source, codes = sniff_file(path)
-    table = _read(path, source)
+    table, is_sample = _read(path, source)
     decimal = source.get("decimal", (".", ""))[0]
     if marks := _find_na_marks(table, decimal):
         source["na_values"] = (marks, f"{', '.join(map(repr, marks))} among other values")
-        table = _read(path, source)
+        table, _ = _read(path, source)
     if table.shape[1] < 2:
         name = str(table.columns[0])
         raise DataError(f"{path} has a single column, {show(name)}; check data_load.source.separator.")
@@ -106,6 +108,8 @@ def guess_table(path: Path, target_column: str | None = None) -> Guess:
         if column != name
     }
     guess = Guess(len(table), (name, why), _guess_task(table[name]), columns, source)
+    if is_sample:
+        guess.notes.append(f"the table has more rows; all guesses are from the first {MAX_ROWS}")
     guess.n_missing_targets = int(table[name].isna().sum())
     target = _guess_format_of_target(table[name], decimal, guess)
     guess.split = _guess_split(table, target, guess)
@@ -133,9 +137,12 @@ def _guess_format_of_target(raw: pd.Series, decimal: str, guess: Guess) -> pd.Se
     return table[name].set_axis(raw.dropna().index)
 
 
-def _read(path: Path, source: dict[str, tuple[Any, str]]) -> pd.DataFrame:
+def _read(path: Path, source: dict[str, tuple[Any, str]]) -> tuple[pd.DataFrame, bool]:
+    """Read the first rows, and return whether there are more."""
     settings = {name: value for name, (value, _) in source.items()}
-    return read_file(path, FileSource.model_validate({"kind": "file", **settings}))
+    how = FileSource.model_validate({"kind": "file", **settings})
+    table = read_file(path, how, max_rows=MAX_ROWS + 1)
+    return table.head(MAX_ROWS), len(table) > MAX_ROWS
 
 
 def _find_na_marks(table: pd.DataFrame, decimal: str) -> list[str]:

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from src.errors import DataError
+from src.new_data import guess as guess_module
 from src.new_data.guess import Guess, guess_table
 
 N = 60
@@ -173,6 +174,15 @@ def test_split_by_time_is_suggested_for_dates_without_gaps(tmp_path: Path) -> No
 def test_table_with_a_single_column_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has a single column, 'a'; check data_load\.source\.separator\."):
         guess(tmp_path, a=[1, 2])
+
+
+def test_large_table_is_guessed_from_its_first_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = {"x": [*range(N), "?"], "target": ["a", "b"] * (N // 2) + ["a"]}
+    assert guess(tmp_path, **columns).n_rows == N + 1
+    monkeypatch.setattr(guess_module, "MAX_ROWS", N)
+    found = guess(tmp_path, **columns)
+    assert (found.n_rows, "na_values" in found.source) == (N, False)
+    assert f"the table has more rows; all guesses are from the first {N}" in found.notes
 
 
 def test_parquet_is_guessed(tmp_path: Path) -> None:
