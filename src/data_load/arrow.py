@@ -106,6 +106,8 @@ def measure(column: pa.ChunkedArray, *, is_part: bool = False) -> Extent:
 
 def merge_extents(parts: Sequence[Extent]) -> Extent:
     """Merge the extents of the parts of a column."""
+    if len(parts) == 1:
+        return parts[0]
     known = [part for part in parts if part.highest is not None]
     return Extent(
         sum(part.n_rows for part in parts),

@@ -123,22 +123,25 @@ def _find_levels(chunks: Iterable[pd.Series]) -> tuple[pd.Series, NDArray[np.boo
     Of numbers, only the first `MAX_LEVELS` are returned. The search ends when so many other values are found that
     the fraction of numbers cannot reach `MOSTLY`.
     """
-    levels, not_numbers = pd.Series([], dtype=object), np.array([], bool)
+    levels: pd.Series | None = None
+    not_numbers = np.array([], bool)
     for column in _slices(chunks):
         found = pd.Series(column.unique()).dropna()
         if isinstance(found.dtype, pd.CategoricalDtype):
             found = found.astype(object)
-        new = found[~found.isin(levels)].reset_index(drop=True)
+        # Looking up texts takes longer than to find the different ones again.
+        new = found if levels is None else pd.Series(pd.concat([levels, found]).unique()[len(levels) :])
+        new = new.reset_index(drop=True)
         if new.empty:
             continue
         are_others = _not_numbers(new)
         room = MAX_LEVELS - int((~not_numbers).sum())
         kept = are_others | ((~are_others).cumsum() <= room)
-        levels = new[kept] if levels.empty else pd.concat([levels, new[kept]], ignore_index=True)
+        levels = new[kept] if levels is None else pd.concat([levels, new[kept]], ignore_index=True)
         not_numbers = np.concatenate([not_numbers, are_others[kept]])
         if (n_others := not_numbers.sum()) > (1 - MOSTLY) * (MAX_LEVELS + n_others):
             break
-    return levels, not_numbers
+    return pd.Series([], dtype=object) if levels is None else levels, not_numbers
 
 
 def _slices(chunks: Iterable[pd.Series]) -> Iterator[pd.Series]:

@@ -17,6 +17,7 @@ from src.text import message_of
 Types = Mapping[str, pa.DataType]
 # Yields the rows of a source: all columns, or some with their types.
 Read = Callable[[Types | None], Iterable[pa.Table]]
+NULL = pa.null()
 # The type of a column of a CSV is the first one that suits all values. Times of day are read as text.
 INFERRED = (
     *(pa.int64(), pa.bool_(), pa.date32(), pa.timestamp("s"), pa.timestamp("ns")),
@@ -231,18 +232,18 @@ def _unite(tables: Sequence[pa.Table]) -> tuple[pa.Table, list[set[pa.DataType]]
     return pa.concat_tables(united), kinds
 
 
-def _common(kinds: Iterable[pa.DataType]) -> pa.DataType | None:
+def _common(kinds: set[pa.DataType]) -> pa.DataType | None:
     """Return the type to which values of some types are cast without a change; None if there is none."""
-    known = {*kinds} - {pa.null()}
+    known = kinds - {NULL} if NULL in kinds else kinds
     if len(known) > 1:
         return pa.float64() if known == {pa.int64(), pa.float64()} else None
-    return next(iter(known), pa.null())
+    return next(iter(known), NULL)
 
 
 def _find_types(read: Read, pieces: Sequence[_Piece], names: Sequence[str]) -> dict[str, pa.DataType]:
     final = {}
     for at, name in enumerate(names):
-        kinds = set[pa.DataType]().union(*(piece.kinds[at] for piece in pieces))
+        kinds = pieces[0].kinds[at].union(*(piece.kinds[at] for piece in pieces[1:]))
         final[name] = _common(kinds) or _find_type(read, name, kinds)
     return final
 
