@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from src.config.schema import Config
 from src.data.columns import Columns
@@ -143,9 +144,11 @@ def _find_violations(
     missing = column.isna()
     if declared.get("missing") is False:
         yield "missing", missing if invalid is None else missing & ~invalid
-    if (lowest := declared.get("min")) is not None:
+    # Values that are not numbers are reported as such, and cannot be compared.
+    is_number = is_numeric_dtype(column)
+    if is_number and (lowest := declared.get("min")) is not None:
         yield f"below min = {lowest}", column < lowest
-    if (highest := declared.get("max")) is not None:
+    if is_number and (highest := declared.get("max")) is not None:
         yield f"above max = {highest}", column > highest
     for key in ("values", "order"):
         if (allowed := declared.get(key)) is not None:

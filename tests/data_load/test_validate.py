@@ -86,6 +86,12 @@ def test_infinite_values_are_refused_without_a_declaration(config: Config) -> No
         check(config, table, {})
 
 
+def test_dates_are_no_numbers_above_a_minimum(config: Config) -> None:
+    table = pd.DataFrame({"x": pd.to_datetime(["2024-01-31"] * 4), "target": TABLE["target"]})
+    with pytest.raises(DataError, match=r"^column 'x': 4 of 4 values are not finite numbers"):
+        check(config, table, {"x": {"kind": "number", "min": 0}})
+
+
 @pytest.mark.parametrize(
     ("declared", "column", "n_invalid"),
     [
