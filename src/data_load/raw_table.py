@@ -164,9 +164,9 @@ def divide(read: Read, name: str, rows_per_part: int, parent: Path, max_rows: in
             pieces.append(piece)
             if not is_last or len(pieces) > 1:
                 piece.files, piece.rows = [spill.write(rows, f"{len(pieces)}")], None
-                # Freed before the next part is read.
-                del rows
-                tables.clear()
+            # Freed before the next part is read.
+            del rows
+            tables.clear()
         final = _find_types(read, pieces, names)
         _replace_columns(read, pieces, final, rows_per_part, spill)
         return RawTable(final, _finish(pieces, final), spill.folder)

@@ -123,8 +123,7 @@ NUMBERS: Columns = {
 }
 
 
-@pytest.mark.parametrize("columns", [TEXTS, NUMBERS], ids=["texts", "numbers"])
-@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
+@pytest.mark.parametrize(("columns", "name"), [(TEXTS, "t.csv"), (NUMBERS, "t.csv.gz")], ids=["texts", "numbers"])
 def test_csv_in_parts_is_the_same_table(
     outcome: Callable[..., Any], columns: Columns, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
