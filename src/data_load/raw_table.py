@@ -15,6 +15,8 @@ from src.errors import DataError
 from src.text import message_of
 
 Types = Mapping[str, pa.DataType]
+# The first values of a column usually show its kind.
+ROWS_PER_CHUNK = 2**18
 # Yields the rows of a source: all columns, or some with their types.
 Read = Callable[[Types | None], Iterable[pa.Table]]
 NULL = pa.null()
@@ -51,11 +53,25 @@ class RawPart:
         if self.rows is not None:
             return self.rows if columns is None else self.rows[list(columns)]
         names = list(self.conversions if columns is None else columns)
-        needed = dict.fromkeys([*names, *([self.complete] if self.complete else [])])
-        rows = to_frame(_read_files(self.files, list(needed)), [self.conversions[name] for name in needed])
+        return self._convert(_read_files(self.files, self._with_complete(names), pa.OSFile), names)
+
+    def chunks(self, column: str) -> Iterator[pd.Series]:
+        """Yield the values of a column; of those in a file, only what is used is read."""
+        if self.rows is not None:
+            yield self.rows[column]
+            return
+        rows = _read_files(self.files, self._with_complete([column]), pa.memory_map)
+        for start in range(0, rows.num_rows, ROWS_PER_CHUNK):
+            yield self._convert(rows.slice(start, ROWS_PER_CHUNK), [column])[column]
+
+    def _with_complete(self, columns: Sequence[str]) -> list[str]:
+        return list(dict.fromkeys([*columns, *([self.complete] if self.complete else [])]))
+
+    def _convert(self, rows: pa.Table, columns: list[str]) -> pd.DataFrame:
+        table = to_frame(rows, [self.conversions[name] for name in rows.column_names])
         if self.complete:
-            rows = rows[rows[self.complete].notna()].reset_index(drop=True)
-        return rows[names]
+            table = table[table[self.complete].notna()].reset_index(drop=True)
+        return table[columns]
 
     def without_missing(self, column: str) -> "RawPart":
         """Leave out the rows in which a column is missing; `start` stays."""
@@ -70,14 +86,14 @@ class RawPart:
 
 @dataclass(frozen=True)
 class Chunks:
-    """A column, one part after the other."""
+    """A column, in the order of the parts; each is one chunk or more."""
 
     parts: Sequence[RawPart]
     name: str
 
     def __iter__(self) -> Iterator[pd.Series]:
         for part in self.parts:
-            yield part.read([self.name])[self.name]
+            yield from part.chunks(self.name)
 
 
 class RawTable:
@@ -323,10 +339,10 @@ class _Spill:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _read_files(files: Sequence[Path], names: Sequence[str]) -> pa.Table:
+def _read_files(files: Sequence[Path], names: Sequence[str], opener: Callable[[str], pa.NativeFile]) -> pa.Table:
     columns, known = dict[str, pa.ChunkedArray](), set(names)
     for file in files:
-        source = pa.OSFile(str(file))
+        source = opener(str(file))
         found = [at for at, name in enumerate(pa.ipc.open_file(source).schema.names) if name in known]
         options = pa.ipc.IpcReadOptions(included_fields=found)
         rows = pa.ipc.open_file(source, options=options).read_all() if found else pa.table({})

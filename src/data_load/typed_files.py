@@ -54,8 +54,11 @@ def read_parquet(path: Path, marks: Sequence[str], name: str, batch_rows: int) -
             schema = common or file.schema_arrow
             # The file may have no rows.
             yield schema.empty_table()
-            for batch in file.iter_batches(max(1, min(batch_rows, file.metadata.num_rows))):
-                yield without_marks(pa.Table.from_batches([batch]).select(schema.names).cast(schema), marks)
+            for group in range(file.num_row_groups):
+                # A batch of two groups would be copied.
+                size = min(batch_rows, max(1, file.metadata.row_group(group).num_rows))
+                for batch in file.iter_batches(size, row_groups=[group]):
+                    yield without_marks(pa.Table.from_batches([batch]).select(schema.names).cast(schema), marks)
 
 
 def read_typed(path: Path, kind: str, how: TableFile, as_text: Collection[str], name: str) -> pa.Table:
