@@ -1,5 +1,6 @@
 """Load the record, the tables and the model of a version: the workspace, a tag, a commit, or an MLflow run."""
 
+import json
 import logging
 import re
 import shutil
@@ -104,7 +105,7 @@ def load_table(root: Path, reference: str | None = None, table: str = "test") ->
     section, name = TABLES.get(table, ("", ""))
     # A pipeline with other stages has other settings.
     path = str(run.params.get(section, {}).get(name, table))
-    if reference is None and (root / path).is_file():
+    if reference is None and (root / path).exists():
         return pd.read_parquet(root / path)
     with _content(root, run, path, f"table {path}") as copy:
         return pd.read_parquet(copy)
@@ -187,7 +188,7 @@ def _known_commit(root: Path, commit: str) -> str | None:
 
 @contextmanager
 def _content(root: Path, run: LoadedRun, path: str, what: str) -> Iterator[Path]:
-    """Copy an output of a version from DVC's cache or remote to a temporary file.
+    """Copy an output of a version from DVC's cache or remote to a temporary file or folder.
 
     Raises:
         VersionError: It is not recorded, not found, or damaged.
@@ -198,13 +199,27 @@ def _content(root: Path, run: LoadedRun, path: str, what: str) -> Iterator[Path]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, Path(path).name)
         try:
-            with open_content(root, md5) as content, copy.open("wb") as file:
-                shutil.copyfileobj(content, file)
+            _copy(root, md5, copy)
         except VersionError as error:
             raise VersionError(f"{path} of {run.label}: {error}") from error
-        if hash_file(copy) != md5:
-            raise VersionError(f"{path} of {run.label} is damaged: its MD5 is not the {md5} of dvc.lock.")
         yield copy
+
+
+def _copy(root: Path, md5: str, path: Path) -> None:
+    """Copy a file, or a folder, whose content in DVC's cache is the list of its files."""
+    with open_content(root, md5) as content, path.open("wb") as file:
+        shutil.copyfileobj(content, file)
+    if hash_file(path) != md5.removesuffix(".dir"):
+        raise VersionError(f"the copy is damaged: its MD5 is not the {md5} of dvc.lock.")
+    if md5.endswith(".dir"):
+        files = json.loads(path.read_bytes())
+        path.unlink()
+        for each in files:
+            target = path / each["relpath"]
+            if not target.resolve().is_relative_to(path.resolve()):
+                raise VersionError(f"the copy is damaged: it has a file {each['relpath']} outside of its folder.")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _copy(root, each["md5"], target)
 
 
 def load_table_file(root: Path, revision: str | None = None) -> TableFile:

@@ -13,6 +13,7 @@ import yaml
 from src.data.models import read_model
 from src.tracking.logged_model import pinned_requirements
 from src.tracking.session import numbers
+from src.versions.load import load_table
 from tests.pipeline.clone import Clone
 from tests.pipeline.conftest import build_once
 from tests.tables.tables import ROOT, make_table, read_params
@@ -49,11 +50,18 @@ def test_pipeline_runs_on_a_table_and_its_model_predicts_elsewhere(
     name: str, fresh: Clone, elsewhere: Path, tmp_path: Path
 ) -> None:
     params = read_params(name)
+    # In parts, searched on a sample.
+    params["data_load"]["rows_per_part"] = 700
+    params["train"]["max_rows"] = 1000
     (fresh.path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     make_table(name, fresh.path)
     fresh.launch()
     assert fresh.outcomes() == ["ran"] * 5
     assert fresh.status() == []
+    fresh.commit("Use visits")
+    for table in ("dataset", "test"):
+        assert (fresh.path / params["data_load"]["dataset_path"]).is_dir()
+        assert load_table(fresh.path, "HEAD", table).equals(load_table(fresh.path, None, table))
 
     metrics = numbers(json.loads(fresh.read("reports/metrics.json")))
     assert metrics

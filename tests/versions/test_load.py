@@ -44,7 +44,7 @@ def test_model_comes_from_the_remote_where_the_cache_lacks_it(fresh: Project) ->
 def test_damaged_or_lost_model_is_refused(project: Project) -> None:
     cached, remote = (project.stored("models/model.joblib", "v1.0.0", remote=where) for where in (False, True))
     damage(cached)
-    with pytest.raises(VersionError, match=r"^models/model.joblib of v1.0.0 is damaged: its MD5 is not the "):
+    with pytest.raises(VersionError, match=r"^models/model.joblib of v1.0.0: the copy is damaged: its MD5 is not the "):
         load_model(project.root, "v1.0.0")
     cached.unlink()
     remote.unlink()
