@@ -11,6 +11,7 @@ from joblib import cpu_count
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from benchmarks.scale_report import describe_scale
 from benchmarks.serving_report import describe_serving
 
 PACKAGES = ("dvc", "mlflow", "scikit-learn", "pandas", "pyarrow")
@@ -116,6 +117,8 @@ def write_report(results: dict[str, Any], folder: Path) -> None:
     )
     if "serving" in results:
         page += describe_serving(results["serving"])
+    if "scale" in results:
+        page += describe_scale(results["scale"])
     (folder / "benchmarks.md").write_text(page, encoding="utf-8")
     _plot(groups).savefig(folder / PLOT, dpi=120)
 

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.workspace import ROOT, Cost, Workspace
@@ -40,11 +40,7 @@ def make_peer(name: str, folder: Path) -> tuple[Callable[[], Cost], str]:
         PeerError: Its environment cannot be made.
     """
     command, packages = PEERS[name]
-    bin_dir = _make_environment(HERE / name / "requirements.txt")
-    listing = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"
-    listed = subprocess.run(
-        [bin_dir / "python", "-c", listing, *packages], check=True, capture_output=True, text=True
-    ).stdout.split()
+    bin_dir = make_environment(name)
     shutil.copytree(HERE / name, folder, ignore=shutil.ignore_patterns("__pycache__"))
     # They share functions of plain.py.
     (folder / "benchmarks").mkdir()
@@ -53,12 +49,25 @@ def make_peer(name: str, folder: Path) -> tuple[Callable[[], Cost], str]:
     if name == "dvc_mlflow":
         (folder / "pipeline.yaml").rename(folder / "dvc.yaml")
         workspace.run("dvc", "init", "--quiet")
-    versions = ", ".join(f"{package} {version}" for package, version in zip(packages, listed, strict=True))
-    return lambda: workspace.run(*command, PYTHONPATH=str(folder)), versions
+    return lambda: workspace.run(*command, PYTHONPATH=str(folder)), list_versions(bin_dir, packages)
 
 
-def _make_environment(requirements: Path) -> Path:
-    """Make a virtual environment in the user's cache, or find it there; gives its folder of commands."""
+def list_versions(bin_dir: Path, packages: Sequence[str]) -> str:
+    """List the versions of packages in an environment."""
+    listing = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"
+    listed = subprocess.run(
+        [bin_dir / "python", "-c", listing, *packages], check=True, capture_output=True, text=True
+    ).stdout.split()
+    return ", ".join(f"{package} {version}" for package, version in zip(packages, listed, strict=True))
+
+
+def make_environment(name: str) -> Path:
+    """Make the virtual environment of a peer in the user's cache, or find it there; gives its folder of commands.
+
+    Raises:
+        PeerError: It cannot be made.
+    """
+    requirements = HERE / name / "requirements.txt"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dvc-mlflow-pipeline"
     digest = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
     path = cache / f"{requirements.parent.name}-{digest}"
