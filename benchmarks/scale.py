@@ -252,6 +252,7 @@ def measure_peers(folder: Path, scale: float) -> Part:
     found = dict(measure(commands, N_RUNS))
     workspace.python("-c", TIME_PAGE, "--config", "params.yaml")
     page_seconds = float((workspace.path / "page_seconds").read_text(encoding="utf-8"))
+    sys.stderr.write(f"  the page about the data: {page_seconds:.2f} s of CPU\n")
     return found | {"versions": versions, "page_seconds": page_seconds}
 
 
