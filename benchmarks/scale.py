@@ -70,6 +70,10 @@ run_stage(data_split.data_split)
 Part = dict[str, Any]
 
 
+# What the Makefile sets for each target.
+AS_MAKE = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
+
+
 def make_workspace(
     path: Path, n_rows: int, scale: float, max_rows: int = MILLION // 10, rows_per_part: int = MILLION // 2,
     *, has_id: bool = False, **changes: dict[str, Any],
@@ -98,7 +102,7 @@ def make_workspace(
 
 def run_stage(workspace: Workspace, name: str) -> Cost:
     """Run a stage in a process of its own, without DVC."""
-    return workspace.python("-m", f"src.stages.{name}", "--config", "params.yaml")
+    return workspace.python("-m", f"src.stages.{name}", "--config", "params.yaml", **AS_MAKE)
 
 
 def run_stages(workspace: Workspace, *names: str) -> dict[str, Cost]:
@@ -121,7 +125,7 @@ def measure_limit(folder: Path, scale: float) -> Part:
     workspace = make_workspace(folder / "pipeline", 10 * MILLION, scale, MILLION // 2, train=train)
 
     def run_limited(*arguments: str) -> Cost:
-        return workspace.run("sh", "-c", f'ulimit -d {LIMIT_KB}; exec python "$@"', "sh", *arguments)
+        return workspace.run("sh", "-c", f'ulimit -d {LIMIT_KB}; exec python "$@"', "sh", *arguments, **AS_MAKE)
 
     error = None
     try:

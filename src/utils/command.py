@@ -93,11 +93,6 @@ def _run(stage: StageFunction, config_path: Path) -> int:
     try:
         config = load_config(config_path)
         setup_logging(config.base.log_level)
-        # Stages have imported it.
-        import pyarrow as pa
-
-        # Its own pools keep what they freed, and reserve a gigabyte that a limit of memory may not allow.
-        pa.set_memory_pool(pa.system_memory_pool())
         if names.DVC_STAGE in os.environ:
             # Outputs of later stages, which DVC has not deleted yet.
             check_outputs(config)
