@@ -21,10 +21,25 @@ from src.text import one_line
 logger = logging.getLogger(__name__)
 
 # Other versions may give other bytes, or not understand each other.
-PACKAGES = ("dask", "distributed", "joblib", "lightgbm", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy")
+PACKAGES = (
+    "catboost",
+    "dask",
+    "distributed",
+    "joblib",
+    "lightgbm",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "scikit-learn",
+    "scipy",
+    "skrub",
+    "xgboost",
+)
 CONNECT_SECONDS = 10
 # More tasks than workers, so that none waits for the next task or for a slow one before it.
 TASKS_PER_WORKER = 4
+# Workers that were killed are started again within a few seconds.
+WAIT_SECONDS, ALONE_SECONDS = 5, 30
 MAX_REASON = 300
 
 
@@ -52,7 +67,7 @@ class ClusterEngine(Engine):
                 )
                 if not waiting:
                     return
-                yield waiting.popleft().result()
+                yield self._wait(waiting.popleft())
         except KilledWorker as error:
             raise ComputeError(
                 f"a task ended its worker {error.allowed_failures + 1} times, probably for want of memory: "
@@ -64,6 +79,19 @@ class ClusterEngine(Engine):
         finally:
             for future in waiting:
                 future.cancel()
+
+    def _wait(self, future: Any) -> Any:
+        """Return the result of a task, unless no worker is left for it."""
+        n_without_workers = 0
+        while True:
+            try:
+                return future.result(timeout=WAIT_SECONDS)
+            except TimeoutError:
+                if future.done():
+                    raise
+            n_without_workers = 0 if self._list_workers() else n_without_workers + 1
+            if n_without_workers * WAIT_SECONDS >= ALONE_SECONDS:
+                raise ComputeError("the scheduler has lost all its workers; start some, and run the stage again.")
 
     @contextmanager
     def share(self, value: Value) -> Iterator[Callable[[], Value]]:
@@ -213,6 +241,8 @@ def _check(client: Any, scheduler: str, paths: Sequence[Path]) -> None:
         name = address if address == "the scheduler" else f"worker {address}"
         if isinstance(described, BaseException):
             reason = one_line(f"{type(described).__name__}: {described}", MAX_REASON)
+            if not isinstance(described, ImportError | AttributeError):
+                raise ComputeError(f"{name} cannot be checked ({reason}).")
             raise ComputeError(
                 f"{name} cannot import the code of this project ({reason}); start it in the root of a clone, with "
                 "PYTHONPATH=. and the same packages."

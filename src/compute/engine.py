@@ -5,6 +5,8 @@ nor the number of workers, nor a task that is repeated, changes a byte. Tasks do
 results.
 """
 
+import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -73,8 +75,14 @@ class Engine:
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """Yield a temporary folder in the clone, which workers see too."""
+    import psutil
+
     SCRATCH_DIR.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="stage-", dir=SCRATCH_DIR.absolute()) as folder:
+    for leftover in SCRATCH_DIR.glob("stage-[0-9]*-*"):
+        # The process that made it was killed.
+        if not psutil.pid_exists(int(leftover.name.split("-")[1])):
+            shutil.rmtree(leftover, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"stage-{os.getpid()}-", dir=SCRATCH_DIR.absolute()) as folder:
         yield Path(folder)
 
 

@@ -1,16 +1,21 @@
 """Section `compute`: where the work inside a stage is done. It reruns no stage and changes no output."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
-from src.config.section import PublicUrl, Section
+from src.config.section import Section
 
 
 def _check_scheduler(address: str) -> str:
-    if not address.startswith(("tcp://", "tls://")) or not address.rpartition(":")[2].isdigit():
+    if not re.fullmatch(r"(tcp|tls)://([\w.-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}", address) or not _has_port(address):
         raise ValueError("must be the address of a Dask scheduler, such as tcp://127.0.0.1:8786")
     return address
+
+
+def _has_port(address: str) -> bool:
+    return 0 < int(address.rpartition(":")[2]) < 2**16
 
 
 class Compute(Section):
@@ -22,4 +27,4 @@ class Compute(Section):
     """
 
     engine: Literal["local", "dask"]
-    scheduler: Annotated[PublicUrl, AfterValidator(_check_scheduler)]
+    scheduler: Annotated[str, AfterValidator(_check_scheduler)]

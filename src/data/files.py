@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -52,10 +52,15 @@ def find_files(path: Path, made_by: str) -> list[Path]:
     Raises:
         MissingInputError: The table is missing, or a folder without parts.
     """
-    files = sorted(path.glob("part-*.parquet")) if path.is_dir() else [path]
+    files = sort_parts(path.glob("part-*.parquet")) if path.is_dir() else [path]
     if not files or not files[0].exists():
         raise MissingInputError(f"{path} {'has no parts' if path.is_dir() else 'is missing'}; {_hint(made_by)}.")
     return files
+
+
+def sort_parts(files: Iterable[Path]) -> list[Path]:
+    """Sort parts by number, also if some numbers have more digits than others."""
+    return sorted(files, key=lambda file: (len(file.name), file.name))
 
 
 def read_files(files: Sequence[Path], path: Path, made_by: str, columns: Sequence[str] | None = None) -> pd.DataFrame:

@@ -17,10 +17,11 @@ from typing import TypeVar
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pandas.api.types import is_object_dtype
 
 from src.atomic import read_umask
 from src.compute.engine import Engine
-from src.data.files import find_files, read_files, unreadable, write_rows
+from src.data.files import find_files, read_files, sort_parts, unreadable, write_rows
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,12 @@ class Part:
             MissingInputError: The file is missing or is not Parquet.
         """
         return read_files([self.path], self.path, self.made_by, columns)
+
+    def types_of_objects(self, rows: pd.DataFrame) -> dict[str, pa.DataType]:
+        """Return the types of columns such as lists, which rows that are all missing do not show."""
+        objects = [str(name) for name in rows if is_object_dtype(rows[name])]
+        schema = pq.read_schema(self.path) if objects else pa.schema([])
+        return {name: schema.field(name).type for name in objects if name in schema.names}
 
 
 def list_parts(path: Path, made_by: str) -> list[Part]:
@@ -87,6 +94,10 @@ def new_table(path: Path) -> Iterator[Path]:
     A table of one part becomes a file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Left by a process that was killed; DVC runs no two stages with one output.
+    for leftover in path.parent.glob(f".{path.stem}-????????{path.suffix}*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)).absolute()
     try:
         folder.chmod(0o777 & ~read_umask())
@@ -94,16 +105,17 @@ def new_table(path: Path) -> Iterator[Path]:
         # A worker that was killed leaves what it had begun.
         for partial in folder.glob(".*"):
             partial.unlink()
-        files = sorted(folder.iterdir())
+        files = sort_parts(folder.iterdir())
         footers = [pq.read_metadata(file) for file in files]
-        if path.is_dir():
-            shutil.rmtree(path)
-        if len(files) == 1:
-            files[0].replace(path)
-            folder.rmdir()
-        else:
-            path.unlink(missing_ok=True)
-            folder.replace(path)
+        # A folder cannot be replaced in one step, so the earlier table is moved away first.
+        earlier = folder.with_name(f"{folder.name}.earlier")
+        if path.is_dir() or (path.exists() and len(files) > 1):
+            path.replace(earlier)
+        (files[0] if len(files) == 1 else folder).replace(path)
+        for leftover in (folder, earlier):
+            shutil.rmtree(leftover, ignore_errors=True)
+            if leftover.is_file():
+                leftover.unlink()
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -119,6 +131,11 @@ def write_part(
 
     Args:
         types: Types of columns of objects, which may look otherwise in another part.
+
+    Raises:
+        FileNotFoundError: The folder has been removed, because the stage has ended.
     """
+    if not folder.is_dir():
+        raise FileNotFoundError(folder)
     if len(table):
         write_rows(table, folder / f"part-{number:05}.parquet", types)

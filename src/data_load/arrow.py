@@ -144,7 +144,8 @@ def to_frame(rows: pa.Table, conversions: Sequence[Conversion]) -> pd.DataFrame:
     names = rows.column_names
     schema = pa.schema([(name, conversion.kind) for name, conversion in zip(names, conversions, strict=True)])
     if schema.types != rows.schema.types:
-        rows = rows.cast(schema)
+        # As float, a large integer is the nearest one, as if it had been read so.
+        rows = rows.cast(schema, safe=False)
     # Converted separately, because otherwise they would become floats.
     large = {}
     for position, conversion in enumerate(conversions):

@@ -244,7 +244,8 @@ def _unite(tables: Sequence[pa.Table]) -> tuple[pa.Table, list[set[pa.DataType]]
         for at, found in enumerate(kinds):
             if _common(found) is None:
                 table = table.set_column(at, first.names[at], pa.nulls(len(table)))
-        united.append(table.cast(common))
+        # As float, a large integer is the nearest one, as if it had been read so.
+        united.append(table.cast(common, safe=False))
     return pa.concat_tables(united), kinds
 
 

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from src.compute.engine import scratch_folder
 from src.config.data_load import DataLoad, DvcSource, FileSource, SklearnSource, UrlSource
 from src.config.schema import Config
 from src.data.columns import Columns, read_as_text
@@ -169,7 +169,8 @@ def _load_dvc(
     from scmrepo.exceptions import SCMError
 
     where = f"{source.path} of {source.repo} at {source.rev}"
-    with tempfile.TemporaryDirectory() as folder:
+    # The folder of the system may be in memory.
+    with scratch_folder() as folder:
         copy = Path(folder) / Path(source.path).name
         try:
             files: Any = DVCFileSystem(source.repo, rev=source.rev)

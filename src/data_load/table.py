@@ -31,8 +31,9 @@ def convert_part(
         The checks that found something.
     """
     rows = part.read()
-    converted = target.convert(rows[target_column])
-    if converted is not rows[target_column]:
+    raw = rows[target_column]
+    converted = target.convert(raw)
+    if converted is not raw:
         rows = rows.assign(**{target_column: converted})
     rows, checks = check_rows(rows, columns, declared, target_column, part.start)
     if not checks:

@@ -259,14 +259,15 @@ def _check_sides(plan: Plan, test_size: float, begin: Any) -> None:
 def _split_part(part: Part, rule: Rule, sampled: np.uint64, train_folder: Path, test_folder: Path) -> pd.DataFrame:
     """Write the rows of a part to a part of each set, and return the training rows of the sample."""
     rows = part.read()
+    types = part.types_of_objects(rows)
     in_test = rule.find_test(rows, part)
     in_sample = hash_row_numbers(part.start, part.n_rows, rule.seed + SAMPLE_SEED) <= sampled
-    write_part(rows[in_test], test_folder, part.number)
+    write_part(rows[in_test], test_folder, part.number, types)
     sample = rows[in_sample & ~in_test].copy()
     # Each column is freed once its training rows are taken.
     names = list(rows.columns)
     columns = [rows[name].array for name in names]
     del rows
     train = pd.DataFrame({name: columns.pop(0)[~in_test] for name in names}, copy=False)
-    write_part(train, train_folder, part.number)
+    write_part(train, train_folder, part.number, types)
     return sample

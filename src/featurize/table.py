@@ -7,9 +7,12 @@ from typing import Any
 import pandas as pd
 
 from src.config.schema import Base
+from src.data.files import name_path
+from src.data.kinds import convert_columns
 from src.data.parts import Part, write_part
 from src.data.target import check_target
-from src.featurize.features import prepare_rows
+from src.errors import FeatureError
+from src.featurize.features import add_features
 
 
 def featurize_part(
@@ -18,6 +21,7 @@ def featurize_part(
     columns: Mapping[str, Mapping[str, Any]],
     features: Mapping[str, Mapping[str, Any]],
     base: Base,
+    n_rows: int,
 ) -> int:
     """Write the raw columns of a part, its features and its target to a part of the same number.
 
@@ -26,6 +30,7 @@ def featurize_part(
         folder: Folder of the new parts.
         columns: Kind of each raw column.
         features: Declared features, see `prepare_rows`.
+        n_rows: Number of rows of the table.
 
     Returns:
         Number of columns without the target.
@@ -36,6 +41,12 @@ def featurize_part(
     rows = part.read()
     check_target(rows, base.target_column, base.task, to_learn=False)
     target = rows.pop(base.target_column)
-    featurized = prepare_rows(rows, columns, features)
-    write_part(pd.concat([featurized, target], axis="columns"), folder, part.number)
+    types = part.types_of_objects(rows)
+    try:
+        featurized = add_features(convert_columns(rows, columns, part.start), features)
+    except FeatureError as error:
+        # Its numbers of rows are those of the part.
+        where = "" if part.n_rows == n_rows else f"{name_path(part.path)}: "
+        raise FeatureError(f"{where}{error}") from None
+    write_part(pd.concat([featurized, target], axis="columns"), folder, part.number, types)
     return featurized.shape[1]

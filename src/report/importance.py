@@ -66,5 +66,5 @@ def _find_obstacle(model: Pipeline, X: pd.DataFrame, y: NDArray[Any], scoring: s
         if not (hasattr(model, "predict_proba") or hasattr(model, "decision_function")):
             return f"{scoring} needs scores, and the model predicts labels only"
         if len(pd.unique(y)) < len(model.classes_):
-            return "not every class of the model has a test row"
+            return f"not every class of the model is among {len(y)} test rows"
     return None

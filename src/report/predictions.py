@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.integer[Any]]
 # Rows computed at once, so that many rows need little memory.
 CHUNK = 100_000
+# Far below what 2 bytes can hold, so that labels which the model does not know have a place, too.
+MANY_CLASSES = 10_000
 
 
 @dataclass(frozen=True)
@@ -218,8 +220,8 @@ def encode_classes(
     return ClassPredictions(
         labels=labels.tolist(),
         n_classes=len(known),
-        y_true=_small(labels.get_indexer(pd.Index(y_true)) if len(unknown) else codes),
-        y_pred=_small(known.get_indexer(pd.Index(y_pred))),
+        y_true=_small(labels.get_indexer(pd.Index(y_true)) if len(unknown) else codes, len(known)),
+        y_pred=_small(known.get_indexer(pd.Index(y_pred)), len(known)),
         scores=np.asarray(scores, dtype=float),
         is_probability=is_probability,
         positive_code=1 if positive is None else int(known.get_loc(positive)),
@@ -265,6 +267,6 @@ def concat_predictions(found: Iterable[Predictions], n_rows: int) -> Predictions
     )
 
 
-def _small(codes: NDArray[np.integer[Any]]) -> Codes:
-    """Store codes in 2 bytes, or in 4 if there are very many labels."""
-    return codes.astype(np.int16 if len(codes) and codes.max() < np.iinfo(np.int16).max // 2 else np.int32, copy=False)
+def _small(codes: NDArray[np.integer[Any]], n_classes: int) -> Codes:
+    """Store codes in 2 bytes, or in 4 if the model knows very many classes."""
+    return codes.astype(np.int16 if n_classes < MANY_CLASSES else np.int32, copy=False)

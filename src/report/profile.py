@@ -180,7 +180,9 @@ class Summary:
         if self.counts is not None and other.counts is not None:
             counts = pd.concat([self.counts, other.counts]).groupby(level=0, sort=False).sum()
             n_levels = max(self.n_levels, len(counts))
-            return Summary(self.kind, n_missing, None, _sort(counts).head(MAX_MERGED_LEVELS), n_levels)
+            if len(counts) > MAX_MERGED_LEVELS:
+                counts = _sort(counts).head(MAX_MERGED_LEVELS)
+            return Summary(self.kind, n_missing, None, counts, n_levels)
         known = [each.extremes for each in (self, other) if each.extremes]
         extremes = (min(each[0] for each in known), max(each[1] for each in known)) if known else None
         return Summary(self.kind, n_missing, extremes)
@@ -276,7 +278,8 @@ def _summarize_part(
 
 def _sort(counts: "pd.Series[int]") -> "pd.Series[int]":
     """Sort levels by their number of rows, and equally frequent ones by name."""
-    return counts.iloc[np.lexsort((counts.index.to_numpy(dtype=str), -counts.to_numpy()))]
+    by_name = counts.sort_index(key=lambda names: names.map(str))
+    return by_name.sort_values(ascending=False, kind="stable")
 
 
 def _draw(n_rows: int, n_drawn: int, random_state: int) -> NDArray[np.intp]:

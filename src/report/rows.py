@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
 
 from src.compute.engine import Engine
 from src.config.schema import Base
@@ -135,5 +136,7 @@ def _predict_part(
     part, sample = item
     X, y = split_target(part.read([*names, base.target_column]), base.target_column, base.task, to_learn=False)
     X = X[[name for name in names if name in X]]
-    predictions = predict_rows(load_steps(model_path), X, y, base.task, positive)
+    # With more threads, sums differ in their last digits, and workers have another number of them.
+    with threadpool_limits(1, user_api="blas"):
+        predictions = predict_rows(load_steps(model_path), X, y, base.task, positive)
     return predictions, X if len(sample) == len(X) else X.iloc[sample], y[sample]

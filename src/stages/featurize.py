@@ -18,7 +18,14 @@ def featurize(config: Config) -> StageResult:
     parts = list_parts(path, made_by="data_load")
     columns = read_columns(config.data_load.schema_path)
     with start_engine(config.compute, [path]) as engine, new_table(config.featurize.features_path) as folder:
-        process = partial(featurize_part, folder=folder, columns=columns, features=config.features, base=config.base)
+        process = partial(
+            featurize_part,
+            folder=folder,
+            columns=columns,
+            features=config.features,
+            base=config.base,
+            n_rows=sum(part.n_rows for part in parts),
+        )
         n_features = list(map_parts(process, parts, engine, "featurize"))
     return StageResult(metrics={"n_features": n_features[0]})
 

@@ -284,7 +284,7 @@ def _find_content(place: Place, execution: Execution, repo: DvcRepo | None, path
     """Find the content of a file, or of each file of a folder, as the execution read or wrote it."""
     if repo is None:
         here = place.work_root / path
-        files = [file for file in here.rglob("*") if file.is_file()] if here.is_dir() else [here]
+        files = sorted(file for file in here.rglob("*") if file.is_file()) if here.is_dir() else [here]
         return {Path(os.path.relpath(file, place.work_root)).as_posix(): file for file in files if file.is_file()}
     entry = execution.entry or LockEntry("")
     return repo.find_files(path, entry.outs.get(path) or entry.deps.get(path))
@@ -366,15 +366,16 @@ def _describe_tables(
 
     described = []
     for path, md5 in tables.items():
-        content = next(iter(repo.find_files(path, md5).values()), None)
-        if content is None:
+        files = list(repo.find_files(path, md5).values())
+        if not files:
             continue
-        metadata = pq.read_metadata(content)
+        metadata = pq.read_metadata(files[0])
+        n_rows = metadata.num_rows + sum(pq.read_metadata(file).num_rows for file in files[1:])
         columns = [
             {"name": column.name, "type": _mlflow_type(str(column.type)), "required": True}
             for column in metadata.schema.to_arrow_schema()
         ]
-        profile = {"num_rows": metadata.num_rows, "num_elements": metadata.num_rows * len(columns)}
+        profile = {"num_rows": n_rows, "num_elements": n_rows * len(columns)}
         dataset = Dataset(
             name=name or path,
             digest=md5,

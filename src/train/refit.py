@@ -21,10 +21,10 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 
 from src.compute.engine import Engine, scratch_folder
+from src.data.hashing import hash_row_numbers
 from src.data.parts import Part, map_parts
 from src.data.target import split_target
 from src.train.model import Candidate, ModelSpec, limit_threads, list_categorical, select_columns
-from src.train.sample import hash_rows
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _write_pieces(
     matrix = _replace_rows(matrix, numbers[positions] - part.start, known[positions])
     if spec.task == "classification":
         y = np.asarray(pd.Index(fitted.classes_).get_indexer(pd.Index(y)), dtype=np.int32)
-    chunk_of = hash_rows(part.start, part.start + part.n_rows, spec.random_state) % np.uint64(n_chunks)
+    chunk_of = hash_row_numbers(part.start, part.n_rows, spec.random_state) % np.uint64(n_chunks)
     pieces = []
     for chunk in range(n_chunks):
         chosen = chunk_of == chunk

@@ -9,14 +9,9 @@ from numpy.typing import NDArray
 
 from src.config.schema import Config
 from src.data.files import read_table
+from src.data.hashing import hash_row_numbers
 from src.data.parts import Part
 from src.errors import DataError
-
-
-def hash_rows(start: int, stop: int, random_state: int) -> NDArray[np.uint64]:
-    """Hash the numbers of rows, from `start` to `stop - 1`; no two rows of a table have the same hash."""
-    offset = pd.util.hash_array(np.array([random_state], dtype=np.uint64))
-    return pd.util.hash_array(np.arange(start, stop, dtype=np.uint64) + offset)
 
 
 def choose_rows(
@@ -40,7 +35,9 @@ def choose_rows(
     start = 0
     for target in targets:
         stop = start + len(target)
-        rows = pd.DataFrame({"number": np.arange(start, stop), "hash": hash_rows(start, stop, random_state)})
+        rows = pd.DataFrame(
+            {"number": np.arange(start, stop), "hash": hash_row_numbers(start, len(target), random_state)}
+        )
         smallest = pd.concat([smallest, rows], ignore_index=True)
         if len(smallest) > max_rows:
             smallest = smallest.iloc[np.argpartition(smallest["hash"].to_numpy(), max_rows)[:max_rows]]

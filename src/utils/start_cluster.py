@@ -52,6 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
     # By default, the dashboard listens on all addresses.
     address += ["--dashboard-address", f"{url.hostname}:8787"]
     workers = [scheduler, "--nworkers", options.workers, "--nthreads", "1", "--memory-limit", options.memory]
+    # Whoever reaches a worker can run code, too.
+    workers += ["--host", str(url.hostname), "--dashboard-address", f"{url.hostname}:0"]
     with ended_by_signals(), ExitStack() as stack:
         commands = {"scheduler": address, "worker": [*workers, "--local-directory", str(SCRATCH)]}
         running = {name: stack.enter_context(_running(name, extra)) for name, extra in commands.items()}

@@ -199,14 +199,18 @@ def _content(root: Path, run: LoadedRun, path: str, what: str) -> Iterator[Path]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, Path(path).name)
         try:
-            _copy(root, md5, copy)
+            copy_content(root, md5, copy)
         except VersionError as error:
             raise VersionError(f"{path} of {run.label}: {error}") from error
         yield copy
 
 
-def _copy(root: Path, md5: str, path: Path) -> None:
-    """Copy a file, or a folder, whose content in DVC's cache is the list of its files."""
+def copy_content(root: Path, md5: str, path: Path) -> None:
+    """Copy a file from DVC's cache or remote, or a folder, whose content there is the list of its files.
+
+    Raises:
+        VersionError: It is not found, or damaged.
+    """
     with open_content(root, md5) as content, path.open("wb") as file:
         shutil.copyfileobj(content, file)
     if hash_file(path) != md5.removesuffix(".dir"):
@@ -219,7 +223,7 @@ def _copy(root: Path, md5: str, path: Path) -> None:
             if not target.resolve().is_relative_to(path.resolve()):
                 raise VersionError(f"the copy is damaged: it has a file {each['relpath']} outside of its folder.")
             target.parent.mkdir(parents=True, exist_ok=True)
-            _copy(root, each["md5"], target)
+            copy_content(root, each["md5"], target)
 
 
 def load_table_file(root: Path, revision: str | None = None) -> TableFile:

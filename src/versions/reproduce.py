@@ -27,11 +27,11 @@ from src.tracking.store import open_store
 from src.utils.command import command
 from src.versions.commands import find_commit, show_and_run
 from src.versions.lineage import RUN_ID_OR_MD5, find_run, read_md5s
+from src.versions.load import copy_content
 from src.versions.revision import (
     WORKSPACE,
     fetch,
     find_damaged,
-    open_content,
     open_revision,
     read_cpu,
     read_recorded,
@@ -176,14 +176,16 @@ def compare_with_record(root: Path, clone: Path, record: Record) -> list[Differe
 def _compare_files(root: Path, made: Path, md5: str) -> tuple[str, bool | None]:
     if not made.exists():
         return "is missing", False
-    if made.is_dir() or made.suffix != ".parquet":
+    if made.suffix != ".parquet":
         return "differs", None
-    try:
-        with open_content(root, md5) as content:
-            recorded = pd.read_parquet(content)
-    except VersionError:
-        return "differs, and the recorded file is in neither cache nor remote", False
-    return compare_tables(recorded, pd.read_parquet(made))
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, made.name)
+        try:
+            copy_content(root, md5, copy)
+        except VersionError:
+            return "differs, and the recorded file is in neither cache nor remote", False
+        # A file, or a folder of parts.
+        return compare_tables(pd.read_parquet(copy), pd.read_parquet(made))
 
 
 def compare_tables(recorded: pd.DataFrame, made: pd.DataFrame) -> tuple[str, bool]:

@@ -24,6 +24,10 @@ def read_item(position: int, values: Callable[[], Any]) -> int:
     return int(values()[position])
 
 
+def wait(seconds: float) -> None:
+    time.sleep(seconds)
+
+
 def kill_worker(_: int) -> None:
     os.kill(os.getpid(), 9)
 

@@ -181,6 +181,15 @@ def test_no_scheduler_is_one_line() -> None:
         pass
 
 
+def test_no_worker_is_left_for_a_task(with_workers: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(module, "ALONE_SECONDS", 0.2)
+    with connect(with_workers.address, []) as engine:
+        monkeypatch.setattr(engine, "_list_workers", set)
+        with pytest.raises(ComputeError, match="has lost all its workers; start some"):
+            list(engine.map(tasks.wait, [1], 1, "wait"))
+
+
 def test_a_task_that_ends_every_worker_is_one_line(with_workers: Cluster) -> None:
     with connect(with_workers.address, []) as engine, pytest.raises(ComputeError, match="for want of memory"):
         list(engine.map(tasks.kill_worker, [1], 1, "kill"))

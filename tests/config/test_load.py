@@ -142,3 +142,12 @@ def test_message_names_the_setting_as_it_is_written(refusal: Refusal, changes: d
 def test_long_value_is_cut_in_the_message(refusal: Refusal) -> None:
     assert "x" * 50 in refusal({"base.log_level": "x" * 10_000})
     assert len(refusal({"base.log_level": "x" * 10_000})) < 200
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:8786", "tcp://:8786", "tcp://a b:8786", "tcp://host:99999", "http://h:1"]
+)
+def test_scheduler_must_be_an_address(refusal: Refusal, address: str) -> None:
+    assert "must be the address of a Dask scheduler, such as tcp://127.0.0.1:8786" in refusal(
+        {"compute.scheduler": address}
+    )

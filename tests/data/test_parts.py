@@ -2,6 +2,7 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from src.compute.engine import Engine
@@ -66,6 +67,43 @@ def test_an_error_leaves_the_table_as_it_was(tmp_path: Path) -> None:
         fail()
     assert read_table(path, made_by="data_load")["a"].tolist() == [1, 2]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_late_task_writes_nothing_after_the_end_of_its_stage(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_part(rows(1), tmp_path / "removed", 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_stage_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / ".t-abcd1234.parquet").mkdir()
+    write_table(tmp_path / "t.parquet", rows(1), rows(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
+
+
+def test_parts_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    with new_table(tmp_path / "t.parquet") as folder:
+        for number in (99_999, 100_000):
+            write_part(rows(number), folder, number)
+    assert read_table(tmp_path / "t.parquet", made_by="data_load")["a"].tolist() == [99_999, 100_000]
+
+
+def test_a_column_of_lists_has_one_type_in_all_parts(tmp_path: Path) -> None:
+    tables = [pd.DataFrame({"a": [1, 2], "list": column}) for column in ([["x"], None], [None, None])]
+    types = {"list": pa.list_(pa.string())}
+    with new_table(tmp_path / "t.parquet") as folder:
+        for number, table in enumerate(tables):
+            write_part(table, folder, number, types)
+    with new_table(tmp_path / "copy.parquet") as folder:
+        for part in list_parts(tmp_path / "t.parquet", made_by="data_load"):
+            read = part.read()
+            write_part(read, folder, part.number, part.types_of_objects(read))
+    assert read_table(tmp_path / "copy.parquet", made_by="featurize")["list"].isna().tolist() == [
+        False,
+        True,
+        True,
+        True,
+    ]
 
 
 def test_what_a_killed_worker_had_begun_is_removed(tmp_path: Path) -> None:

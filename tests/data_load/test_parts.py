@@ -116,6 +116,7 @@ NUMBERS: Columns = {
     "large and missing": some([2**60 + row for row in range(N_ROWS)]),
     "late and large": late(2**60 + 1, lambda row: row if row % 3 else None),
     "larger": late(2**80),
+    "large and fraction": late(0.5, lambda row: 2**60 + row),
     "date": some([f"2024-01-{row % 28 + 1:02}" for row in range(N_ROWS)]),
     "late time of a date": late("2024-01-01 10:00:00", lambda row: f"2024-01-{row % 28 + 1:02}"),
     "late zone": late("2024-01-01 10:00:00Z", lambda _: None),

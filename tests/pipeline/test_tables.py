@@ -63,6 +63,9 @@ def test_pipeline_runs_on_a_table_and_its_model_predicts_elsewhere(
         assert (fresh.path / params["data_load"]["dataset_path"]).is_dir()
         assert load_table(fresh.path, "HEAD", table).equals(load_table(fresh.path, None, table))
 
+    (dataset,) = fresh.parent().inputs.dataset_inputs
+    assert json.loads(dataset.dataset.profile)["num_rows"] == len(load_table(fresh.path, None, "dataset"))
+
     metrics = numbers(json.loads(fresh.read("reports/metrics.json")))
     assert metrics
     assert fresh.parent().data.metrics.items() >= metrics.items()

@@ -8,7 +8,7 @@ import pytest
 
 from src.data.parts import Part, list_parts, new_table, write_part
 from src.errors import DataError
-from src.train.sample import choose_rows, hash_rows, read_rows
+from src.train.sample import choose_rows, read_rows
 from tests.train.tables import make_config, make_table
 
 
@@ -69,9 +69,3 @@ def test_too_many_classes_for_the_sample_are_an_error() -> None:
         DataError, match=r"train\.max_rows = 100 has no place for two rows of each of 60 classes; raise"
     ):
         choose_rows([target], 100, 5, random_state=0)
-
-
-def test_hashes_of_rows_differ_and_do_not_depend_on_the_start() -> None:
-    hashes = hash_rows(0, 10_000, 42)
-    assert len(np.unique(hashes)) == 10_000
-    np.testing.assert_array_equal(hash_rows(500, 600, 42), hashes[500:600])
