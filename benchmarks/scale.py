@@ -75,7 +75,7 @@ AS_MAKE = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
 
 
 def make_workspace(
-    path: Path, n_rows: int, scale: float, max_rows: int = MILLION // 10, rows_per_part: int = MILLION // 2,
+    path: Path, n_rows: int, scale: float, max_rows: int = MILLION // 10, rows_per_part: int = MILLION // 4,
     *, has_id: bool = False, **changes: dict[str, Any],
 ) -> Workspace:  # fmt: skip
     """Clone the repository beside a table of `n_rows * scale` rows.

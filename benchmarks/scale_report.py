@@ -6,7 +6,7 @@ PAGE = """
 ## Tables larger than memory
 
 `python -m benchmarks.scale` measures the stages on generated tables of 20 numbers and a target of two classes, with
-two computed features and parts of 500,000 rows unless said otherwise; `--only NAME` measures a part of it. Each stage
+two computed features and parts of 250,000 rows unless said otherwise; `--only NAME` measures a part of it. Each stage
 is a process of its own, without DVC and tracking, except for `dvc repro`.
 
 {tables}
