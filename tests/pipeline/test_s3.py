@@ -78,6 +78,35 @@ def test_everything_is_stored_in_s3_and_restored(clone: Clone, endpoint: str, tm
         assert not [path for path in written if SECRET.encode() in path.read_bytes()]
 
 
+@pytest.mark.thorough
+def test_stages_run_on_several_machines(clone: Clone, endpoint: str, tmp_path: Path) -> None:
+    clone = Clone(clone.path)
+    add_origin(clone, tmp_path / "origin.git")
+    clone.run(*MAKE, "remote", "URL=s3://pipeline/dvc", f"ENDPOINT={endpoint}")
+    clone.set_param("data_load.rows_per_part", 40)
+    clone.run("dvc", "repro", "data_split")
+    clone.run("dvc", "push")
+    clone.commit("Split the rows")
+    clone.git("push", "--quiet", "origin", "main")
+
+    other = Clone(tmp_path / "other")
+    clone.run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(other.path))
+    # The results of later stages are not there yet.
+    other.run("dvc", "pull", "--allow-missing", "--force", "data/processed/train.parquet")
+    other.run("dvc", "repro", "--single-item", "train")
+    other.run("dvc", "push")
+    other.commit("Train")
+    other.git("push", "--quiet", "origin", "main")
+
+    clone.git("pull", "--quiet", "origin", "main")
+    clone.run("dvc", "pull", "--allow-missing", "--force")
+    ran = clone.run("dvc", "repro").stdout
+    assert [
+        stage for stage in ("data_load", "data_split", "train", "evaluate") if f"Running stage '{stage}'" in ran
+    ] == ["evaluate"]
+    assert (other.path / "models/model.joblib").read_bytes() == (clone.path / "models/model.joblib").read_bytes()
+
+
 def test_nothing_is_published_without_the_bucket(clone: Clone, endpoint: str, tmp_path: Path) -> None:
     add_origin(clone, tmp_path / "origin.git")
     clone.run(*MAKE, "remote", "URL=s3://gone/dvc", f"ENDPOINT={endpoint}")
