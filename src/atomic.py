@@ -28,7 +28,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def read_umask() -> int:
-    """Return the mode bits that the user's new files do not get; it can only be read by setting it."""
+    """Return the umask, the mode bits that new files do not get; it can only be read by setting it."""
     umask = os.umask(0)
     os.umask(umask)
     return umask

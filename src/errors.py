@@ -40,7 +40,7 @@ class TrainError(PipelineError):
 
 
 class ComputeError(PipelineError):
-    """The cluster that the setting `compute` names cannot be used."""
+    """The cluster of the section `compute` cannot be used."""
 
 
 class TrackingError(PipelineError):

@@ -1,1 +1,1 @@
-"""Where the work inside a stage is done: in its own process, or on a Dask cluster."""
+"""Run the work inside a stage: in its own process, or on a Dask cluster."""

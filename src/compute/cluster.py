@@ -1,4 +1,4 @@
-"""Run tasks on the workers of a Dask cluster, after a check that they can run them."""
+"""Run tasks on the workers of a Dask cluster, after checking that the workers can run them."""
 
 import hashlib
 import importlib.metadata
@@ -20,7 +20,7 @@ from src.text import one_line
 
 logger = logging.getLogger(__name__)
 
-# Other versions may give other bytes, or not understand each other.
+# Different versions may write different bytes, or be unable to communicate.
 PACKAGES = (
     "catboost",
     "dask",
@@ -36,9 +36,9 @@ PACKAGES = (
     "xgboost",
 )
 CONNECT_SECONDS = 10
-# More tasks than workers, so that none waits for the next task or for a slow one before it.
+# More tasks than workers, so that no worker is idle while results are collected in order.
 TASKS_PER_WORKER = 4
-# Workers that were killed are started again within a few seconds.
+# Killed workers are restarted within a few seconds.
 WAIT_SECONDS, ALONE_SECONDS = 5, 30
 MAX_REASON = 300
 
@@ -47,7 +47,7 @@ class ClusterEngine(Engine):
     """Runs tasks on the workers of a cluster.
 
     Args:
-        client: A client of `distributed`.
+        client: A `distributed.Client`.
     """
 
     def __init__(self, client: Any) -> None:
@@ -70,7 +70,7 @@ class ClusterEngine(Engine):
                 yield self._wait(waiting.popleft())
         except KilledWorker as error:
             raise ComputeError(
-                f"a task ended its worker {error.allowed_failures + 1} times, probably for want of memory: "
+                f"a task killed its worker {error.allowed_failures + 1} times, probably because it ran out of memory: "
                 "start the workers with more memory, or lower data_load.rows_per_part or train.max_rows."
             ) from None
         except (CancelledError, CommClosedError, TimeoutError) as error:
@@ -81,7 +81,11 @@ class ClusterEngine(Engine):
                 future.cancel()
 
     def _wait(self, future: Any) -> Any:
-        """Return the result of a task, unless no worker is left for it."""
+        """Wait for the result of a task.
+
+        Raises:
+            ComputeError: There has been no worker for `ALONE_SECONDS`.
+        """
         n_without_workers = 0
         while True:
             try:
@@ -110,7 +114,7 @@ class ClusterEngine(Engine):
         return set(self._client.scheduler_info(n_workers=-1)["workers"])
 
     def report_lost_workers(self) -> None:
-        """Warn once of workers that were there at the start and are not there any more."""
+        """Log one warning if workers of the start are gone."""
         if lost := self._workers - self._list_workers():
             logger.warning(
                 "%d of %d workers were lost; other workers repeated their tasks", len(lost), len(self._workers)
@@ -126,8 +130,7 @@ def connect(scheduler: str, reads: Sequence[Path]) -> Iterator[Engine]:
         reads: Files and folders that tasks will read.
 
     Raises:
-        ComputeError: There is no scheduler or no worker, or they have other code, other versions of packages or
-            other files.
+        ComputeError: There is no scheduler or no worker, or they have different code, package versions or files.
     """
     try:
         client = _open_client(scheduler)
@@ -157,18 +160,18 @@ def _open_client(scheduler: str) -> Any:
 
     _check_greeting(scheduler)
     for name in ("distributed", "distributed.client", "distributed.core", "tornado.application"):
-        # What goes wrong is reported by the caller.
+        # The caller reports errors.
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    # It has no types.
+    # distributed has no type hints.
     make_client: Any = distributed.Client
     return make_client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
 
 
 def _check_greeting(scheduler: str) -> None:
-    """Check that a scheduler answers: a client would wait for ever for what another server sends.
+    """Check that a scheduler answers; with another kind of server, a client would wait forever.
 
     Raises:
-        OSError: Nothing listens there, or it does not speak first, as a scheduler does.
+        OSError: Nothing listens there, or the server does not send first, as a scheduler does.
     """
     url = urlsplit(scheduler)
     with socket.create_connection((url.hostname or "", url.port or 0), CONNECT_SECONDS) as connection:
@@ -187,12 +190,12 @@ def count_workers(scheduler: str) -> int:
 
 
 def describe_process(paths: Sequence[Path]) -> dict[str, Any]:
-    """Describe what must be equal in this process and in the workers: code, versions and sizes of files."""
+    """Describe what must be the same here and in the workers: code, versions and file sizes."""
     return {"code": _hash_code(), "versions": _list_versions(), "sizes": {str(path): measure(path) for path in paths}}
 
 
 def measure(path: Path) -> int | None:
-    """Return the bytes of a file, or of all files of a folder; None if it does not exist."""
+    """Return the size in bytes of a file, or of all files in a folder; None if it does not exist."""
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return path.stat().st_size if path.exists() else None
@@ -200,7 +203,7 @@ def measure(path: Path) -> int | None:
 
 @cache
 def _hash_code() -> str:
-    """Hash the code of this project, once: a process keeps the code that it has imported."""
+    """Hash the code of this project, only once, because a process keeps the code that it has imported."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
@@ -234,7 +237,7 @@ def _check(client: Any, scheduler: str, paths: Sequence[Path]) -> None:
     found = client.run(describe_process, paths, on_error="return")
     try:
         found["the scheduler"] = client.run_on_scheduler(describe_process, [])
-    # Its process may raise anything.
+    # The process of the scheduler may raise anything.
     except Exception as error:
         found["the scheduler"] = error
     for address, described in sorted(found.items()):
@@ -254,10 +257,11 @@ def _compare(name: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -
     for package, version in expected["versions"].items():
         if (other := found["versions"].get(package)) != version:
             raise ComputeError(
-                f"{name} has {package} {other}, and this machine {version}; install the same requirements.txt on both."
+                f"{name} has {package} {other}, but this machine has {version}; install the same requirements.txt on "
+                "both."
             )
     if found["code"] != expected["code"]:
-        raise ComputeError(f"{name} has other code in src; update its clone, and start the cluster again.")
+        raise ComputeError(f"{name} has different code in src; update its clone, and restart the cluster.")
     for path, size in found["sizes"].items():
         _compare_size(name, path, size, expected["sizes"][path])
 

@@ -1,8 +1,8 @@
 """Run the tasks of a stage, in its process or on the workers of a Dask cluster.
 
-A task is one call of a function that is pure but for the files that it writes atomically, so that neither the engine
-nor the number of workers, nor a task that is repeated, changes a byte. Tasks do not log: what they find is in their
-results.
+A task is one call of a function whose only side effect is that it writes files, atomically. So the outputs are bytewise
+equal whichever engine runs the tasks, with any number of workers, and if tasks are repeated. Tasks do not log; they
+return what the stage should log.
 """
 
 import os
@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Value = TypeVar("Value")
 
-# In the clone, because the folder for temporary files of the system may be in memory. git and DVC ignore it.
+# In the clone, because the system's temporary folder may be in memory. git and DVC ignore it.
 SCRATCH_DIR = Path(".dvc/tmp")
 
 
@@ -39,18 +39,18 @@ class Engine:
 
         Args:
             function: Function of a module, or a `partial` of one, so that another process can import it.
-            items: Pulled as late as possible.
+            items: Consumed as late as possible.
             n_items: Number of items, for the progress.
-            label: What is done, such as `featurize`.
-            unit: What an item is.
-            budget: Seconds after which no further item comes.
-            n_jobs: Processes on this machine; a cluster has its own.
+            label: What is done, such as `featurize`, for the progress.
+            unit: What an item is, for the progress.
+            budget: Seconds after which `items` yields no further item, for the progress.
+            n_jobs: Processes on this machine; a cluster ignores it.
         """
         results = self._run(function, items, n_jobs)
         if n_items <= 1:
             yield from results
             return
-        # Importing tqdm takes time that a table of one part saves.
+        # A table of one part does not need tqdm, whose import takes time.
         from src.compute.progress import Progress
 
         with Progress(n_items, label, budget, unit) as progress:
@@ -68,13 +68,13 @@ class Engine:
 
     @contextmanager
     def share(self, value: Value) -> Iterator[Callable[[], Value]]:
-        """Yield a function that returns a large value in any process that runs tasks; pickle it with each task."""
+        """Yield a function that returns a large value in any process; tasks carry the function, not the value."""
         yield partial(_return, value)
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Yield a temporary folder in the clone, which workers see too."""
+    """Yield a temporary folder in the clone, where workers can see it."""
     import psutil
 
     SCRATCH_DIR.mkdir(parents=True, exist_ok=True)

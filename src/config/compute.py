@@ -1,4 +1,4 @@
-"""Section `compute`: where the work inside a stage is done. It reruns no stage and changes no output."""
+"""Section `compute`: where the work inside a stage runs. Changing it reruns no stage and changes no output."""
 
 import re
 from typing import Annotated, Literal
@@ -22,8 +22,8 @@ class Compute(Section):
     """Where parts of tables are processed and candidates of a search are fitted.
 
     Attributes:
-        engine: `local` is the process of the stage, `dask` the workers of a Dask cluster.
-        scheduler: Address of the scheduler of that cluster.
+        engine: `local` uses the process of the stage, `dask` the workers of a Dask cluster.
+        scheduler: Address of the cluster's scheduler.
     """
 
     engine: Literal["local", "dask"]

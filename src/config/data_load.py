@@ -183,7 +183,7 @@ class DataLoad(Section):
         external_path: The user's own file or folder, a dependency of the stage.
         columns: Declared columns; the kinds of others are inferred.
         missing_target: What to do with rows without a target.
-        rows_per_part: Most rows in one file of a table; a table with more is a folder of parts.
+        rows_per_part: Maximum number of rows in one file; a larger table is a folder of parts.
     """
 
     source: Source

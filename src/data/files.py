@@ -59,7 +59,7 @@ def find_files(path: Path, made_by: str) -> list[Path]:
 
 
 def sort_parts(files: Iterable[Path]) -> list[Path]:
-    """Sort parts by number, also if some numbers have more digits than others."""
+    """Sort parts by number, even if some numbers have more digits than others."""
     return sorted(files, key=lambda file: (len(file.name), file.name))
 
 
@@ -75,14 +75,14 @@ def read_files(files: Sequence[Path], path: Path, made_by: str, columns: Sequenc
         tables.clear()
         # Each column is freed once it is converted.
         frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True, use_threads=False)
-        # Otherwise it keeps what the largest part so far needed.
+        # Otherwise the pool keeps as much as the largest part so far needed.
         pa.default_memory_pool().release_unused()
         return frame
 
 
 @contextmanager
 def unreadable(path: Path, made_by: str) -> Iterator[None]:
-    """Turn the errors of reading Parquet into one that says which stage writes the file.
+    """Turn errors from reading Parquet into one that says which stage writes the file.
 
     Raises:
         MissingInputError: The file is missing or is not Parquet.
@@ -97,7 +97,7 @@ def unreadable(path: Path, made_by: str) -> Iterator[None]:
 
 
 def name_path(path: Path) -> str:
-    """Return a path as messages name it: relative to the root of the clone."""
+    """Return a path as messages show it: relative to the root of the clone."""
     root = Path.cwd()
     return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
@@ -129,7 +129,7 @@ def read_json(path: Path, kind: "TypeAdapter[T]", made_by: str) -> T:
 
 
 def write_rows(table: pd.DataFrame, path: Path, types: Mapping[str, pa.DataType] = MappingProxyType({})) -> None:
-    """Write rows as Parquet, without their index; `types` are those of columns of objects."""
+    """Write rows as Parquet, without their index; `types` are the types of columns of objects."""
     schema = None
     if types:
         others = pa.Schema.from_pandas(table.drop(columns=list(types)), preserve_index=False)

@@ -1,4 +1,4 @@
-"""Hash values and row numbers, to draw rows at random whatever the parts of a table."""
+"""Hash values and row numbers, to draw random rows that do not depend on how a table is divided."""
 
 from typing import Any
 
@@ -31,17 +31,18 @@ def hash_row_numbers(start: int, n_rows: int, seed: int) -> Hashes:
 
 
 def highest_hash(share: float) -> np.uint64:
-    """Return the highest hash of a share of all hashes, from 0 to 1."""
+    """Return the hash that a share of all hashes does not exceed; the share is from 0 to 1."""
     return np.uint64(min(max(int(share * 2**64) - 1, 0), 2**64 - 1))
 
 
 def merge_unique(*hashes: Hashes) -> Hashes:
-    """Return the different hashes of some arrays, sorted; np.union1d of NumPy 2.4 takes a hundred times as long."""
+    """Return the unique hashes of all arrays, sorted; np.union1d of NumPy 2.4 takes a hundred times as long."""
     merged = np.concatenate(hashes)
     merged.sort()
     return merged[np.r_[True, merged[1:] != merged[:-1]]] if len(merged) else merged
 
 
 def _mix(hashes: Hashes, seed: int) -> Hashes:
-    # For integers, pandas takes the finalizer of SplitMix64 (Steele et al. 2014): each bit changes about half of all.
+    # For integers, pandas uses the finalizer of SplitMix64 (Steele et al. 2014): flipping one bit of the input
+    # changes about half of the bits of the hash.
     return pd.util.hash_array(hashes ^ pd.util.hash_array(np.array([seed], dtype=np.uint64)))

@@ -96,7 +96,7 @@ def check_unique_names(names: "pd.Index[Any]", prefix: str = "") -> None:
 
 @dataclass(frozen=True)
 class Found:
-    """Rows of a column that were selected, such as invalid ones, with examples of the first ones."""
+    """Selected rows of a column, such as the invalid ones: their number, and the first ones as examples."""
 
     n_selected: int = 0
     n_rows: int = 0
@@ -107,7 +107,7 @@ class Found:
         return Found(self.n_selected + below.n_selected, self.n_rows + below.n_rows, examples)
 
     def describe(self, what: str) -> str:
-        """Describe them as `2 of 3 values are WHAT, for example 'x' in row 1`."""
+        """Describe the rows as `2 of 3 values are WHAT, for example 'x' in row 1`."""
         example = ("in " if what == "missing" else "") + ", ".join(self.examples)
         return f"{self.n_selected} of {self.n_rows} values are {what}, for example {example}"
 

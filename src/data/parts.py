@@ -1,7 +1,7 @@
-"""Tables in parts: a table is a Parquet file, or a folder of parts; a file is a folder of one part.
+"""Tables in parts: a table is a Parquet file, which is its only part, or a folder of parts.
 
-Each part is read, processed and written by one call of one function, so that the memory of a stage does not depend on
-the number of rows, and the bytes of its outputs neither on the number of workers nor on where they run.
+One call of one function reads, processes and writes a part. So the memory of a stage does not depend on the number of
+rows, and its outputs are bytewise equal for any number of workers, wherever they run.
 """
 
 import logging
@@ -33,7 +33,7 @@ class Part:
     """One file of a table.
 
     Attributes:
-        path: Absolute, because a worker has a working directory of its own.
+        path: Absolute, because a worker has its own working directory.
         number: Its position, from 0.
         start: Number of rows in the parts before it.
         made_by: Stage that wrote it.
@@ -54,7 +54,7 @@ class Part:
         return read_files([self.path], self.path, self.made_by, columns)
 
     def types_of_objects(self, rows: pd.DataFrame) -> dict[str, pa.DataType]:
-        """Return the types of columns such as lists, which rows that are all missing do not show."""
+        """Return the types of columns of objects, such as lists; rows without values do not show them."""
         objects = [str(name) for name in rows if is_object_dtype(rows[name])]
         schema = pq.read_schema(self.path) if objects else pa.schema([])
         return {name: schema.field(name).type for name in objects if name in schema.names}
@@ -94,7 +94,7 @@ def new_table(path: Path) -> Iterator[Path]:
     A table of one part becomes a file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Left by a process that was killed; DVC runs no two stages with one output.
+    # Left by a process that was killed; DVC never runs two stages with the same output.
     for leftover in path.parent.glob(f".{path.stem}-????????{path.suffix}*"):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
@@ -102,7 +102,7 @@ def new_table(path: Path) -> Iterator[Path]:
     try:
         folder.chmod(0o777 & ~read_umask())
         yield folder
-        # A worker that was killed leaves what it had begun.
+        # Unfinished files of workers that were killed.
         for partial in folder.glob(".*"):
             partial.unlink()
         files = sort_parts(folder.iterdir())
@@ -127,10 +127,10 @@ def new_table(path: Path) -> Iterator[Path]:
 def write_part(
     table: pd.DataFrame, folder: Path, number: int, types: Mapping[str, pa.DataType] = MappingProxyType({})
 ) -> None:
-    """Write rows as a part, without their index; a part without rows is left out.
+    """Write rows as a part, without their index; a part without rows is not written.
 
     Args:
-        types: Types of columns of objects, which may look otherwise in another part.
+        types: Types of columns of objects, because a single part may not show them.
 
     Raises:
         FileNotFoundError: The folder has been removed, because the stage has ended.

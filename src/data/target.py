@@ -22,10 +22,10 @@ MAX_NAMED = 10
 
 @dataclass(frozen=True)
 class Target:
-    """How the column to predict is converted, equally in all parts of a table.
+    """How to convert the column to predict; the same in all parts of a table.
 
     Attributes:
-        form: Into numbers, booleans, texts or integers; `raw` leaves the values as they are.
+        form: What the values become; `raw` leaves them as they are.
         declared: Declared properties.
         n_dropped: Number of rows without a target, which are dropped.
     """
@@ -60,7 +60,7 @@ def find_target(
     that were read as floats because some were missing become integers again.
 
     Args:
-        chunks: The column, one part after the other; iterated twice.
+        chunks: Chunks of the column, in order; iterated twice.
         declared: Declared properties of the target, such as the format of its numbers.
 
     Raises:
@@ -139,11 +139,11 @@ def prepare_target(
 
 @dataclass(frozen=True)
 class TargetFacts:
-    """What a check of a target must know; those of a table in parts are merged.
+    """Facts that the check of a target needs; those of the parts of a table are merged.
 
     Attributes:
-        first: First value; None without rows.
-        varies: Whether other values are there.
+        first: First value; None if there are no rows.
+        varies: Whether there are other values.
     """
 
     n_rows: int
@@ -174,7 +174,7 @@ def merge_facts(facts: Sequence[TargetFacts]) -> TargetFacts:
     """Merge the facts of the parts of a table."""
     first, *others = [each for each in facts if each.n_rows] or facts[:1]
     n_missing = sum(each.n_missing for each in facts)
-    # A missing value equals none, and is refused first.
+    # A missing value equals no value; `check_facts` refuses it first.
     varies = bool(n_missing) or first.varies or any(each.varies or each.first != first.first for each in others)
     return replace(first, n_rows=sum(each.n_rows for each in facts), n_missing=n_missing, varies=varies)
 

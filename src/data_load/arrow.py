@@ -21,7 +21,7 @@ NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
 
 @dataclass(frozen=True)
 class Extent:
-    """What decides how a column is converted: its missing values, and the extremes of integers and whole decimals."""
+    """Facts that decide how to convert a column: missing values, and extremes of integers and whole decimals."""
 
     n_rows: int = 0
     n_missing: int = 0
@@ -30,7 +30,7 @@ class Extent:
 
     @property
     def is_inexact(self) -> bool:
-        """Whether a value is an integer that is too large for a float."""
+        """Whether the column holds integers that are too large for a float."""
         return self.highest is not None and (self.highest > EXACT or self.lowest < -EXACT)
 
 
@@ -39,8 +39,8 @@ class Conversion:
     """How a column is converted to pandas.
 
     Attributes:
-        kind: Type that is converted.
-        dtype: Dtype that pyarrow would not choose for each part of the table.
+        kind: Type to which the column is cast in pyarrow.
+        dtype: Dtype in pandas, if pyarrow would not choose it for every part of the table.
     """
 
     kind: pa.DataType
@@ -90,7 +90,7 @@ def name_columns(names: Iterable[str]) -> list[str]:
 
 
 def measure(column: pa.ChunkedArray, *, is_part: bool = False) -> Extent:
-    """Find the extent of a column, or of a part of one, where values may be missing in others."""
+    """Find the extent of a column, or of one part of it; values may be missing in other parts."""
     kind, n_missing = column.type, column.null_count
     if pa.types.is_decimal(kind):
         has_extremes = kind.scale == 0 and kind.precision > 15
@@ -118,7 +118,7 @@ def merge_extents(parts: Sequence[Extent]) -> Extent:
 
 
 def find_conversion(kind: pa.DataType, extent: Extent) -> Conversion:
-    """Find how a column is converted, whatever is in one of its parts."""
+    """Find how to convert a column; the result is the same for all of its parts."""
     if pa.types.is_decimal(kind):
         kind = pa.int64() if kind.scale == 0 and _needs_integer(kind, extent) else pa.float64()
     elif pa.types.is_null(kind):
@@ -135,7 +135,7 @@ def find_conversion(kind: pa.DataType, extent: Extent) -> Conversion:
 
 
 def to_frame(rows: pa.Table, conversions: Sequence[Conversion]) -> pd.DataFrame:
-    """Convert rows with columns of unique names; the memory of `rows` is freed.
+    """Convert rows with unique column names; the memory of `rows` is freed.
 
     Args:
         rows: A table, or a part of one.
@@ -144,7 +144,7 @@ def to_frame(rows: pa.Table, conversions: Sequence[Conversion]) -> pd.DataFrame:
     names = rows.column_names
     schema = pa.schema([(name, conversion.kind) for name, conversion in zip(names, conversions, strict=True)])
     if schema.types != rows.schema.types:
-        # As float, a large integer is the nearest one, as if it had been read so.
+        # A large integer becomes the nearest float, as if it had been read as a float.
         rows = rows.cast(schema, safe=False)
     # Converted separately, because otherwise they would become floats.
     large = {}

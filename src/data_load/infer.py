@@ -24,7 +24,7 @@ MANY_LEVELS = 50
 # Free text has at least this many words in a value, on average.
 TEXT_WORDS = 4
 MAX_PROBLEMS = 20
-# Memory is bounded, and a few other values among so many numbers are still found.
+# Bounds the memory; a few other values among this many numbers are still found.
 MAX_LEVELS = 100_000
 FIRST_ROWS = 2**14
 
@@ -38,7 +38,7 @@ def infer_kinds(table: Mapping[str, Iterable[pd.Series]], known: Columns) -> dic
     """Return the known properties of each raw column, or its inferred `kind`.
 
     Args:
-        table: Each column, one part after the other; iterated several times.
+        table: Chunks of each column, in order; iterated several times.
         known: Declared or recorded columns.
 
     Raises:
@@ -118,10 +118,10 @@ def _kind_of_text(chunks: Iterable[pd.Series], name: str) -> str:
 
 
 def _find_levels(chunks: Iterable[pd.Series]) -> tuple[pd.Series, NDArray[np.bool_]]:
-    """Return the different values of a text in the order of their rows, and which ones are not numbers.
+    """Return the different values of a text column in order of appearance, and which of them are not numbers.
 
-    Of numbers, only the first `MAX_LEVELS` are returned. The search ends when so many other values are found that
-    the fraction of numbers cannot reach `MOSTLY`.
+    At most `MAX_LEVELS` numbers are returned. The search ends once so many other values are found that the fraction
+    of numbers cannot reach `MOSTLY`.
     """
     levels: pd.Series | None = None
     not_numbers = np.array([], bool)
@@ -129,7 +129,7 @@ def _find_levels(chunks: Iterable[pd.Series]) -> tuple[pd.Series, NDArray[np.boo
         found = pd.Series(column.unique()).dropna()
         if isinstance(found.dtype, pd.CategoricalDtype):
             found = found.astype(object)
-        # Looking up texts takes longer than to find the different ones again.
+        # Looking up texts takes longer than finding the unique ones again.
         new = found if levels is None else pd.Series(pd.concat([levels, found]).unique()[len(levels) :])
         new = new.reset_index(drop=True)
         if new.empty:
@@ -182,7 +182,7 @@ def _kind_of_many(levels: pd.Series, name: str) -> str:
 
 
 def _not_numbers(levels: pd.Series) -> NDArray[np.bool_]:
-    # Looking for numbers takes longer.
+    # Texts without digits need no conversion, which takes longer.
     if not has_digits(levels):
         return np.array([str(level).strip().lower() not in MISSING for level in levels])
     _, invalid = convert(levels, {"kind": "number"})

@@ -1,4 +1,4 @@
-"""Rows of a source as they were read, divided into parts."""
+"""Rows of a source as read, divided into parts."""
 
 import shutil
 import tempfile
@@ -34,10 +34,10 @@ class RawPart:
     Attributes:
         number: Its position, from 0.
         start: Number of rows in the parts before it.
-        conversions: How its columns become those of a DataFrame, equally in all parts.
-        rows: The rows of a table of one part.
-        files: Files with the rows of another part; a column of a later one replaces that of an earlier one.
-        complete: Column without which a row is left out.
+        conversions: How its columns become those of a DataFrame; the same in all parts.
+        rows: The rows, if the table has a single part.
+        files: Otherwise, files with the rows; a column in a later file replaces that of an earlier file.
+        complete: Column whose missing values make a row be left out.
     """
 
     number: int
@@ -56,7 +56,7 @@ class RawPart:
         return self._convert(_read_files(self.files, self._with_complete(names), pa.OSFile), names)
 
     def chunks(self, column: str) -> Iterator[pd.Series]:
-        """Yield the values of a column; of those in a file, only what is used is read."""
+        """Yield the values of a column in chunks; of a file, only the chunks that are used are read."""
         if self.rows is not None:
             yield self.rows[column]
             return
@@ -86,7 +86,7 @@ class RawPart:
 
 @dataclass(frozen=True)
 class Chunks:
-    """A column, in the order of the parts; each is one chunk or more."""
+    """A column, in the order of the parts; each part gives one or more chunks."""
 
     parts: Sequence[RawPart]
     name: str
@@ -97,7 +97,7 @@ class Chunks:
 
 
 class RawTable:
-    """Rows of a source: in memory if they are a single part, else in temporary files.
+    """Rows of a source: in memory if there is a single part, else in temporary files.
 
     Attributes:
         columns: Names of the columns.
@@ -146,7 +146,7 @@ class RawTable:
 
 @dataclass
 class _Piece:
-    """A part before the types of all rows are known: each column has the types of its segments."""
+    """A part before the types of the whole table are known: a column may have several, from different segments."""
 
     n_rows: int
     kinds: list[set[pa.DataType]]
@@ -159,10 +159,10 @@ def divide(read: Read, name: str, rows_per_part: int, parent: Path, max_rows: in
     """Divide the rows of a source into parts, with one type for each column.
 
     Args:
-        read: Reads the source; again, if the types of a column differ.
+        read: Reads the source; called again if the types of a column differ.
         name: Name of the source in error messages.
         parent: Folder for the temporary files of a table of several parts.
-        max_rows: Number of rows to read, as a single part, by default all.
+        max_rows: Number of rows to read, as a single part; by default all rows are read.
 
     Raises:
         DataError: There are no rows, two columns have the same name, or the disk is full.
@@ -198,7 +198,7 @@ def divide_table(table: pd.DataFrame, name: str, rows_per_part: int, parent: Pat
 
 
 def rebatch(tables: Iterable[pa.Table], n_rows: int) -> Iterator[tuple[list[pa.Table], bool]]:
-    """Yield tables that have `n_rows` rows together, and whether they are the last ones, which may have fewer."""
+    """Yield lists of tables with `n_rows` rows in total, and whether a list is the last one, which may have fewer."""
     waiting, count = list[pa.Table](), 0
     for table in tables:
         start = 0
@@ -233,7 +233,7 @@ def _regular(tables: Iterable[pa.Table], name: str) -> Iterator[pa.Table]:
 
 
 def _unite(tables: Sequence[pa.Table]) -> tuple[pa.Table, list[set[pa.DataType]]]:
-    """Return the rows of tables as one, and all types of each column; one whose types differ is left empty."""
+    """Return tables as one, and the types of each column; a column without a common type is left empty."""
     first = tables[0].schema
     if all(table.schema.types == first.types for table in tables):
         return pa.concat_tables(tables), [{kind} for kind in first.types]
@@ -244,13 +244,13 @@ def _unite(tables: Sequence[pa.Table]) -> tuple[pa.Table, list[set[pa.DataType]]
         for at, found in enumerate(kinds):
             if _common(found) is None:
                 table = table.set_column(at, first.names[at], pa.nulls(len(table)))
-        # As float, a large integer is the nearest one, as if it had been read so.
+        # A large integer becomes the nearest float, as if it had been read as a float.
         united.append(table.cast(common, safe=False))
     return pa.concat_tables(united), kinds
 
 
 def _common(kinds: set[pa.DataType]) -> pa.DataType | None:
-    """Return the type to which values of some types are cast without a change; None if there is none."""
+    """Return the common type of values of several types; None if there is none."""
     known = kinds - {NULL} if NULL in kinds else kinds
     if len(known) > 1:
         return pa.float64() if known == {pa.int64(), pa.float64()} else None
@@ -279,7 +279,7 @@ def _find_type(read: Read, name: str, kinds: set[pa.DataType]) -> pa.DataType:
 
 
 def _replace_columns(read: Read, pieces: Sequence[_Piece], final: Types, rows_per_part: int, spill: "_Spill") -> None:
-    """Read the columns again that have another type in a piece than in the table."""
+    """Read columns again whose type in a piece differs from that in the table."""
     names = list(final)
     needed = [
         [name for name, kinds in zip(names, piece.kinds, strict=True) if _common({*kinds, final[name]}) != final[name]]
@@ -327,7 +327,7 @@ class _Spill:
                 self._parent.mkdir(parents=True, exist_ok=True)
                 self.folder = Path(tempfile.mkdtemp(prefix=".raw-", dir=self._parent)).absolute()
             path = self.folder / f"{name}.arrow"
-            # Parts of a column of categories may have different ones.
+            # Chunks of a categorical column may have different categories.
             options = pa.ipc.IpcWriteOptions(unify_dictionaries=True)
             with pa.ipc.new_file(str(path), rows.schema, options=options) as file:
                 file.write_table(rows)

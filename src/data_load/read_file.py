@@ -42,7 +42,7 @@ def read_file(
         how: Its format.
         as_text: Columns whose texts stay texts even if they look like numbers or dates.
         name: Name of the file in error messages, by default its path.
-        max_rows: Most rows to read, by default all.
+        max_rows: Maximum number of rows to read; by default all are read.
 
     Returns:
         Shape (n_rows, n_columns), with unique column names.
@@ -63,7 +63,7 @@ def read_parts(
     parent: Path,
     max_rows: int | None = None,
 ) -> RawTable:
-    """Read a table in parts, which are temporary files in `parent` if there are several; see `read_file`."""
+    """Read a table in parts; several parts are temporary files in `parent`. See `read_file`."""
     name = name or str(path)
     before = _state(path)
     try:

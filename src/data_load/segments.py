@@ -36,7 +36,7 @@ SEGMENT_BYTES = 32 * 2**20
 def read_segments(
     path: Path, how: TableFile, as_text: Iterable[str], name: str, only: Types | None = None
 ) -> Iterator[pa.Table]:
-    """Yield the rows of a text file in tables, whose types may differ, because each suits its own rows.
+    """Yield the rows of a text file in tables, whose types may differ, because they are inferred for each table.
 
     Args:
         path: The file.
@@ -68,15 +68,15 @@ def _decode(file: Any, how: TableFile) -> Any:
 
 
 def cut_segments(file: Any, separator: bytes, skip_rows: int = 0) -> Iterator[memoryview]:
-    """Cut a stream of UTF-8 into segments that end where a row ends; each is overwritten by the next one."""
-    # Memory that is used again saves a fifth of the time.
+    """Cut a stream of UTF-8 into segments that end where a row ends; each segment overwrites the one before."""
+    # Reusing the memory saves a fifth of the time.
     buffer, size = bytearray(SEGMENT_BYTES), 0
     while (size := _fill(file, buffer, size)) == len(buffer):
         end = find_last_row_end(buffer, separator, _find_header(buffer, skip_rows))
         if not end and size < BLOCK_BYTES:
             buffer = buffer + bytes(SEGMENT_BYTES)
             continue
-        # pyarrow refuses a longer row, such as the rest of a file after a quote that is not closed.
+        # pyarrow refuses a row this long, such as the rest of a file after a quote that is not closed.
         end = end or size
         yield memoryview(buffer)[:end]
         buffer[: size - end] = buffer[end:size]
@@ -85,7 +85,7 @@ def cut_segments(file: Any, separator: bytes, skip_rows: int = 0) -> Iterator[me
 
 
 def _fill(file: Any, buffer: bytearray, size: int) -> int:
-    """Read until the buffer is full or the file ends; decompressing streams return less than they are asked for."""
+    """Read until the buffer is full or the file ends; decompressing streams return fewer bytes than requested."""
     view = memoryview(buffer)
     while size < len(buffer) and (n_bytes := file.readinto(view[size:])):
         size += n_bytes
@@ -100,7 +100,7 @@ def _find_header(content: bytes | bytearray, skip_rows: int) -> int:
 
 
 def find_last_row_end(content: bytes | bytearray, separator: bytes, start: int = 0) -> int:
-    r"""Return the position behind the last line end that is not within quotes; 0 if there is none.
+    r"""Return the position after the last line end outside quotes; 0 if there is none.
 
     >>> find_last_row_end(b'1,x\n2,"y\n', b",")
     4
@@ -118,13 +118,13 @@ def find_last_row_end(content: bytes | bytearray, separator: bytes, start: int =
 
 
 def _find_quotes(content: bytes | bytearray, separator: bytes, start: int) -> NDArray[np.int64]:
-    """List the quotes that open and close fields, by turns: as pyarrow, one within a field without quotes is text."""
+    """List the opening and closing quotes in turn; as in pyarrow, a quote inside an unquoted field is text."""
     if b'"' not in content:
         return np.array([], np.int64)
     letters = np.frombuffer(content, np.uint8)
     quotes = start + np.flatnonzero(letters[start:] == ord('"'))
     opening, before = quotes[::2], b"\r\n" + separator
-    # A doubled quote closes and opens.
+    # A doubled quote counts as a closing and an opening one.
     if np.isin(letters[opening[opening > start] - 1], [*before, ord('"')]).all():
         return quotes
     found, is_open, doubled = list[int](), False, -1
@@ -145,9 +145,9 @@ class _Reader:
 
     Attributes:
         kind: Suffix of the file, without that of a compression.
-        types: Types of columns that are not inferred.
-        names: Names of the columns, once the first segment is read.
-        n_rows: Number of rows that are read.
+        types: Types of columns whose types are not inferred.
+        names: Names of the columns; empty until the first segment is read.
+        n_rows: Number of rows read so far.
     """
 
     path: Path
@@ -176,7 +176,7 @@ class _Reader:
         titles = rows.column_names
         self.names = name_columns(titles)
         self.n_rows = rows.num_rows
-        # A text stays a text, so that few segments differ.
+        # A column of text stays text, so that few segments differ.
         self.types = {
             name: pa.string() for name, kind in zip(self.names, rows.schema.types, strict=True) if kind == pa.string()
         }
@@ -202,7 +202,7 @@ class _Reader:
         except pa.ArrowInvalid as error:
             if "invalid UTF8" not in str(error) or not self.types:
                 raise
-            # Inferred, the column is binary.
+            # Without a given type, the column becomes binary, which is reported below.
             self.types = {}
             rows = self._parse(content)
         # "12:30" is neither a number nor a date.

@@ -32,9 +32,9 @@ class LoadedTable:
     """The rows of the source, and what was found about them.
 
     Attributes:
-        raw: Rows with a target, or all if one may be missing in none.
+        raw: The rows, without dropped rows that have no target.
         columns: Kinds of all columns but the target.
-        target: How the target is converted.
+        target: How to convert the target.
         origin: Tags that describe where the rows come from.
     """
 
@@ -46,7 +46,7 @@ class LoadedTable:
 
 @contextmanager
 def load_table(config: Config, known: Columns) -> Iterator[LoadedTable]:
-    """Load the table of the source, and infer the kinds of its columns; the rows can be read as long as it is open.
+    """Load the table of the source, and infer the kinds of its columns; rows can be read inside the `with` block.
 
     Args:
         config: All settings.
@@ -169,7 +169,7 @@ def _load_dvc(
     from scmrepo.exceptions import SCMError
 
     where = f"{source.path} of {source.repo} at {source.rev}"
-    # The folder of the system may be in memory.
+    # The system's temporary folder may be in memory.
     with scratch_folder() as folder:
         copy = Path(folder) / Path(source.path).name
         try:

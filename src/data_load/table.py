@@ -25,10 +25,10 @@ def convert_part(
         folder: Folder of the new parts.
         columns: Kinds of all columns but the target.
         declared: Columns declared in `params.yaml`.
-        target: How the target is converted.
+        target: How to convert the target.
 
     Returns:
-        The checks that found something.
+        The checks that found wrong values.
     """
     rows = part.read()
     raw = rows[target_column]
@@ -37,7 +37,7 @@ def convert_part(
         rows = rows.assign(**{target_column: converted})
     rows, checks = check_rows(rows, columns, declared, target_column, part.start)
     if not checks:
-        # What is found in a part, such as a list without values, may have another type than in the table.
+        # A part may suggest another type than the table, for example if all its lists are empty.
         objects = {} if part.rows is not None else _find_objects(rows, part.conversions)
         rows = rows.astype(dict.fromkeys(objects, object))
         write_part(rows, folder, part.number, objects)

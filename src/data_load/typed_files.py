@@ -42,7 +42,7 @@ def read_parquet(path: Path, marks: Sequence[str], name: str, batch_rows: int) -
         path: The file or folder.
         marks: Marks of a missing value.
         name: Name of the file in error messages.
-        batch_rows: Most rows of a batch.
+        batch_rows: Maximum number of rows in a batch.
 
     Raises:
         DataError: The file is empty, or the parts do not match.
@@ -55,7 +55,7 @@ def read_parquet(path: Path, marks: Sequence[str], name: str, batch_rows: int) -
             # The file may have no rows.
             yield schema.empty_table()
             for group in range(file.num_row_groups):
-                # A batch of two groups would be copied.
+                # A batch that spans two row groups would be copied.
                 size = min(batch_rows, max(1, file.metadata.row_group(group).num_rows))
                 for batch in file.iter_batches(size, row_groups=[group]):
                     yield without_marks(pa.Table.from_batches([batch]).select(schema.names).cast(schema), marks)

@@ -25,7 +25,7 @@ class Check:
         column: Position of the column.
         number: Position of the check among those of its column.
         what: What the found values are, such as `below min = 0`.
-        found: The values that violate it.
+        found: The values that fail the check.
         hint: What to do.
     """
 

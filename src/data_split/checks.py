@@ -28,7 +28,7 @@ from src.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-# A column with at least this fraction of different values, in at least so many rows, may be an identifier.
+# A column with at least this fraction of different values, in at least this many rows, may be an identifier.
 NEARLY_ALL, MIN_ROWS = 0.95, 20
 # Hashes of values in memory at once, of all columns that may be identifiers.
 MAX_HASHES = 2_000_000
@@ -122,10 +122,10 @@ def _count_equal(split: SplitTable, names: Sequence[str], engine: Engine) -> int
     hash_part = partial(_hash_part, names=names)
     in_test = np.concatenate(list(map_parts(hash_part, split.test, engine, "find equal rows")))
     in_test.sort()
-    # Of equal hashes, the first.
+    # Marks the first of equal hashes.
     is_equal = np.zeros(len(in_test), dtype=bool)
     for in_train in map_parts(hash_part, split.train, engine, "find equal rows"):
-        # Sorted, because its lookups are then near each other in memory.
+        # Sorted, so that lookups are close to each other in memory.
         in_train.sort()
         places = np.searchsorted(in_test, in_train)
         places[places == len(in_test)] = 0
@@ -143,7 +143,7 @@ def _hash_part(part: Part, names: Sequence[str]) -> Hashes:
 
 
 def _find_constants(split: SplitTable, names: Sequence[str], engine: Engine) -> list[str]:
-    # The sample rules out most columns, and its first rows most of these.
+    # The sample rules out most columns, and its first rows already rule out most of those.
     names = [name for name in names if _is_constant(split.sample[name])]
     if not names:
         return []
@@ -167,8 +167,8 @@ class _Values:
     """The known values of a column in a part.
 
     Attributes:
-        n_sliced: Number of values whose hash falls into a slice of all hashes.
-        hashes: The different ones of these hashes.
+        n_sliced: Number of values whose hash falls into the slice of hashes that is counted.
+        hashes: The unique ones of these hashes.
         are_whole: Whether all values are integers; also true of text.
         numbers: First, last, smallest and largest integer; None if there are none.
         steps: Signs of the differences between one integer and the next.
@@ -187,7 +187,7 @@ def _find_identifiers(split: SplitTable, names: Sequence[str], engine: Engine) -
     names = [name for name in names if _may_identify(split.sample[name])]
     if not names:
         return []
-    # All values of a small table are counted, and a random share of those of a large one.
+    # In a small table, all values are counted; in a large one, a random share of them.
     n_slices = math.ceil(sum(part.n_rows for part in split.train) * len(names) / MAX_HASHES)
     describe = partial(_describe_values, names=names, n_slices=n_slices)
     hashes, found = {name: np.zeros(0, dtype=np.uint64) for name in names}, []
@@ -213,7 +213,7 @@ def _describe_values(part: Part, names: Sequence[str], n_slices: int) -> dict[st
     described = {}
     for name in names:
         known = part.read([name])[name].dropna()
-        # Most values differ, so that finding the different ones first would only need memory.
+        # Most values differ, so finding the unique ones first would only cost memory.
         hashes = pd.util.hash_pandas_object(known, index=False, categorize=False).to_numpy()
         hashes = hashes[hashes % np.uint64(n_slices) == 0]
         values = _Values(len(known), len(hashes), merge_unique(hashes))

@@ -1,4 +1,4 @@
-"""Find the key of a rank among all rows of a table in parts, exactly and in bounded memory."""
+"""Find the key that has a given rank among all rows of a table in parts, exactly and in bounded memory."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ def order_keys(values: "pd.Series[Any]") -> Keys:
     if is_unsigned_integer_dtype(values):
         return values.to_numpy(np.uint64)
     if is_float_dtype(values):
-        # Zero has no sign then.
+        # Turns -0.0 into 0.0.
         bits = (values.to_numpy(np.float64) + 0.0).view(np.uint64)
         return np.where(bits & SIGN, ~bits, bits | SIGN)
     if is_datetime64_any_dtype(values):
@@ -37,10 +37,10 @@ def order_keys(values: "pd.Series[Any]") -> Keys:
 
 
 def find_borders(read_keys: ReadKeys, ranks: NDArray[np.int64], parts: Sequence[Part], engine: Engine) -> Keys:
-    """Find the key of a rank in each stratum, by radix selection.
+    """Find the key that has a given rank in each stratum, by radix selection.
 
-    A pass over the parts counts the keys by their leading bits, until those that share the bits of the wanted keys are
-    few enough to be sorted. A table with few rows needs no such pass.
+    Each pass over the parts counts the keys by their next leading bits, until few enough keys share the leading bits of
+    the wanted keys to be sorted. A table with few rows needs no such pass.
 
     Args:
         read_keys: Function that a worker can import.
@@ -82,7 +82,7 @@ def _count_part(part: Part, read_keys: ReadKeys, prefixes: Keys, shift: int, wid
 
 
 def _collect_part(part: Part, read_keys: ReadKeys, prefixes: Keys, shift: int) -> tuple[Keys, Codes]:
-    """Return the keys that have the leading bits of the wanted one, and their strata."""
+    """Return the keys that share the leading bits of the wanted key of their stratum, and their strata."""
     keys, codes = read_keys(part)
     chosen = keys >> np.uint64(shift) == prefixes[codes]
     return keys[chosen], codes[chosen]

@@ -1,7 +1,7 @@
 """Split rows into train and test: stratified, at random, by an id, by time or by group.
 
-Each row has a key: the hash of its row number, id or group, or its date. The rows with the smallest hashes or the
-newest dates are the test rows, of each class or of the whole table. So the parts of a table change no row's side.
+Each row has a key: the hash of its row number, id or group, or its date. The test rows are those with the smallest
+hashes or the newest dates, in each class or in the whole table. So a row's side does not depend on the parts.
 """
 
 import logging
@@ -27,7 +27,7 @@ from src.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-# Training rows that the checks and the page about the data see. Seeds of splits are smaller than this one's.
+# Training rows that the checks and the page about the data see. Seeds of splits are smaller than `SAMPLE_SEED`.
 MAX_SAMPLE, SAMPLE_SEED = 50_000, 2**32
 
 
@@ -65,7 +65,7 @@ class Rule:
         return self.find_classes(rows) if self.kind == "stratified" else np.zeros(len(rows), dtype=np.intp)
 
     def find_classes(self, rows: pd.DataFrame) -> Codes:
-        """Return the position of each row's class; of a regression, 0."""
+        """Return the position of each row's class; for a regression, 0."""
         if self.classes is None:
             return np.zeros(len(rows), dtype=np.intp)
         codes, found = pd.factorize(rows[self.target])
@@ -95,7 +95,7 @@ class SplitTable:
     Attributes:
         train: Parts of the training rows.
         test: Parts of the test rows.
-        sample: Training rows; of more than `MAX_SAMPLE`, about so many random ones.
+        sample: Training rows; a random sample of about `MAX_SAMPLE` of them if there are more.
         plan: How it is split.
     """
 
@@ -107,13 +107,13 @@ class SplitTable:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What a part says about the target and the column of the split.
+    """Facts about the target and the column of the split in one part.
 
     Attributes:
         counts: Number of rows by class; of a regression, of all rows.
         n_missing: Number of rows without a value in the column.
         first: First value of the column.
-        groups: Different hashes of the groups; empty for other splits.
+        groups: Unique hashes of the groups; empty for other splits.
     """
 
     target: TargetFacts
@@ -233,7 +233,7 @@ def _count_sides(part: Part, rule: Rule) -> tuple[NDArray[np.int64], Any]:
 
 
 def _check_sides(plan: Plan, test_size: float, begin: Any) -> None:
-    """Refuse a set without rows and a class without training rows, and log where the test rows begin in time."""
+    """Refuse a set without rows or a class without training rows, and log the oldest date of a split by time."""
     rule, (n_train, n_test) = plan.rule, plan.n_rows.sum(axis=1)
     if rule.kind == "time" and not n_train:
         raise DataError(

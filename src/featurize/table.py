@@ -23,7 +23,7 @@ def featurize_part(
     base: Base,
     n_rows: int,
 ) -> int:
-    """Write the raw columns of a part, its features and its target to a part of the same number.
+    """Write the raw columns, features and target of a part to a new part with the same number.
 
     Args:
         part: Part of the table of `data_load`.
@@ -45,7 +45,7 @@ def featurize_part(
     try:
         featurized = add_features(convert_columns(rows, columns, part.start), features)
     except FeatureError as error:
-        # Its numbers of rows are those of the part.
+        # Its row numbers count within the part.
         where = "" if part.n_rows == n_rows else f"{name_path(part.path)}: "
         raise FeatureError(f"{where}{error}") from None
     write_part(pd.concat([featurized, target], axis="columns"), folder, part.number, types)

@@ -109,7 +109,7 @@ def guess_table(path: Path, target_column: str | None = None) -> Guess:
     }
     guess = Guess(len(table), (name, why), _guess_task(table[name]), columns, source)
     if is_sample:
-        guess.notes.append(f"the table has more rows; all guesses are from the first {MAX_ROWS}")
+        guess.notes.append(f"the table has more rows; all guesses are based on the first {MAX_ROWS}")
     guess.n_missing_targets = int(table[name].isna().sum())
     target = _guess_format_of_target(table[name], decimal, guess)
     guess.split = _guess_split(table, target, guess)

@@ -149,9 +149,9 @@ class Facts:
     Attributes:
         model: The fitted Pipeline that takes featurized rows.
         features: Columns that the model uses, by kind.
-        predictions: Of all test rows.
+        predictions: Predictions of all test rows.
         X_shown: Columns that the model uses, of all test rows or of a sample.
-        shown: Predictions of the same rows.
+        shown: Predictions of the rows of `X_shown`.
         md5s: MD5 of the tables and of the model by path, where known.
     """
 
@@ -301,7 +301,7 @@ def _describe_model(facts: Facts, config: Config) -> list[Block]:
 
 
 def _describe_rows(facts: Facts) -> list[list[Text]]:
-    """Say how many rows the search saw and the model was fitted on, if these were not all training rows."""
+    """Say how many rows the search and the fit used, if the search did not use all training rows."""
     counts = {what: facts.cv_metrics.get(f"n_rows_{what}") for what in ("searched", "fitted")}
     return [[f"Rows {what}", f"{n_rows:.0f} of {facts.n_train}"] for what, n_rows in counts.items() if n_rows]
 
@@ -491,9 +491,14 @@ def list_limits(facts: Facts, config: Config) -> Iterator[Text]:
     if fitted < facts.n_train:
         yield f"The model was fitted on {fitted:.0f} random rows of {facts.n_train} training rows."
     elif searched < facts.n_train:
-        yield f"All training rows fitted the model, but its parameters were chosen on {searched:.0f} random ones."
+        yield (
+            f"The model was fitted on all training rows, but its parameters were chosen on {searched:.0f} random ones."
+        )
     if (n_shown := len(facts.X_shown)) < n_test:
-        yield f"Importance, slices, curves and plots show {n_shown} random test rows. Metrics are of all {n_test}."
+        yield (
+            f"Importance, slices, curves and plots use {n_shown} random test rows. Metrics and the confusion matrix "
+            f"use all {n_test}."
+        )
     if config.train.search.kind == "none":
         yield "No parameters were searched: they come from the settings."
     yield "The interval reflects the sampling of the test rows, not the randomness of the split or the training."

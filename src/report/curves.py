@@ -39,8 +39,8 @@ def compute_curves(
     the rest.
 
     Args:
-        predictions: Of all test rows, for what is counted.
-        shown: Of the same rows, or of a sample, for points and curves.
+        predictions: Predictions of all test rows, for the confusion matrix.
+        shown: Predictions of the same rows or of a sample, for points and curves.
     """
     curves: dict[str, Rows] = {}
     if isinstance(predictions, ClassPredictions):

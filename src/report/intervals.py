@@ -37,7 +37,7 @@ def bootstrap_interval(
     bootstrap, Bickel et al. 1997).
 
     Args:
-        value: The metric of all rows, if it is known.
+        value: The metric on all rows, if it is known.
 
     Returns:
         Low and high end; None if no resample defines the metric.

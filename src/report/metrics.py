@@ -171,7 +171,7 @@ def _metrics(predictions: Predictions) -> Mapping[str, Callable[[Any], float]]:
 
 
 def _weighted(function: Callable[..., Any], **options: Any) -> Callable[[ClassPredictions], Any]:
-    """Apply a metric of labels to the cells of the confusion matrix, weighted by their rows: with the same result."""
+    """Apply a metric of labels to the cells of the confusion matrix, weighted by counts; the result is the same."""
 
     def score_cells(p: ClassPredictions) -> Any:
         y_true, y_pred = np.nonzero(p.confusion)
@@ -189,7 +189,7 @@ def _of_positive(function: Callable[..., float]) -> Callable[[ClassPredictions],
 
 
 def _mean_of_chunks(function: Callable[..., float]) -> Callable[[ClassPredictions], float]:
-    """Average a loss of probabilities over chunks of rows: scikit-learn's functions copy them several times."""
+    """Average a loss of probabilities over chunks of rows, because scikit-learn copies them several times."""
 
     def score_chunks(p: ClassPredictions) -> float:
         y_true, probabilities = p.known

@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.integer[Any]]
-# Rows computed at once, so that many rows need little memory.
+# Rows processed at once, to save memory.
 CHUNK = 100_000
-# Far below what 2 bytes can hold, so that labels which the model does not know have a place, too.
+# Well below what 2 bytes can hold, to leave room for labels that the model does not know.
 MANY_CLASSES = 10_000
 
 
@@ -58,7 +58,7 @@ class OneVsRest:
 
     @cached_property
     def _areas(self) -> tuple[float, float]:
-        """Both areas, exactly; scikit-learn's functions take 200 bytes a row."""
+        """Both areas, exactly; scikit-learn's functions take 200 bytes per row."""
         positive, negative = np.sort(self.y_score[self.y_true]), np.sort(self.y_score[~self.y_true])
         n_ordered, precisions = 0, []
         for start in range(0, len(positive), CHUNK):
@@ -229,7 +229,7 @@ def encode_classes(
 
 
 def concat_predictions(found: Iterable[Predictions], n_rows: int) -> Predictions:
-    """Concatenate the predictions of one model, so that each part is in memory only until it is copied.
+    """Concatenate the predictions of one model; each part is freed once it is copied.
 
     Args:
         n_rows: Number of rows of all parts.
@@ -247,7 +247,7 @@ def concat_predictions(found: Iterable[Predictions], n_rows: int) -> Predictions
         for name, column in columns.items():
             column[rows] = getattr(part, name)
         if isinstance(part, ClassPredictions):
-            # A part has codes of its own for labels that the model does not know.
+            # Each part has its own codes for labels that the model does not know.
             place = np.array([labels.setdefault(label, len(labels)) for label in part.labels])
             columns["y_true"][rows] = place[part.y_true]
         start = rows.stop

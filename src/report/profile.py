@@ -30,7 +30,7 @@ from src.report.predictions import ClassPredictions, Floats, Predictions
 MAX_ROWS, MAX_VALUES, MIN_ROWS = 1000, 100_000, 200
 # Further levels, and those of a high-cardinality column that identify few rows, are not listed.
 MAX_LEVELS, MIN_ROWS_OF_LEVEL = 200, 5
-# Of more levels, the rarest are dropped when the parts of a table are merged.
+# If there are more, the rarest levels are dropped when the parts of a table are merged.
 MAX_MERGED_LEVELS = 100_000
 # Classes whose probabilities are kept, the most frequent ones.
 MAX_CLASSES = 20
@@ -160,12 +160,12 @@ def describe_column(column: pd.Series, kind: str) -> ColumnProfile:
 
 @dataclass(frozen=True)
 class Summary:
-    """A column in some of the rows, from which that in all rows follows.
+    """Summary of a column in some of the rows; summaries can be merged.
 
     Attributes:
-        extremes: Smallest and largest value, or length of a text; None without any value, and for levels.
+        extremes: Smallest and largest value, or length of a text; None for levels, or if there are no values.
         counts: Number of rows by level; None if there are no levels.
-        n_levels: Number of levels, at least: of very many, the rarest are not kept.
+        n_levels: Number of levels; a lower bound if rare levels were dropped.
     """
 
     kind: str

@@ -24,13 +24,13 @@ from src.report.predictions import Predictions, concat_predictions, predict_rows
 
 logger = logging.getLogger(__name__)
 
-# Importance, slices and plots look at a random sample of more test rows than these.
+# If there are more test rows, importance, slices, curves and plots use a random sample of this size.
 MAX_SAMPLE = 100_000
 
 
 @dataclass(frozen=True)
 class TrainTarget:
-    """The target of the training rows, as far as a baseline needs it.
+    """What a baseline needs to know about the target of the training rows.
 
     Attributes:
         n_rows: Number of training rows.
@@ -50,7 +50,7 @@ class PredictedRows:
     """The test rows with their predictions.
 
     Attributes:
-        predictions: Of all rows.
+        predictions: Predictions of all rows.
         sample: Positions of the rows in `X` and `y`: all of them, or a random sample.
         X: Columns that the model uses, shape (n_sampled, n_features).
         y: Target, shape (n_sampled,).
@@ -69,7 +69,7 @@ def read_train_target(parts: Sequence[Part], target_column: str, task: Task) -> 
     if task == "regression":
         numbers = np.concatenate([column.to_numpy(dtype=float) for column in columns])
         mean = float(np.mean(numbers))
-        # Sorted in place, because a copy of many numbers takes memory.
+        # In place, because a copy of many numbers takes memory.
         return TrainTarget(n_rows, mean=mean, median=float(np.median(numbers, overwrite_input=True)))
     counts = pd.concat([column.value_counts(sort=False) for column in columns])
     return TrainTarget(n_rows, counts.groupby(level=0).sum().sort_index())
@@ -95,7 +95,7 @@ def predict_parts(
     sample = np.arange(n_rows)
     if n_rows > MAX_SAMPLE:
         sample = np.sort(np.random.default_rng(base.random_state).choice(n_rows, MAX_SAMPLE, replace=False))
-    # Workers read the file: a large model would be sent with each part.
+    # Workers read the file; otherwise a large model would be sent with each part.
     process = partial(_predict_part, model_path=model_path.absolute(), base=base, names=names, positive=positive)
     places = np.searchsorted(sample, [(part.start, part.start + part.n_rows) for part in parts])
     items = [(part, sample[begin:end] - part.start) for part, (begin, end) in zip(parts, places.tolist(), strict=True)]
@@ -136,7 +136,7 @@ def _predict_part(
     part, sample = item
     X, y = split_target(part.read([*names, base.target_column]), base.target_column, base.task, to_learn=False)
     X = X[[name for name in names if name in X]]
-    # With more threads, sums differ in their last digits, and workers have another number of them.
+    # Sums differ in their last digits with the number of threads, which may differ between workers and the stage.
     with threadpool_limits(1, user_api="blas"):
         predictions = predict_rows(load_steps(model_path), X, y, base.task, positive)
     return predictions, X if len(sample) == len(X) else X.iloc[sample], y[sample]

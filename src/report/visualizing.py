@@ -46,8 +46,8 @@ def draw_figures(
     """Yield the name and the figure of each plot that the predictions allow.
 
     Args:
-        predictions: Of all test rows, for what is counted.
-        shown: Of the same rows, or of a sample, for points and curves.
+        predictions: Predictions of all test rows, for the confusion matrix.
+        shown: Predictions of the same rows or of a sample, for points and curves.
     """
     if isinstance(predictions, ClassPredictions):
         yield "confusion_matrix", plot_confusion_matrix(predictions)

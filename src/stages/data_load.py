@@ -31,7 +31,7 @@ def data_load(config: Config) -> StageResult:
                 target_column=target_column,
                 target=table.target,
             )
-            # A single part is in the memory of this process.
+            # A single part is in memory, so no worker can read it.
             where = engine if raw.is_divided else Engine()
             checks = list(where.map(convert, raw.parts, len(raw.parts), "data_load"))
             report_problems(raw.columns, raw.n_rows, checks, declared, recorded, config)

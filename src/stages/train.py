@@ -22,7 +22,7 @@ def train(config: Config) -> StageResult:
     settings, path = config.train, config.data_split.train_path
     parts = list_parts(path, made_by="data_split")
     columns = read_columns(config.data_load.schema_path)
-    # Optuna decides one fit after the other, in this process.
+    # Optuna runs its fits one after the other, in this process.
     is_local = settings.search.kind in ("none", "optuna")
     compute = config.compute.model_copy(update={"engine": "local"}) if is_local else config.compute
     with start_engine(compute) as engine:

@@ -49,8 +49,8 @@ class FitResult:
     Attributes:
         model: Fitted Pipeline `[features, preprocess, estimator]` that takes raw columns.
         cv_metrics: Mean and standard deviation of the score over the folds, and mean score of
-            a dummy estimator; empty without a search. Of a sample, also the numbers of rows that the search saw and
-            that the model is fitted on.
+            a dummy estimator; empty without a search. If the search used a sample, also the numbers of rows of
+            the search and of the fit.
         cv_results: One row per candidate, in the order in which they were tried.
         candidates: `estimator`, `params` and `metrics` of each candidate: the chosen one, and the others by rank.
         threshold: Probability from which the positive class is predicted; None for the usual one, 0.5.
@@ -73,7 +73,7 @@ def fit_model(
     Args:
         table: Featurized training rows with their target, shape (n_samples, n_columns).
         engine: Runs the fits of the search, except those of Optuna; None for this process.
-        parts: All training rows. If there are more than in `table`, its index has the numbers of its rows.
+        parts: All training rows. If there are more than in `table`, its index contains their numbers.
 
     Raises:
         ConfigError: An estimator cannot be used with these settings.
@@ -150,7 +150,7 @@ def _refit_on_all(
     fitted: Pipeline, candidate: Candidate, spec: ModelSpec, X: pd.DataFrame, y: NDArray[Any], parts: Sequence[Part],
     config: Config,
 ) -> int:  # fmt: skip
-    """Refit a model that is fitted on a sample, if its estimator can be fitted part by part; return its rows."""
+    """Refit a model of a sample, if its estimator can be fitted part by part; return the number of fitted rows."""
     n_rows = sum(part.n_rows for part in parts)
     if not can_refit(fitted["estimator"]):
         reason = candidate.estimator if config.train.calibrate == "none" else "train.calibrate"

@@ -163,8 +163,8 @@ def limit_threads(candidate: Candidate, task: Task, n_rows: int) -> Iterator[Non
     """Limit the threads of a fit, so that its result does not depend on the number of cores.
 
     Sums in BLAS change in the last digits with the number of threads, and threads that wait for each other cost more
-    than they save: beside another process, logistic regression on 100,000 rows took 28 s instead of 0.2 s. Threads of
-    OpenMP, as in histogram boosting, change nothing.
+    time than they save: next to another process, logistic regression on 100,000 rows took 28 s instead of 0.2 s.
+    Threads of OpenMP, as in histogram boosting, do not change the result.
     """
     path = find_estimator(candidate.estimator, task).path
     with _threadpools(path).limit(limits=1 if n_rows < MIN_THREADED_ROWS else {"blas": 1}):

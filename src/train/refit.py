@@ -1,7 +1,7 @@
-"""Refit an estimator on all training rows, part by part: LightGBM, and what has `partial_fit`.
+"""Refit LightGBM, or an estimator with `partial_fit`, on all training rows, part by part.
 
-The preprocessing stays as it was fitted on the sample. The transformed rows are kept in files, which are mapped into
-memory one at a time.
+The preprocessing stays as fitted on the sample. The transformed rows are stored in files, which are mapped into memory
+one at a time.
 """
 
 import math
@@ -35,7 +35,7 @@ class Piece:
     n_rows: int
 
     def read(self) -> tuple[Any, NDArray[Any]]:
-        """Return the rows, an array or a sparse matrix, and their target: numbers, or positions in the classes."""
+        """Return the rows, an array or a sparse matrix, and their target: numbers, or positions of classes."""
         return _map_piece(self.path)
 
 
@@ -52,13 +52,13 @@ def refit_on_parts(
 ) -> None:  # fmt: skip
     """Refit the estimator of `[preprocess, estimator]` on all rows, in place.
 
-    LightGBM is fitted as by its own `fit`. Other estimators get as many passes of `partial_fit` over all rows as let
-    them see about as many rows as their fit on the sample saw, at least one. Each call gets about as many rows as the
-    sample has, drawn from the whole table, so that the order of the table does not matter.
+    LightGBM is fitted as by its own `fit`. For other estimators, `partial_fit` makes at least one pass over all rows,
+    and more until the estimator has seen about as many rows as in all iterations of its fit on the sample. Each call
+    gets about as many rows as the sample has, drawn from the whole table, so that its order does not matter.
 
     Args:
-        fitted: Fitted on `X` and `y`; `can_refit` its estimator.
-        X: Sample of the rows; its index has the numbers of its rows in the whole table.
+        fitted: Fitted on `X` and `y`; `can_refit` is true for its estimator.
+        X: Sample of the rows; its index contains their numbers in the whole table.
         y: Target of the sample.
         parts: All rows.
     """
@@ -67,7 +67,7 @@ def refit_on_parts(
     n_chunks = 1 if _is_lightgbm(estimator) else math.ceil(n_rows / len(X))
     with scratch_folder() as folder, limit_threads(candidate, spec.task, n_rows):
         sample = folder / "sample.joblib"
-        # Encodings that use the target are cross-fitted on the rows that they are fitted on.
+        # As in a fit: encodings that use the target are cross-fitted on the rows of the sample.
         joblib.dump((clone(fitted["preprocess"]).fit_transform(X, y), X.index.to_numpy()), sample)
         write = partial(
             _write_pieces,
@@ -93,7 +93,7 @@ def refit_on_parts(
 def _write_pieces(
     part: Part, fitted: Pipeline, spec: ModelSpec, sample: Path, target_column: str, folder: Path, n_chunks: int
 ) -> list[Piece]:
-    """Transform a part, and write its rows of each chunk."""
+    """Transform a part, and write its rows to one file for each chunk."""
     rows = part.read([*spec.names, target_column])
     X, y = split_target(rows, target_column, spec.task, to_learn=False)
     matrix = fitted["preprocess"].transform(select_columns(X, spec))
@@ -123,7 +123,7 @@ def _map_piece(path: Path) -> tuple[Any, NDArray[Any]]:
 
 
 def _share_dtype(values: NDArray[Any]) -> NDArray[Any]:
-    """Use the dtype object that all arrays share; the bytes of a model depend on which of its objects are the same."""
+    """Use NumPy's shared dtype object; the bytes of a pickled model depend on which objects are shared."""
     return np.asarray(values).view(np.dtype(values.dtype.str))
 
 
@@ -137,7 +137,7 @@ def _replace_rows(matrix: Any, positions: NDArray[np.int64], new: Any) -> Any:
 
 
 def _balanced_weights(pieces: Sequence[Sequence[Piece]], n_classes: int) -> NDArray[np.float64]:
-    """Return the weight of each class that scikit-learn calls balanced."""
+    """Return the weight of each class, as scikit-learn's `class_weight="balanced"` defines it."""
     counts = np.sum([np.bincount(piece.read()[1], minlength=n_classes) for row in pieces for piece in row], axis=0)
     weights: NDArray[np.float64] = counts.sum() / (n_classes * counts)
     return weights
@@ -162,7 +162,7 @@ def _refit_lightgbm(
 
     y = np.concatenate([piece.read()[1].astype(np.float32) for piece in pieces])
     fitted = estimator.booster_
-    # A Sequence does not derive this seed from `random_state`; it chooses the rows that the bins are computed from.
+    # With a Sequence, LightGBM does not derive this seed from `random_state`; the seed chooses the rows for the bins.
     seed = lightgbm.Booster(model_str=fitted.model_to_string()).params["data_random_seed"]
     rows = lightgbm.Dataset(
         [Rows(piece) for piece in pieces],
@@ -212,7 +212,7 @@ def _stack(matrices: Sequence[Any]) -> Any:
 
 
 def _inner(estimator: Any) -> Any:
-    """Return the estimator that is fitted to a scaled target, or the estimator itself."""
+    """Return the estimator inside `TransformedTargetRegressor`, or the estimator itself."""
     return estimator.regressor_ if isinstance(estimator, TransformedTargetRegressor) else estimator
 
 

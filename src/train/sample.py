@@ -1,4 +1,4 @@
-"""Draw a random sample of the training rows, in memory bounded by the sample and one part."""
+"""Draw a random sample of the training rows; memory holds only the sample and one part."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,18 +17,18 @@ from src.errors import DataError
 def choose_rows(
     targets: Iterable["pd.Series[Any]"], max_rows: int, at_least: int, random_state: int
 ) -> NDArray[np.int64]:
-    """Choose the rows whose numbers have the smallest hashes, however the rows are divided into parts.
+    """Choose the rows whose numbers have the smallest hashes, independently of the parts.
 
     Args:
         targets: Target of each part.
-        max_rows: Rows to choose, fewer than there are.
-        at_least: Rows of each class that are chosen in any case, if it has as many; 0 if there are no classes.
+        max_rows: Number of rows to choose, fewer than there are.
+        at_least: Rows of each class to choose in any case, if it has that many; 0 if there are no classes.
 
     Returns:
         Numbers of the rows, ascending, shape (max_rows,).
 
     Raises:
-        DataError: There is no place for two rows of each class.
+        DataError: `max_rows` is too small for two rows of each class.
     """
     smallest = pd.DataFrame({"number": np.empty(0, np.int64), "hash": np.empty(0, np.uint64)})
     first_of_class = pd.DataFrame()
@@ -49,7 +49,7 @@ def choose_rows(
         n_classes = first_of_class["label"].nunique()
         if 2 * n_classes > max_rows:
             raise DataError(
-                f"params.yaml: train.max_rows = {max_rows} has no place for two rows of each of {n_classes} classes; "
+                f"params.yaml: train.max_rows = {max_rows} is too small for two rows of each of {n_classes} classes; "
                 f"raise it to at least {2 * n_classes}, or set base.task to regression."
             )
         first_of_class = _take_first(first_of_class, min(at_least, max_rows // n_classes))
@@ -64,10 +64,10 @@ def _take_first(rows: pd.DataFrame, n_rows: int) -> pd.DataFrame:
 
 
 def read_rows(parts: Sequence[Part], config: Config) -> pd.DataFrame:
-    """Read the training rows or, of more than `train.max_rows`, as many random ones, in their order.
+    """Read the training rows, or a random sample of `train.max_rows` of them, in the order of the table.
 
-    In a sample, each class has `train.cv` rows or more if the table has them, and the index has the numbers of the
-    rows in the table.
+    In a sample, each class has at least `train.cv` rows if the table has them, and the index contains the row numbers
+    in the whole table.
 
     Raises:
         DataError: As `choose_rows`.

@@ -32,18 +32,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m src.utils.start_cluster", description=__doc__)
     parser.add_argument("--workers", default=str(os.cpu_count() or 1), help="processes; by default, one for each core")
     parser.add_argument(
-        "--memory", default="auto", help="limit for each worker, such as 1GB; auto divides what there is"
+        "--memory", default="auto", help="limit for each worker, such as 1GB; auto divides the memory of this machine"
     )
     options = parser.parse_args(arguments)
     if not re.fullmatch("[1-9][0-9]{0,3}", options.workers):
-        raise ConfigError(f"--workers {options.workers} (WORKERS of `make cluster`) is no number of processes.")
+        raise ConfigError(f"--workers {options.workers} (WORKERS of `make cluster`) is not a number of processes.")
     if not re.fullmatch(r"auto|[0-9]+(\.[0-9]+)? ?([kMGT]i?B|B)?", options.memory):
-        raise ConfigError(f"--memory {options.memory} (MEMORY of `make cluster`) is no size; write 1GB, for example.")
+        raise ConfigError(f"--memory {options.memory} (MEMORY of `make cluster`) is not a size, such as 1GB.")
     scheduler = load_config(Path("params.yaml")).compute.scheduler
     url = urlsplit(scheduler)
     if not _is_loopback(url.hostname or "") and url.scheme == "tcp":
         logger.warning(
-            "whoever can reach %s can run code as you: use it in a private network only, or tls:// with certificates",
+            "anyone who can reach %s can run code as you: use a private network, or tls:// with certificates",
             scheduler,
         )
     _check_free(scheduler, str(url.hostname), int(url.port or 0))
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     # By default, the dashboard listens on all addresses.
     address += ["--dashboard-address", f"{url.hostname}:8787"]
     workers = [scheduler, "--nworkers", options.workers, "--nthreads", "1", "--memory-limit", options.memory]
-    # Whoever reaches a worker can run code, too.
+    # Anyone who can reach a worker can run code, too.
     workers += ["--host", str(url.hostname), "--dashboard-address", f"{url.hostname}:0"]
     with ended_by_signals(), ExitStack() as stack:
         commands = {"scheduler": address, "worker": [*workers, "--local-directory", str(SCRATCH)]}
@@ -79,8 +79,8 @@ def _check_free(scheduler: str, host: str, port: int) -> None:
 
 @contextmanager
 def _running(name: str, arguments: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run `dask NAME` in a process group of its own, and end it in order."""
-    # Both import the code of this project, and leave the cores to the tasks.
+    """Run `dask NAME` in its own process group, and stop it at the end."""
+    # Both import the code of this project, and each task uses one core.
     environ = os.environ | {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}
     with (LOGS / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
@@ -110,7 +110,7 @@ def _wait_for_workers(scheduler: str, n_workers: int, running: dict[str, "subpro
         if count_workers(scheduler) >= n_workers:
             return
         time.sleep(POLL_SECONDS)
-    raise ComputeError(f"{scheduler} has no {n_workers} workers after {START_SECONDS:.0f} s; {LOGS}/*.log say why.")
+    raise ComputeError(f"{scheduler} does not have {n_workers} workers after {START_SECONDS:.0f} s; see {LOGS}/*.log.")
 
 
 def _check(running: dict[str, "subprocess.Popen[bytes]"]) -> None:
@@ -120,7 +120,7 @@ def _check(running: dict[str, "subprocess.Popen[bytes]"]) -> None:
             reason = next((line for line in reversed(lines) if re.match(r"\w*(Error|Exception)\b", line)), "")
             raise ComputeError(
                 f"dask {name} ended with exit code {process.returncode}{f' ({reason})' if reason else ''}; "
-                f"{LOGS}/{name}.log says more."
+                f"see {LOGS}/{name}.log."
             )
 
 

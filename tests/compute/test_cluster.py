@@ -139,8 +139,8 @@ def test_an_error_of_a_task_reaches_the_stage_as_it_is(with_workers: Cluster) ->
 @pytest.mark.parametrize(
     ("name", "here", "message"),
     [
-        ("_hash_code", lambda: "other", "has other code in src; update its clone, and start the cluster again"),
-        ("_list_versions", lambda: {"pandas": "0.1"}, r"has pandas \d.*, and this machine 0.1; install the same"),
+        ("_hash_code", lambda: "other", "has different code in src; update its clone, and restart the cluster"),
+        ("_list_versions", lambda: {"pandas": "0.1"}, r"has pandas \d.*, but this machine has 0.1; install the same"),
         ("measure", lambda _: 7, "does not see /nowhere/t.parquet; workers need the same folder at the same path"),
     ],
     ids=["code", "versions", "files"],

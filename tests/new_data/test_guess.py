@@ -182,7 +182,7 @@ def test_large_table_is_guessed_from_its_first_rows(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(guess_module, "MAX_ROWS", N)
     found = guess(tmp_path, **columns)
     assert (found.n_rows, "na_values" in found.source) == (N, False)
-    assert f"the table has more rows; all guesses are from the first {N}" in found.notes
+    assert f"the table has more rows; all guesses are based on the first {N}" in found.notes
 
 
 def test_parquet_is_guessed(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_of_many_test_rows_a_sample_is_shown_and_metrics_are_of_all(
     evaluate(config)
     assert metrics() == before
     card = Path("reports/model_card.md").read_text(encoding="utf-8")
-    assert "show 40 random test rows. Metrics are of all 100." in card
+    assert "use 40 random test rows. Metrics and the confusion matrix use all 100." in card
     assert "all sampled test rows" in card
 
 
@@ -167,7 +167,7 @@ def test_of_many_test_rows_a_sample_is_shown_and_metrics_are_of_all(
     ("n_fitted", "expected"),
     [
         (50, "The model was fitted on 50 random rows of 200 training rows."),
-        (200, "All training rows fitted the model, but its parameters were chosen on 50 random ones."),
+        (200, "The model was fitted on all training rows, but its parameters were chosen on 50 random ones."),
     ],
 )
 def test_card_says_how_many_rows_were_searched_and_fitted(prepare: Prepare, n_fitted: int, expected: str) -> None:

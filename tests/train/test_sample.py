@@ -66,6 +66,6 @@ def test_another_seed_chooses_other_rows() -> None:
 def test_too_many_classes_for_the_sample_are_an_error() -> None:
     target = pd.Series(range(60)).repeat(20)
     with pytest.raises(
-        DataError, match=r"train\.max_rows = 100 has no place for two rows of each of 60 classes; raise"
+        DataError, match=r"train\.max_rows = 100 is too small for two rows of each of 60 classes; raise"
     ):
         choose_rows([target], 100, 5, random_state=0)

@@ -45,8 +45,8 @@ def test_cluster_listens_on_loopback_only_and_ends_with_its_workers(tmp_path: Pa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--workers", "0"], "ConfigError: --workers 0 (WORKERS of `make cluster`) is no number of processes."),
-        (["--memory", "much"], "ConfigError: --memory much (MEMORY of `make cluster`) is no size; write 1GB"),
+        (["--workers", "0"], "ConfigError: --workers 0 (WORKERS of `make cluster`) is not a number of processes."),
+        (["--memory", "much"], "ConfigError: --memory much (MEMORY of `make cluster`) is not a size, such as 1GB"),
         ([], "ComputeError: params.yaml: compute.scheduler = 'tcp://127.0.0.1:{port}': cannot listen there"),
     ],
     ids=["workers", "memory", "address in use"],
