@@ -25,7 +25,7 @@ from src.report.predictions import Predictions, concat_predictions, predict_rows
 logger = logging.getLogger(__name__)
 
 # If there are more test rows, importance, slices, curves and plots use a random sample of this size.
-MAX_SAMPLE = 100_000
+MAX_SAMPLE = 50_000
 
 
 @dataclass(frozen=True)
