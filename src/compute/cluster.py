@@ -73,9 +73,10 @@ class ClusterEngine(Engine):
                 f"a task killed its worker {error.allowed_failures + 1} times, probably because it ran out of memory: "
                 "start the workers with more memory, or lower data_load.rows_per_part or train.max_rows."
             ) from None
-        except (CancelledError, CommClosedError, TimeoutError) as error:
-            reason = one_line(str(error), MAX_REASON)
-            raise ComputeError(f"the connection to the scheduler was lost ({reason}); run the stage again.") from None
+        except (CancelledError, CommClosedError, TimeoutError):
+            raise ComputeError(
+                "the connection to the scheduler was lost; restart the cluster, and run the stage again."
+            ) from None
         finally:
             for future in waiting:
                 future.cancel()

@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not re.fullmatch("[1-9][0-9]{0,3}", options.workers):
         raise ConfigError(f"--workers {options.workers} (WORKERS of `make cluster`) is not a number of processes.")
-    if not re.fullmatch(r"auto|[0-9]+(\.[0-9]+)? ?([kMGT]i?B|B)?", options.memory):
+    if not re.fullmatch(r"auto|[0-9]+(\.[0-9]+)? ?[MGT]i?B", options.memory):
         raise ConfigError(f"--memory {options.memory} (MEMORY of `make cluster`) is not a size, such as 1GB.")
     scheduler = load_config(Path("params.yaml")).compute.scheduler
     url = urlsplit(scheduler)

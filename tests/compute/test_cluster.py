@@ -191,5 +191,5 @@ def test_no_worker_is_left_for_a_task(with_workers: Cluster, monkeypatch: pytest
 
 
 def test_a_task_that_ends_every_worker_is_one_line(with_workers: Cluster) -> None:
-    with connect(with_workers.address, []) as engine, pytest.raises(ComputeError, match="for want of memory"):
+    with connect(with_workers.address, []) as engine, pytest.raises(ComputeError, match="ran out of memory"):
         list(engine.map(tasks.kill_worker, [1], 1, "kill"))
