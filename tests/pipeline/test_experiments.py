@@ -47,6 +47,7 @@ def assert_complete(clone: Clone, name: str, outcomes: list[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_experiments_of_every_kind_have_one_complete_parent_each(clone: Clone) -> None:
     """All kinds share a repository, because each experiment takes seconds."""
     unchanged = ["unchanged"] * 3

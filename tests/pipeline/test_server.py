@@ -141,6 +141,7 @@ def test_address_that_does_not_answer_delays_a_stage_for_a_short_time(clone: Clo
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_two_clones_at_once_keep_their_stages_apart(
     clone: Clone, template: Path, tmp_path: Path, server: Server
 ) -> None:
