@@ -149,15 +149,6 @@ def read_reference(path: Path) -> Reference:
     return read_json(path, _REFERENCE, made_by="evaluate")
 
 
-def describe_column(column: pd.Series, kind: str) -> ColumnProfile:
-    """Describe the values of a column.
-
-    Args:
-        column: Converted values, shape (n_rows,).
-    """
-    return summarize_column(column, kind).describe()
-
-
 @dataclass(frozen=True)
 class Summary:
     """Summary of a column in some of the rows; summaries can be merged.

@@ -11,7 +11,6 @@ from src.errors import MissingInputError
 from src.report.profile import (
     MAX_LEVELS,
     UNLISTED,
-    describe_column,
     encode_column,
     read_reference,
     summarize_column,
@@ -25,32 +24,32 @@ def texts(*values: str | None) -> pd.Series:
 
 
 def test_numbers_are_described_by_range_and_missing_values() -> None:
-    profile = describe_column(pd.Series([*range(101), np.nan], dtype=float), "number")
+    profile = summarize_column(pd.Series([*range(101), np.nan], dtype=float), "number").describe()
     assert (profile.n_missing, profile.minimum, profile.maximum) == (1, 0.0, 100.0)
 
 
 def test_levels_are_listed_with_their_rows_the_most_frequent_first() -> None:
-    profile = describe_column(texts("b", "a", "b", None, "<script>"), "category")
+    profile = summarize_column(texts("b", "a", "b", None, "<script>"), "category").describe()
     assert list(profile.levels.items()) == [("b", 2), ("<script>", 1), ("a", 1)]
     assert profile.n_missing == 1
 
 
 def test_many_levels_are_bounded_but_counted() -> None:
-    profile = describe_column(texts(*map(str, range(1000))), "category")
+    profile = summarize_column(texts(*map(str, range(1000))), "category").describe()
     assert len(profile.levels) == MAX_LEVELS
     assert profile.n_levels == 1000
 
 
 def test_levels_that_identify_few_rows_are_not_listed() -> None:
     column = texts(*["common"] * 5, *["ann", "bob"] * 2)
-    profile = describe_column(column, "high_cardinality")
+    profile = summarize_column(column, "high_cardinality").describe()
     assert profile.levels == {"common": 5}
     assert encode_column(texts("common", "ann", None), profile).tolist()[:2] == [0, UNLISTED]
 
 
 def test_texts_are_kept_as_lengths_only() -> None:
     column = texts("secret", "secrets", None)
-    profile = describe_column(column, "text")
+    profile = summarize_column(column, "text").describe()
     assert "secret" not in profile.model_dump_json()
     assert encode_column(column, profile).tolist()[:2] == [6.0, 7.0]
 
@@ -58,7 +57,7 @@ def test_texts_are_kept_as_lengths_only() -> None:
 @pytest.mark.parametrize("kind", ["number", "date", "text", "category"])
 def test_column_without_any_value_is_described(kind: str) -> None:
     dtypes: dict[str, Any] = {"number": "float64", "date": "datetime64[us]", "text": TEXT, "category": TEXT}
-    profile = describe_column(pd.Series([None, None]).astype(dtypes[kind]), kind)
+    profile = summarize_column(pd.Series([None, None]).astype(dtypes[kind]), kind).describe()
     assert profile.n_missing == 2
     assert profile.minimum is None
 

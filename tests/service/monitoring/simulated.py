@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.report.profile import Reference, describe_column, encode_column
+from src.report.profile import Reference, encode_column, summarize_column
 from src.service.monitoring.compare import Comparison, compare_columns, compare_predictions, decide
 from src.service.monitoring.joint import compare_rows
 
@@ -41,7 +41,7 @@ def make_rows(n_rows: int, rng: np.random.Generator) -> pd.DataFrame:
 
 def make_reference(train: pd.DataFrame, test: pd.DataFrame, n_sampled: int = 1000, **changes: Any) -> Reference:
     """Describe training rows; a made-up model predicts the probability from the first number."""
-    columns = {name: describe_column(train[name], kind) for name, kind in KINDS.items() if name in train}
+    columns = {name: summarize_column(train[name], kind).describe() for name, kind in KINDS.items() if name in train}
     sampled = train.head(n_sampled)
     sample = {name: encode_column(sampled[name], columns[name]).astype(object) for name in columns}
     labels, probabilities = predict(test)
