@@ -35,11 +35,13 @@ STOP_INTERVAL = 0.1  # seconds
 ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 # Modules of DVC that write dvc.lock, rwlock, .gitignore and the configuration.
 WRITERS = ("dvc.dvcfile", "dvc.utils.serialize", "dvc.rwlock", "dvc.config", "scmrepo")
+# Releases the lock of the repository, runs a stage and takes the lock again.
+RELOCKER = "unlocked_repo.<locals>.wrapper"
 PR_SET_PDEATHSIG = 1
 
 
 class Stop:
-    """End DVC and its stage on a signal, but not while DVC writes a file in place.
+    """End DVC and its stage on a signal, but not while DVC writes a file in place or has no lock.
 
     Python's default for SIGTERM ends DVC at once and leaves its stage running; its default for
     SIGINT interrupts DVC anywhere.
@@ -63,9 +65,9 @@ class Stop:
             # DVC is cleaning up.
             return
         # At Ctrl-C the terminal has signaled the stage, too.
-        if number != signal.SIGINT and not self._terminate_stages() and not _is_writing(frame):
+        if number != signal.SIGINT and not self._terminate_stages() and not _is_busy(frame):
             self.interrupt()
-        # A stage that DVC is just starting is not found yet, and DVC may be writing.
+        # A stage that DVC is just starting is not found yet, and DVC may be busy.
         signal.setitimer(signal.ITIMER_REAL, STOP_INTERVAL)
 
     def interrupt(self) -> NoReturn:
@@ -108,10 +110,10 @@ def _apply(action: Callable[[psutil.Process], None], processes: Iterable[psutil.
             action(process)
 
 
-def _is_writing(frame: FrameType | None) -> bool:
-    """Return whether DVC is in one of the modules that write files in place."""
+def _is_busy(frame: FrameType | None) -> bool:
+    """Return whether DVC writes a file in place, or is about to take the lock that it gave up for a stage."""
     while frame:
-        if str(frame.f_globals.get("__name__")).startswith(WRITERS):
+        if str(frame.f_globals.get("__name__")).startswith(WRITERS) or frame.f_code.co_qualname == RELOCKER:
             return True
         frame = frame.f_back
     return False

@@ -160,6 +160,9 @@ def test_command_that_is_stopped_while_it_waits_never_starts(gated: Workshop, nu
             process.send_signal(number)
             if number == signal.SIGKILL:
                 process.wait(20)
+            else:
+                # The server must find it when the gate opens.
+                wait_for(lambda: has_handled(process.pid, number))
         assert process.wait(20) == -number
     assert gated.is_warm()
     assert not begun.exists()
@@ -167,9 +170,18 @@ def test_command_that_is_stopped_while_it_waits_never_starts(gated: Workshop, nu
 
 def is_waiting(pid: int) -> bool:
     """Return whether a command waits for its fork: then it catches SIGUSR1."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    (caught,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")]
-    return bool(int(caught, 16) & 1 << (signal.SIGUSR1 - 1))
+    return bool(int(read_status(pid)["SigCgt"], 16) & 1 << (signal.SIGUSR1 - 1))
+
+
+def has_handled(pid: int, number: signal.Signals) -> bool:
+    """Return whether a command that got a signal waits again."""
+    status = read_status(pid)
+    return status["State"].startswith("S") and not int(status["ShdPnd"], 16) & 1 << (number - 1)
+
+
+def read_status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 # --- pools ---
