@@ -31,8 +31,8 @@ with warm_server() as server:
 """
 # Runs its arguments when this process is no longer its parent.
 DETACH = (
-    "import os, subprocess, sys\nif os.fork():\n  sys.exit()\n"
-    "while os.getppid() == int(sys.argv[1]):\n  pass\nsubprocess.run(sys.argv[2:])"
+    "import os, subprocess, sys\nparent = os.getpid()\nif os.fork():\n  sys.exit()\n"
+    "while os.getppid() == parent:\n  pass\nsubprocess.run(sys.argv[1:])"
 )
 CONNECT = (
     "import os, socket, sys\nos.chdir(sys.argv[1])\nos.setuid(int(sys.argv[2]))\n"
@@ -90,7 +90,7 @@ def test_process_that_does_not_belong_to_the_launcher_is_refused(workshop: Works
     code = f"import os, psutil; open({str(out)!r}, 'w').write(' '.join(psutil.Process(os.getppid()).cmdline()) + '.')"
     environ = workshop.environ | {"PIPELINE_WARM": workshop.server}
     stage = [sys.executable, "-m", "src.stages.probe", code]
-    subprocess.run([sys.executable, "-c", DETACH, str(os.getpid()), *stage], cwd=workshop.path, env=environ, check=True)
+    subprocess.run([sys.executable, "-c", DETACH, *stage], cwd=workshop.path, env=environ, check=True)
     wait_for(lambda: out.exists() and out.read_text().endswith("."))
     assert SERVER not in out.read_text()
 
