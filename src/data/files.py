@@ -43,7 +43,7 @@ def read_table(path: Path, made_by: str, columns: Sequence[str] | None = None) -
     Raises:
         MissingInputError: The table is missing or is not Parquet.
     """
-    return read_files(find_files(path, made_by), path, made_by, columns)
+    return to_frame(read_files(find_files(path, made_by), path, made_by, columns))
 
 
 def find_files(path: Path, made_by: str) -> list[Path]:
@@ -63,21 +63,28 @@ def sort_parts(files: Iterable[Path]) -> list[Path]:
     return sorted(files, key=lambda file: (len(file.name), file.name))
 
 
-def read_files(files: Sequence[Path], path: Path, made_by: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read Parquet files with equal columns as one table; `path` names it in errors."""
+def read_files(files: Sequence[Path], path: Path, made_by: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read Parquet files with equal columns as one table; `path` names it in errors.
+
+    Raises:
+        MissingInputError: A file is missing or is not Parquet.
+    """
     tables = []
     with unreadable(path, made_by):
         for each in files:
             with open_parquet(each) as file:
                 known = None if columns is None else [name for name in file.schema_arrow.names if name in set(columns)]
                 tables.append(file.read(columns=known, use_pandas_metadata=False, use_threads=False))
-        table = pa.concat_tables(tables)
-        tables.clear()
-        # Each column is freed once it is converted.
-        frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True, use_threads=False)
-        # Otherwise the pool keeps as much as the largest part so far needed.
-        pa.default_memory_pool().release_unused()
-        return frame
+    return pa.concat_tables(tables)
+
+
+def to_frame(rows: pa.Table) -> pd.DataFrame:
+    """Convert rows to pandas, which frees them, unless another table has the same columns."""
+    # Each column is freed once it is converted.
+    frame: pd.DataFrame = rows.to_pandas(split_blocks=True, self_destruct=True, use_threads=False)
+    # Otherwise the pool keeps as much as the largest part so far needed.
+    pa.default_memory_pool().release_unused()
+    return frame
 
 
 @contextmanager
@@ -128,20 +135,24 @@ def read_json(path: Path, kind: "TypeAdapter[T]", made_by: str) -> T:
     raise MissingInputError(f"{path} {reason}; {_hint(made_by)}.")
 
 
-def write_rows(table: pd.DataFrame, path: Path, types: Mapping[str, pa.DataType] = MappingProxyType({})) -> None:
-    """Write rows as Parquet, without their index; `types` are the types of columns of objects."""
+def to_arrow(table: pd.DataFrame, types: Mapping[str, pa.DataType] = MappingProxyType({})) -> pa.Table:
+    """Convert rows to Arrow, without their index; `types` are the types of columns of objects."""
     schema = None
     if types:
         others = pa.Schema.from_pandas(table.drop(columns=list(types)), preserve_index=False)
         schema = pa.schema([(name, types.get(name) or others.field(name).type) for name in table.columns])
-    rows = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
+    return pa.Table.from_pandas(table, schema=schema, preserve_index=False)
+
+
+def write_rows(rows: pa.Table, path: Path) -> None:
+    """Write rows as Parquet."""
     with atomic_path(path) as partial:
         pq.write_table(rows, partial, row_group_size=ROWS_PER_GROUP, dictionary_pagesize_limit=DICTIONARY_BYTES)
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table as a Parquet file, without its index."""
-    write_rows(table, path)
+    write_rows(to_arrow(table), path)
     logger.info("wrote %d rows × %d columns to %s", *table.shape, path)
 
 

@@ -21,7 +21,7 @@ from pandas.api.types import is_object_dtype
 
 from src.atomic import read_umask
 from src.compute.engine import Engine
-from src.data.files import find_files, read_files, sort_parts, unreadable, write_rows
+from src.data.files import find_files, read_files, sort_parts, to_arrow, to_frame, unreadable, write_rows
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,10 @@ class Part:
         Raises:
             MissingInputError: The file is missing or is not Parquet.
         """
+        return to_frame(self.read_arrow(columns))
+
+    def read_arrow(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read the rows as `read`, into a table of Arrow."""
         return read_files([self.path], self.path, self.made_by, columns)
 
     def types_of_objects(self, rows: pd.DataFrame) -> dict[str, pa.DataType]:
@@ -125,17 +129,18 @@ def new_table(path: Path) -> Iterator[Path]:
 
 
 def write_part(
-    table: pd.DataFrame, folder: Path, number: int, types: Mapping[str, pa.DataType] = MappingProxyType({})
+    rows: pd.DataFrame | pa.Table, folder: Path, number: int, types: Mapping[str, pa.DataType] = MappingProxyType({})
 ) -> None:
     """Write rows as a part, without their index; a part without rows is not written.
 
     Args:
-        types: Types of columns of objects, because a single part may not show them.
+        types: Types of columns of objects in pandas, because a single part may not show them.
 
     Raises:
         FileNotFoundError: The folder has been removed, because the stage has ended.
     """
     if not folder.is_dir():
         raise FileNotFoundError(folder)
-    if len(table):
-        write_rows(table, folder / f"part-{number:05}.parquet", types)
+    if len(rows):
+        table = to_arrow(rows, types) if isinstance(rows, pd.DataFrame) else rows
+        write_rows(table, folder / f"part-{number:05}.parquet")

@@ -19,6 +19,7 @@ from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 from src.compute.engine import Engine
 from src.config.data_split import DataSplit
 from src.config.schema import Base
+from src.data.files import to_frame
 from src.data.hashing import Hashes, hash_row_numbers, hash_values, highest_hash, merge_unique
 from src.data.parts import Part, list_parts, map_parts, write_part
 from src.data.target import TargetFacts, check_counts, check_facts, describe_target, merge_facts
@@ -48,9 +49,10 @@ class Rule:
     classes: "pd.Index[Any] | None"
     borders: Keys
 
-    def read(self, part: Part) -> pd.DataFrame:
-        """Read the columns that the rule needs, and the target."""
-        return part.read([self.target] if self.column is None else [self.target, self.column])
+    @property
+    def columns(self) -> list[str]:
+        """The columns that the rule needs, and the target."""
+        return [self.target] if self.column is None else [self.target, self.column]
 
     def find_keys(self, rows: pd.DataFrame, part: Part) -> Keys:
         """Return the key of each row of a part, shape (n_rows,)."""
@@ -171,7 +173,7 @@ def _share(test_size: float, n: int) -> int:
 
 
 def _describe_part(part: Part, rule: Rule, with_classes: bool) -> _Facts:
-    rows = rule.read(part)
+    rows = part.read(rule.columns)
     target = describe_target(rows if rule.target in rows else part.read(), rule.target)
     counts = rows[rule.target].value_counts(sort=False) if with_classes else pd.Series([len(rows)])
     groups = np.zeros(0, dtype=np.uint64)
@@ -219,13 +221,13 @@ def _find_borders(
 
 
 def _read_keys(part: Part, rule: Rule) -> tuple[Keys, Codes]:
-    rows = rule.read(part)
+    rows = part.read(rule.columns)
     return rule.find_keys(rows, part), rule.find_strata(rows)
 
 
 def _count_sides(part: Part, rule: Rule) -> tuple[NDArray[np.int64], Any]:
     """Count the training and the test rows of each class, and find the oldest date of a test row."""
-    rows = rule.read(part)
+    rows = part.read(rule.columns)
     in_test, classes = rule.find_test(rows, part), rule.find_classes(rows)
     n_classes = 1 if rule.classes is None else len(rule.classes)
     n_rows = np.stack([np.bincount(classes[side], minlength=n_classes) for side in (~in_test, in_test)])
@@ -258,16 +260,10 @@ def _check_sides(plan: Plan, test_size: float, begin: Any) -> None:
 
 def _split_part(part: Part, rule: Rule, sampled: np.uint64, train_folder: Path, test_folder: Path) -> pd.DataFrame:
     """Write the rows of a part to a part of each set, and return the training rows of the sample."""
-    rows = part.read()
-    types = part.types_of_objects(rows)
-    in_test = rule.find_test(rows, part)
+    # Arrow selects rows in less time than pandas, and keeps the types of the columns.
+    rows = part.read_arrow()
+    in_test = rule.find_test(to_frame(rows.select(rule.columns)), part)
     in_sample = hash_row_numbers(part.start, part.n_rows, rule.seed + SAMPLE_SEED) <= sampled
-    write_part(rows[in_test], test_folder, part.number, types)
-    sample = rows[in_sample & ~in_test].copy()
-    # Each column is freed once its training rows are taken.
-    names = list(rows.columns)
-    columns = [rows[name].array for name in names]
-    del rows
-    train = pd.DataFrame({name: columns.pop(0)[~in_test] for name in names}, copy=False)
-    write_part(train, train_folder, part.number, types)
-    return sample
+    write_part(rows.filter(in_test), test_folder, part.number)
+    write_part(rows.filter(~in_test), train_folder, part.number)
+    return to_frame(rows.filter(in_sample & ~in_test))
