@@ -21,8 +21,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export NO_MKDOCS_2_WARNING := 1
-# Arrow's default pool keeps freed memory, and reserves a gigabyte, which a memory limit may not allow.
-export ARROW_DEFAULT_MEMORY_POOL := system
+# Arrow's default pool reserves a gigabyte, which a memory limit may not allow. Only Arrow for Linux has jemalloc.
+export ARROW_DEFAULT_MEMORY_POOL := $(if $(filter Linux,$(shell uname)),jemalloc,system)
 # DVC fails if the user has no name and no home, as in some containers.
 export USER := $(or $(USER),$(LOGNAME),$(shell id -un 2>/dev/null || id -u))
 export HOME := $(or $(HOME),$(CURDIR)/.dvc/tmp/home)

@@ -71,7 +71,7 @@ Part = dict[str, Any]
 
 
 # What the Makefile sets for each target.
-AS_MAKE = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
+AS_MAKE = {"ARROW_DEFAULT_MEMORY_POOL": "jemalloc"}
 
 
 def make_workspace(
