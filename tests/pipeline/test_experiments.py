@@ -127,7 +127,12 @@ def test_make_experiments_tries_a_grid_and_runs_again_only_what_changed(clone: C
     assert again.stdout.splitlines()[2].split()[-6:] == lines[2].split()[-6:]
     assert (len(clone.runs()), clone.git("for-each-ref", "refs/exps/*/*/knn-cv3")) == (n_runs, commit)
 
-    # Another setting that is not part of the name, and not committed, replaces it.
+
+@pytest.mark.thorough
+def test_changed_setting_that_is_not_part_of_the_name_replaces_the_experiment(clone: Clone) -> None:
+    make(clone, "experiments", GRID="train.estimator=knn train.cv=3")
+    commit = clone.git("for-each-ref", "refs/exps/*/*/knn-cv3")
+    # It is not committed.
     clone.edit("params.yaml", "n_bootstrap: 1000", "n_bootstrap: 200")
     clone.launch()
     replaced = make(clone, "experiments", GRID="train.estimator=knn train.cv=3")

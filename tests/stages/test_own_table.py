@@ -219,7 +219,7 @@ def test_feature_with_the_name_of_a_column_is_refused(own: Own) -> None:
         featurize(config)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_ten_thousand_columns_pass_all_data_stages(own: Own) -> None:
     names = [f"x{position}" for position in range(10_000)]
     table = pd.DataFrame(np.random.default_rng(0).integers(0, 9, (20, 10_000)), columns=names)
