@@ -82,8 +82,9 @@ def describe(guess: Guess, path: Path) -> str:
     n_dropped = guess.n_missing_targets
     dropped = f"; {n_dropped} of {guess.n_rows} rows have none and are dropped" if n_dropped else ""
     split = ", ".join(map(str, guess.split[0].values()))
+    size = f"{guess.n_rows} rows × {len(guess.columns) + 1} columns"
     lines = [
-        f"{path}: {guess.n_rows} rows × {len(guess.columns) + 1} columns",
+        f"{path}: the first {size}; the table has more rows" if guess.is_sample else f"{path}: {size}",
         f"  target  {one_line(guess.target[0], MAX_NAME)}: {guess.target[1]}{dropped}",
         f"  task    {guess.task[0]}: {guess.task[1]}",
         f"  split   {one_line(split, MAX_NAME)}: {guess.split[1]}",

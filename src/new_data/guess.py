@@ -57,6 +57,7 @@ class Guess:
         source: Settings of `data_load.source` that are not the default.
         split: Setting `data_split.split`.
         positive: Positive class of two; None for other targets.
+        is_sample: Whether the table has more rows than `n_rows`.
         n_missing_targets: Number of rows without a target.
         notes: What the user should check.
     """
@@ -71,6 +72,7 @@ class Guess:
     scoring: tuple[str, str] = ("", "")
     positive: Any = None
     n_missing_targets: int = 0
+    is_sample: bool = False
     notes: list[str] = field(default_factory=list)
 
 
@@ -107,9 +109,7 @@ def guess_table(path: Path, target_column: str | None = None) -> Guess:
         for column in table.columns
         if column != name
     }
-    guess = Guess(len(table), (name, why), _guess_task(table[name]), columns, source)
-    if is_sample:
-        guess.notes.append(f"the table has more rows; all guesses are based on the first {MAX_ROWS}")
+    guess = Guess(len(table), (name, why), _guess_task(table[name]), columns, source, is_sample=is_sample)
     guess.n_missing_targets = int(table[name].isna().sum())
     target = _guess_format_of_target(table[name], decimal, guess)
     guess.split = _guess_split(table, target, guess)

@@ -7,6 +7,7 @@ import pytest
 
 from src.errors import DataError
 from src.new_data import guess as guess_module
+from src.new_data.__main__ import describe
 from src.new_data.guess import Guess, guess_table
 
 N = 60
@@ -178,11 +179,13 @@ def test_table_with_a_single_column_is_refused(tmp_path: Path) -> None:
 
 def test_large_table_is_guessed_from_its_first_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     columns = {"x": [*range(N), "?"], "target": ["a", "b"] * (N // 2) + ["a"]}
-    assert guess(tmp_path, **columns).n_rows == N + 1
+    whole = guess(tmp_path, **columns)
+    assert (whole.n_rows, whole.is_sample) == (N + 1, False)
     monkeypatch.setattr(guess_module, "MAX_ROWS", N)
     found = guess(tmp_path, **columns)
-    assert (found.n_rows, "na_values" in found.source) == (N, False)
-    assert f"the table has more rows; all guesses are based on the first {N}" in found.notes
+    assert (found.n_rows, found.is_sample, "na_values" in found.source) == (N, True, False)
+    first = describe(found, Path("t.csv")).splitlines()[0]
+    assert first == f"t.csv: the first {N} rows × 2 columns; the table has more rows"
 
 
 def test_parquet_is_guessed(tmp_path: Path) -> None:
