@@ -41,6 +41,8 @@ TASKS_PER_WORKER = 4
 # Killed workers are restarted within a few seconds.
 WAIT_SECONDS, ALONE_SECONDS = 5, 30
 MAX_REASON = 300
+# The first message of a scheduler has less than 1 kB.
+SIZE_BYTES, MAX_GREETING = 8, 2**20
 
 
 class ClusterEngine(Engine):
@@ -92,8 +94,9 @@ class ClusterEngine(Engine):
             try:
                 return future.result(timeout=WAIT_SECONDS)
             except TimeoutError:
+                # It may have ended since, or the task itself may have raised this.
                 if future.done():
-                    raise
+                    return future.result()
             n_without_workers = 0 if self._list_workers() else n_without_workers + 1
             if n_without_workers * WAIT_SECONDS >= ALONE_SECONDS:
                 raise ComputeError("the scheduler has lost all its workers; start some, and run the stage again.")
@@ -112,7 +115,8 @@ class ClusterEngine(Engine):
             yield partial(_read_shared, path)
 
     def _list_workers(self) -> set[str]:
-        return set(self._client.scheduler_info(n_workers=-1)["workers"])
+        # A client that has lost the scheduler knows no workers.
+        return set(self._client.scheduler_info(n_workers=-1).get("workers", ()))
 
     def report_lost_workers(self) -> None:
         """Log one warning if workers of the start are gone."""
@@ -150,10 +154,8 @@ def connect(scheduler: str, reads: Sequence[Path]) -> Iterator[Engine]:
         _check(client, scheduler, [path.absolute() for path in reads])
         engine = ClusterEngine(client)
         logger.info("%d Dask workers; dashboard: %s", len(engine._workers), client.dashboard_link)
-        try:
-            yield engine
-        finally:
-            engine.report_lost_workers()
+        yield engine
+        engine.report_lost_workers()
 
 
 def _open_client(scheduler: str) -> Any:
@@ -172,12 +174,17 @@ def _check_greeting(scheduler: str) -> None:
     """Check that a scheduler answers; with another kind of server, a client would wait forever.
 
     Raises:
-        OSError: Nothing listens there, or the server does not send first, as a scheduler does.
+        OSError: Nothing listens there, or the server does not send first what a scheduler sends.
     """
     url = urlsplit(scheduler)
     with socket.create_connection((url.hostname or "", url.port or 0), CONNECT_SECONDS) as connection:
         # A server with TLS waits for the client.
-        if url.scheme == "tcp" and not connection.recv(1):
+        if url.scheme != "tcp":
+            return
+        # A message of Dask begins with its size; a client would allocate whatever another server seems to announce.
+        with connection.makefile("rb") as stream:
+            size = stream.read(SIZE_BYTES)
+        if len(size) < SIZE_BYTES or int.from_bytes(size, "little") > MAX_GREETING:
             raise ConnectionResetError("another server listens there")
 
 

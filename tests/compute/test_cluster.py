@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from src.compute import cluster as module
-from src.compute.cluster import connect, count_workers
+from src.compute.cluster import ClusterEngine, connect, count_workers
 from src.compute.engine import SCRATCH_DIR, Engine
 from src.data.parts import Part, list_parts, map_parts, new_table, write_part
 from src.errors import ComputeError, DataError
@@ -165,12 +165,46 @@ def test_another_version_of_a_file_is_found(
         pass
 
 
-def test_another_server_is_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-OpenSSH_9.2\r\n"])
+def test_another_server_is_no_scheduler(monkeypatch: pytest.MonkeyPatch, greeting: bytes) -> None:
     monkeypatch.setattr(module, "CONNECT_SECONDS", 0.2)
+
+    def greet() -> None:
+        client, _ = server.accept()
+        with client:
+            client.sendall(greeting)
+            # Until it is closed.
+            client.recv(1)
+
     with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=greet)
+        thread.start()
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(ComputeError, match="no scheduler answers"), connect(address, []):
             pass
+        thread.join()
+
+
+class LostClient:
+    """A client that has lost its scheduler; its task has just ended."""
+
+    def submit(self, *_: Any, **__: Any) -> "LostClient":
+        return self
+
+    def scheduler_info(self, **_: Any) -> dict[str, Any]:
+        return {}
+
+    def result(self, timeout: float | None = None) -> str:
+        if timeout is not None:
+            raise TimeoutError
+        return "done"
+
+    def done(self) -> bool:
+        return True
+
+
+def test_task_that_ends_when_the_wait_ends_has_its_result() -> None:
+    assert list(ClusterEngine(LostClient()).map(tasks.double, [1], 1, "double")) == ["done"]
 
 
 def test_no_scheduler_is_one_line() -> None:
