@@ -1,8 +1,7 @@
 """Rows of a source as read, divided into parts."""
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from src.compute.engine import SCRATCH_DIR, scratch_folder
 from src.data_load.arrow import Conversion, Extent, find_conversion, measure, merge_extents, regular_rows, to_frame
 from src.errors import DataError
 from src.text import message_of
@@ -105,10 +105,10 @@ class RawTable:
         parts: At least one.
     """
 
-    def __init__(self, kinds: Types, parts: Sequence[RawPart], folder: Path | None) -> None:
+    def __init__(self, kinds: Types, parts: Sequence[RawPart], spill: "_Spill") -> None:
         self.kinds, self.columns = kinds, list(kinds)
         self.parts = parts
-        self._folder = folder
+        self._spill = spill
 
     def __enter__(self) -> "RawTable":
         return self
@@ -118,8 +118,7 @@ class RawTable:
 
     def close(self) -> None:
         """Remove the temporary files."""
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        self._spill.remove()
 
     @property
     def is_divided(self) -> bool:
@@ -155,13 +154,12 @@ class _Piece:
     files: list[Path]
 
 
-def divide(read: Read, name: str, rows_per_part: int, parent: Path, max_rows: int | None = None) -> RawTable:
+def divide(read: Read, name: str, rows_per_part: int, max_rows: int | None = None) -> RawTable:
     """Divide the rows of a source into parts, with one type for each column.
 
     Args:
         read: Reads the source; called again if the types of a column differ.
         name: Name of the source in error messages.
-        parent: Folder for the temporary files of a table of several parts.
         max_rows: Number of rows to read, as a single part; by default all rows are read.
 
     Raises:
@@ -169,7 +167,7 @@ def divide(read: Read, name: str, rows_per_part: int, parent: Path, max_rows: in
     """
     if max_rows:
         read, rows_per_part = partial(_read_head, read, max_rows), max_rows
-    spill = _Spill(parent)
+    spill = _Spill()
     try:
         pieces, names = list[_Piece](), list[str]()
         for tables, is_last in rebatch(_regular(read(None), name), rows_per_part):
@@ -185,16 +183,16 @@ def divide(read: Read, name: str, rows_per_part: int, parent: Path, max_rows: in
             tables.clear()
         final = _find_types(read, pieces, names)
         _replace_columns(read, pieces, final, rows_per_part, spill)
-        return RawTable(final, _finish(pieces, final), spill.folder)
+        return RawTable(final, _finish(pieces, final), spill)
     except BaseException:
         spill.remove()
         raise
 
 
-def divide_table(table: pd.DataFrame, name: str, rows_per_part: int, parent: Path) -> RawTable:
+def divide_table(table: pd.DataFrame, name: str, rows_per_part: int) -> RawTable:
     """Divide a table in memory; see `divide`."""
     rows = pa.Table.from_pandas(table, preserve_index=False)
-    return divide(lambda _: [rows], name, rows_per_part, parent)
+    return divide(lambda _: [rows], name, rows_per_part)
 
 
 def rebatch(tables: Iterable[pa.Table], n_rows: int) -> Iterator[tuple[list[pa.Table], bool]]:
@@ -315,29 +313,27 @@ def _finish(pieces: Sequence[_Piece], final: Types) -> list[RawPart]:
 
 
 class _Spill:
-    """Temporary files beside the output, because those of the system may be in memory."""
+    """Temporary files, whose folder is made for the first one."""
 
-    def __init__(self, parent: Path) -> None:
-        self._parent = parent
-        self.folder: Path | None = None
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._folder: Path | None = None
 
     def write(self, rows: pa.Table, name: str) -> Path:
         try:
-            if self.folder is None:
-                self._parent.mkdir(parents=True, exist_ok=True)
-                self.folder = Path(tempfile.mkdtemp(prefix=".raw-", dir=self._parent)).absolute()
-            path = self.folder / f"{name}.arrow"
+            if self._folder is None:
+                self._folder = self._stack.enter_context(scratch_folder())
+            path = self._folder / f"{name}.arrow"
             # Chunks of a categorical column may have different categories.
             options = pa.ipc.IpcWriteOptions(unify_dictionaries=True)
             with pa.ipc.new_file(str(path), rows.schema, options=options) as file:
                 file.write_table(rows)
         except OSError as error:
-            raise DataError(f"cannot write temporary files to {self._parent}: {message_of(error)}.") from None
+            raise DataError(f"cannot write temporary files to {SCRATCH_DIR}: {message_of(error)}.") from None
         return path
 
     def remove(self) -> None:
-        if self.folder:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        self._stack.close()
 
 
 def _read_files(files: Sequence[Path], names: Sequence[str], opener: Callable[[str], pa.NativeFile]) -> pa.Table:

@@ -50,7 +50,7 @@ def read_file(
     Raises:
         DataError: The file cannot be read, has no rows, or changed during reading.
     """
-    with read_parts(path, how, as_text, name, sys.maxsize, Path(), max_rows) as table:
+    with read_parts(path, how, as_text, name, sys.maxsize, max_rows) as table:
         return table.parts[0].read()
 
 
@@ -60,16 +60,15 @@ def read_parts(
     as_text: Iterable[str],
     name: str,
     rows_per_part: int,
-    parent: Path,
     max_rows: int | None = None,
 ) -> RawTable:
-    """Read a table in parts; several parts are temporary files in `parent`. See `read_file`."""
+    """Read a table in parts; several parts are temporary files. See `read_file`."""
     name = name or str(path)
     before = _state(path)
     try:
         kind = kind_of(path, name)
         read = partial(_read, path, kind, how, set(as_text), name, max_rows or rows_per_part)
-        table = divide(read, name, rows_per_part, parent, max_rows)
+        table = divide(read, name, rows_per_part, max_rows)
     except FileNotFoundError:
         raise DataError(f"{name} is missing.") from None
     except (DataError, UnicodeError, *UNREADABLE) as error:

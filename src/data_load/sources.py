@@ -80,18 +80,18 @@ def load_source(settings: DataLoad, target_column: str, as_text: Iterable[str] =
         DataError: A file, repository or revision cannot be read.
     """
     source, path = settings.source, settings.external_path
-    n_rows, parent = settings.rows_per_part, settings.dataset_path.parent
+    n_rows = settings.rows_per_part
     if isinstance(source, SklearnSource):
-        table = divide_table(_load_sklearn(source.name, target_column), source.name, n_rows, parent)
+        table = divide_table(_load_sklearn(source.name, target_column), source.name, n_rows)
         return table, {"source.name": f"sklearn.datasets.load_{source.name}"}
     if isinstance(source, DvcSource):
-        return _load_dvc(source, as_text, n_rows, parent)
+        return _load_dvc(source, as_text, n_rows)
     check_exists(source, path)
     check_inside_repository(path)
     origin = {"source.path": str(path)}
     if isinstance(source, UrlSource):
         origin["source.url"] = source.url
-    return read_parts(path, source, as_text, str(path), n_rows, parent), origin
+    return read_parts(path, source, as_text, str(path), n_rows), origin
 
 
 def check_exists(source: FileSource | UrlSource, path: Path) -> None:
@@ -160,9 +160,7 @@ def _load_sklearn(name: str, target_column: str) -> pd.DataFrame:
     return table.assign(**{target_column: target})
 
 
-def _load_dvc(
-    source: DvcSource, as_text: Iterable[str], rows_per_part: int, parent: Path
-) -> tuple[RawTable, dict[str, str]]:
+def _load_dvc(source: DvcSource, as_text: Iterable[str], rows_per_part: int) -> tuple[RawTable, dict[str, str]]:
     # Importing DVC takes 0.3 s.
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
@@ -176,7 +174,7 @@ def _load_dvc(
             files: Any = DVCFileSystem(source.repo, rev=source.rev)
             commit = str(files.repo.get_rev())
             files.get(source.path, str(copy), recursive=files.isdir(source.path))
-            table = read_parts(copy, source, as_text, source.path, rows_per_part, parent)
+            table = read_parts(copy, source, as_text, source.path, rows_per_part)
         except (DataError, DvcException, SCMError, OSError, ValueError) as error:
             reason = "; ".join(_messages(error)).rstrip(".")
             raise DataError(f"data_load.source: cannot read {where} ({reason}); check path, repo and rev.") from error

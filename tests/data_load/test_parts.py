@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from src.compute.engine import SCRATCH_DIR
 from src.config.data_load import TableFile
 from src.config.schema import Config
 from src.data_load import segments
@@ -30,6 +31,11 @@ N_ROWS = 40
 ROWS_PER_PART = 7
 Columns = dict[str, list[Any]]
 LABELS = ["x", "y"] * (N_ROWS // 2)
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 def late(value: object, usual: Callable[[int], object] = lambda row: row % 9) -> list[object]:
@@ -247,20 +253,31 @@ def test_few_other_values_among_numbers_of_all_parts_are_found(
 def test_part_can_be_read_by_another_process(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a,b\n" + "".join(f"{row},{row % 2 or 'x'}\n" for row in range(20)))
-    with read_parts(path, TableFile(), [], "", ROWS_PER_PART, tmp_path / "raw") as table:
+    with read_parts(path, TableFile(), [], "", ROWS_PER_PART) as table:
         parts = [pickle.loads(pickle.dumps(part)) for part in table.parts]  # noqa: S301 - of this test
         assert [(part.number, part.start, part.n_rows) for part in parts] == [(0, 0, 7), (1, 7, 7), (2, 14, 6)]
         assert pd.concat([part.read(["b", "a"]) for part in parts])["a"].tolist() == list(range(20))
         assert parts[1].read(["b"])["b"].tolist() == ["1", "x"] * 3 + ["1"]
-    assert list((tmp_path / "raw").iterdir()) == []
+    assert list(SCRATCH_DIR.iterdir()) == []
+
+
+def test_files_of_a_process_that_was_killed_are_deleted(tmp_path: Path) -> None:
+    # No process has a larger number.
+    leftover = SCRATCH_DIR / f"stage-{2**22 + 1}-abc" / "1.arrow"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_text("")
+    path = tmp_path / "t.csv"
+    path.write_text("a\n1\n2\n")
+    with read_parts(path, TableFile(), [], "", 1):
+        assert not leftover.parent.exists()
 
 
 def test_table_of_one_part_needs_no_files(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a,b\n1,x\n2,y\n")
-    with read_parts(path, TableFile(), [], "", 2, tmp_path / "raw") as table:
+    with read_parts(path, TableFile(), [], "", 2) as table:
         assert table.parts[0].rows is not None
-    assert not (tmp_path / "raw").exists()
+    assert not SCRATCH_DIR.exists()
 
 
 def test_first_rows_can_be_read_alone(tmp_path: Path) -> None:
@@ -276,9 +293,9 @@ def test_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(pa.ipc, "new_file", fail)
     path = tmp_path / "t.csv"
     path.write_text("a\n1\n2\n")
-    with pytest.raises(DataError, match=r"^cannot write temporary files to .*raw: .*No space left on device\.$"):
-        read_parts(path, TableFile(), [], "", 1, tmp_path / "raw")
-    assert list((tmp_path / "raw").iterdir()) == []
+    with pytest.raises(DataError, match=r"^cannot write temporary files to .*tmp: .*No space left on device\.$"):
+        read_parts(path, TableFile(), [], "", 1)
+    assert list(SCRATCH_DIR.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -301,9 +318,9 @@ def test_wrong_text_is_refused_wherever_it_is(
     monkeypatch.setattr(segments, "SEGMENT_BYTES", 20)
     for rows_per_part in (7, 1000):
         with pytest.raises(DataError) as caught:
-            read_parts(path, how, [], "", rows_per_part, tmp_path / "raw")
+            read_parts(path, how, [], "", rows_per_part)
         assert str(caught.value).startswith(f"{path}{message}")
-    assert not (tmp_path / "raw").exists() or list((tmp_path / "raw").iterdir()) == []
+    assert not SCRATCH_DIR.exists() or list(SCRATCH_DIR.iterdir()) == []
 
 
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
@@ -339,6 +356,6 @@ def test_type_suits_the_rows_of_all_segments(tmp_path: Path, monkeypatch: pytest
     whole = read_file(path, TableFile())
     monkeypatch.setattr(segments, "SEGMENT_BYTES", 1)
     pd.testing.assert_frame_equal(read_file(path, TableFile()), whole)
-    with read_parts(path, TableFile(), [], "", 1, tmp_path / "raw") as table:
+    with read_parts(path, TableFile(), [], "", 1) as table:
         parts = pd.concat([part.read() for part in table.parts], ignore_index=True)
     pd.testing.assert_frame_equal(parts, whole)
