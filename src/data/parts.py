@@ -64,6 +64,25 @@ class Part:
         return {name: schema.field(name).type for name in objects if name in schema.names}
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive rows of a table, whichever parts they are in.
+
+    Attributes:
+        parts: The parts that have them.
+        start: Number of rows before them.
+    """
+
+    parts: Sequence[Part]
+    start: int
+    n_rows: int
+
+    def read(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Read the rows; see `Part.read`."""
+        rows = pa.concat_tables(part.read_arrow(columns) for part in self.parts)
+        return to_frame(rows.slice(self.start - self.parts[0].start, self.n_rows))
+
+
 def list_parts(path: Path, made_by: str) -> list[Part]:
     """List the parts of a table that the stage `made_by` wrote, in the order of their names.
 
@@ -77,6 +96,19 @@ def list_parts(path: Path, made_by: str) -> list[Part]:
         parts.append(Part(file.absolute(), number, start, n_rows, made_by))
         start += n_rows
     return parts
+
+
+def list_batches(parts: Sequence[Part], n_rows: int) -> list[Batch]:
+    """Divide the rows of a table into batches of `n_rows` rows, of which the last may have fewer.
+
+    A table without rows is one batch, so that its reader can refuse it.
+    """
+    total, found = sum(part.n_rows for part in parts), list[Batch]()
+    for start in range(0, max(total, 1), n_rows):
+        stop = min(start + n_rows, total)
+        inside = [part for part in parts if part.start < stop and part.start + part.n_rows > start]
+        found.append(Batch(inside or parts, start, stop - start))
+    return found
 
 
 def map_parts(

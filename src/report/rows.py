@@ -1,4 +1,4 @@
-"""Read the target of the training rows and predict the test rows, part by part."""
+"""Read the target of the training rows part by part, and predict the test rows batch by batch."""
 
 import functools
 import logging
@@ -18,7 +18,7 @@ from src.compute.engine import Engine
 from src.config.schema import Base
 from src.config.train import Task
 from src.data.models import read_model
-from src.data.parts import Part
+from src.data.parts import Batch, Part, list_batches
 from src.data.target import split_target
 from src.report.predictions import Predictions, concat_predictions, predict_rows
 
@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 # If there are more test rows, importance, slices, curves and plots use a random sample of this size.
 MAX_SAMPLE = 50_000
+# Values and rows of a batch. The last digits of a matrix product depend on its number of rows, so that the batches
+# must not depend on the parts.
+MAX_VALUES, MIN_ROWS = 1_000_000, 1_000
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,12 @@ def predict_parts(
     sample = np.arange(n_rows)
     if n_rows > MAX_SAMPLE:
         sample = np.sort(np.random.default_rng(base.random_state).choice(n_rows, MAX_SAMPLE, replace=False))
-    # Workers read the file; otherwise a large model would be sent with each part.
-    process = partial(_predict_part, model_path=model_path.absolute(), base=base, names=names, positive=positive)
-    places = np.searchsorted(sample, [(part.start, part.start + part.n_rows) for part in parts])
-    items = [(part, sample[begin:end] - part.start) for part, (begin, end) in zip(parts, places.tolist(), strict=True)]
+    # Workers read the file; otherwise a large model would be sent with each batch.
+    process = partial(_predict_batch, model_path=model_path.absolute(), base=base, names=names, positive=positive)
+    items = []
+    for batch in list_batches(parts, max(MIN_ROWS, MAX_VALUES // (len(names) + 1))):
+        begin, end = np.searchsorted(sample, [batch.start, batch.start + batch.n_rows])
+        items.append((batch, sample[begin:end] - batch.start))
     X, y = list[pd.DataFrame](), list[NDArray[Any]]()
 
     def keep_sample() -> Iterator[Predictions]:
@@ -112,7 +117,7 @@ def predict_parts(
 
 
 def load_steps(model_path: Path) -> Pipeline:
-    """Load the steps of a model that take featurized rows, once for all parts.
+    """Load the steps of a model that take featurized rows, once for all batches.
 
     Raises:
         MissingInputError: As `read_model`.
@@ -126,15 +131,15 @@ def _load_steps(model_path: Path, state: tuple[int, int] | None) -> Pipeline:  #
     return read_model(model_path)[1:]
 
 
-def _predict_part(
-    item: tuple[Part, NDArray[np.intp]],
+def _predict_batch(
+    item: tuple[Batch, NDArray[np.intp]],
     model_path: Path,
     base: Base,
     names: Sequence[str],
     positive: Any,
 ) -> tuple[Predictions, pd.DataFrame, NDArray[Any]]:
-    part, sample = item
-    X, y = split_target(part.read([*names, base.target_column]), base.target_column, base.task, to_learn=False)
+    batch, sample = item
+    X, y = split_target(batch.read([*names, base.target_column]), base.target_column, base.task, to_learn=False)
     X = X[[name for name in names if name in X]]
     # Sums differ in their last digits with the number of threads, which may differ between workers and the stage.
     with threadpool_limits(1, user_api="blas"):

@@ -7,7 +7,7 @@ import pytest
 
 from src.compute.engine import Engine
 from src.data.files import read_table
-from src.data.parts import Part, list_parts, map_parts, new_table, write_part
+from src.data.parts import Part, list_batches, list_parts, map_parts, new_table, write_part
 from src.errors import MissingInputError
 
 
@@ -39,6 +39,19 @@ def test_a_table_of_several_parts_is_a_folder_that_reads_as_one_table(tmp_path: 
     ]
     assert read_table(path, made_by="data_load").equals(rows(1, 2, 3, 4, 5))
     assert read_table(path, made_by="data_load", columns=["b"]).columns.tolist() == ["b"]
+
+
+@pytest.mark.parametrize("parts", [[(1, 2, 3, 4, 5, 6, 7)], [(1,), (2, 3, 4), (5,), (6, 7)], [(1, 2, 3, 4, 5), (6, 7)]])
+def test_batches_do_not_depend_on_the_parts(tmp_path: Path, parts: list[tuple[int, ...]]) -> None:
+    batches = list_batches(write_table(tmp_path / "t.parquet", *(rows(*values) for values in parts)), 3)
+    assert [(batch.start, batch.n_rows) for batch in batches] == [(0, 3), (3, 3), (6, 1)]
+    assert [batch.read(["a"])["a"].tolist() for batch in batches] == [[1, 2, 3], [4, 5, 6], [7]]
+
+
+def test_a_table_without_rows_is_one_batch(tmp_path: Path) -> None:
+    rows().to_parquet(tmp_path / "t.parquet")
+    (batch,) = list_batches(list_parts(tmp_path / "t.parquet", made_by="data_load"), 3)
+    assert len(batch.read()) == 0
 
 
 def test_a_part_without_rows_is_left_out(tmp_path: Path) -> None:
