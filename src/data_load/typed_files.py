@@ -91,11 +91,7 @@ def read_typed(path: Path, kind: str, how: TableFile, as_text: Collection[str], 
 def without_marks(rows: pa.Table, marks: Sequence[str]) -> pa.Table:
     """Replace marks of a missing value, such as "?" in a text or -999 among numbers."""
     for at, column in enumerate(rows.columns if marks else ()):
-        kind = column.type
-        if pa.types.is_dictionary(kind):
-            kind = kind.value_type
-        elif pa.types.is_string_view(kind):
-            kind = pa.string()
+        kind = _comparable(column.type)
         known = []
         for mark in marks:
             try:
@@ -108,6 +104,16 @@ def without_marks(rows: pa.Table, marks: Sequence[str]) -> pa.Table:
             found = pc.is_in(values, pa.array(known, kind))
             rows = rows.set_column(at, rows.field(at).with_type(kind), pc.if_else(found, pa.scalar(None, kind), values))
     return rows
+
+
+def _comparable(kind: pa.DataType) -> pa.DataType:
+    """Return the type in which pyarrow can compare values of a type."""
+    if pa.types.is_dictionary(kind):
+        return _comparable(kind.value_type)
+    if pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):
+        return pa.decimal128(kind.precision, kind.scale)
+    others = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary(), pa.float16(): pa.float32()}
+    return others.get(kind, kind)
 
 
 def find_parts(folder: Path) -> list[Path]:

@@ -55,12 +55,22 @@ class Rule:
         return [self.target] if self.column is None else [self.target, self.column]
 
     def find_keys(self, rows: pd.DataFrame, part: Part) -> Keys:
-        """Return the key of each row of a part, shape (n_rows,)."""
+        """Return the key of each row of a part, shape (n_rows,).
+
+        Raises:
+            DataError: The values of the column cannot be hashed.
+        """
         if self.column is None:
             return hash_row_numbers(part.start, part.n_rows, self.seed)
         if self.kind == "time":
             return ~order_keys(rows[self.column])
-        return hash_values(rows[self.column], self.seed)
+        try:
+            return hash_values(rows[self.column], self.seed)
+        except TypeError:
+            raise DataError(
+                f"data_split.split.column = {self.column!r} holds lists or other values that cannot be compared; "
+                "choose a column of texts, numbers or dates."
+            ) from None
 
     def find_strata(self, rows: pd.DataFrame) -> Codes:
         """Return the stratum of each row of a part, shape (n_rows,)."""
@@ -184,7 +194,7 @@ def _describe_part(part: Part, rule: Rule, with_classes: bool) -> _Facts:
         raise DataError(f"data_split.split.column = {rule.column!r} is not in the table; its columns are {known}.")
     column = rows[rule.column]
     if rule.kind == "group":
-        groups = merge_unique(hash_values(column, rule.seed))
+        groups = merge_unique(rule.find_keys(rows, part))
     first = column.iloc[0] if len(column) else None
     return _Facts(target, counts, groups, int(column.isna().sum()), column.dtype, first)
 

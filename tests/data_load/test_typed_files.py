@@ -5,9 +5,11 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.feather as pa_feather
@@ -129,11 +131,14 @@ def test_marks_apply_to_typed_columns_of_any_kind(tmp_path: Path) -> None:
         "text": pa.array(["-9", "x"]),
         "category": pa.array(["-9", "x"]).dictionary_encode(),
         "view": pa.array(["-9", "x"]).cast(pa.string_view()),
+        "bytes": pa.array([b"-9", b"x"], pa.binary_view()),
+        "half": pa.array(np.array([-9, 1], np.float16)),
+        "decimal": pa.array([Decimal(-9), Decimal(1)], pa.decimal32(3)),
         "list": pa.array([[-9], [1]]),
     }
     pq.write_table(pa.table(columns), tmp_path / "t.parquet")
     table = read_file(tmp_path / "t.parquet", TableFile(na_values=["-9", "?"]))
-    assert table.isna().sum().to_dict() == {"number": 1, "text": 1, "category": 1, "view": 1, "list": 0}
+    assert table.isna().sum().to_dict() == {**dict.fromkeys(columns, 1), "list": 0}
     assert read_file(tmp_path / "t.parquet", DEFAULT).notna().all(axis=None)
 
 

@@ -267,6 +267,12 @@ def test_missing_column_of_a_split_is_named_with_the_known_columns(kind: str) ->
         split(DAYS, kind=kind, column="gone")
 
 
+@pytest.mark.parametrize("kind", ["group", "hash", "random", "stratified"])
+def test_lists_cannot_be_ids(kind: str) -> None:
+    with pytest.raises(DataError, match=r"'day' holds lists or other values that cannot be compared; choose"):
+        split(DAYS.assign(day=[[1], [2]] * 4), kind=kind, column="day")
+
+
 def test_text_as_time_is_refused_with_the_declaration_to_add() -> None:
     with pytest.raises(
         DataError, match=r"has dtype str, with values such as 'a'; .*declare data_load\.columns\.word: \{kind: date\}"
