@@ -58,7 +58,21 @@ def read_parquet(path: Path, marks: Sequence[str], name: str, batch_rows: int) -
                 # A batch that spans two row groups would be copied.
                 size = min(batch_rows, max(1, file.metadata.row_group(group).num_rows))
                 for batch in file.iter_batches(size, row_groups=[group]):
-                    yield without_marks(pa.Table.from_batches([batch]).select(schema.names).cast(schema), marks)
+                    rows = pa.Table.from_batches([batch]).select(schema.names)
+                    yield without_marks(_cast(rows, schema, part, name), marks)
+
+
+def _cast(rows: pa.Table, schema: pa.Schema, part: Path, name: str) -> pa.Table:
+    columns = []
+    for column, field in zip(rows.columns, schema, strict=True):
+        try:
+            columns.append(column.cast(field.type))
+        except pa.ArrowInvalid as error:
+            raise DataError(
+                f"{name}: the types of its parts do not match: {part}: column {show(field.name)} cannot become "
+                f"{field.type} ({reason_of(error)})."
+            ) from None
+    return pa.table(columns, schema=schema)
 
 
 def read_typed(path: Path, kind: str, how: TableFile, as_text: Collection[str], name: str) -> pa.Table:

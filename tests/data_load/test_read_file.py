@@ -436,6 +436,12 @@ def test_parts_with_different_types_are_refused(tmp_path: Path) -> None:
     assert "the types of its parts do not match: " in refusal(parts(tmp_path, a={"a": [1]}, b={"a": ["x"]}))
 
 
+def test_values_that_do_not_suit_the_type_of_other_parts_are_refused(tmp_path: Path) -> None:
+    folder = parts(tmp_path, a={"a": [0.5]}, b={"a": [2**60 + 1]})
+    with pytest.raises(DataError, match=r"do not match: .*b\.parquet: column 'a' cannot become double \(Integer value"):
+        read_file(folder, TableFile())
+
+
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
 @pytest.mark.parametrize("how", ["append", "replace"])
 def test_file_that_changes_while_it_is_read_is_refused(
