@@ -70,7 +70,7 @@ run_stage(data_split.data_split)
 Part = dict[str, Any]
 
 
-# What the Makefile sets for each target.
+# What the Makefile sets for each target on Linux.
 AS_MAKE = {"ARROW_DEFAULT_MEMORY_POOL": "jemalloc"}
 
 

@@ -41,7 +41,7 @@ TASKS_PER_WORKER = 4
 # Killed workers are restarted within a few seconds.
 WAIT_SECONDS, ALONE_SECONDS = 5, 30
 MAX_REASON = 300
-# The first message of a scheduler has less than 1 kB.
+# The first message of a scheduler is smaller than 1 kB.
 SIZE_BYTES, MAX_GREETING = 8, 2**20
 
 
@@ -75,6 +75,11 @@ class ClusterEngine(Engine):
                 f"a task killed its worker {error.allowed_failures + 1} times, probably because it ran out of memory: "
                 "start the workers with more memory, or lower data_load.rows_per_part or train.max_rows."
             ) from None
+        except FileNotFoundError as error:
+            raise ComputeError(
+                f"a worker does not see {error.filename or error}; workers need the same folder at the same path, such "
+                "as a network share."
+            ) from None
         except (CancelledError, CommClosedError, TimeoutError):
             raise ComputeError(
                 "the connection to the scheduler was lost; restart the cluster, and run the stage again."
@@ -94,8 +99,8 @@ class ClusterEngine(Engine):
             try:
                 return future.result(timeout=WAIT_SECONDS)
             except TimeoutError:
-                # It may have ended since, or the task itself may have raised this.
-                if future.done():
+                # The task itself raised it, or failed since.
+                if future.status == "error":
                     return future.result()
             n_without_workers = 0 if self._list_workers() else n_without_workers + 1
             if n_without_workers * WAIT_SECONDS >= ALONE_SECONDS:
@@ -115,12 +120,12 @@ class ClusterEngine(Engine):
             yield partial(_read_shared, path)
 
     def _list_workers(self) -> set[str]:
-        # A client that has lost the scheduler knows no workers.
-        return set(self._client.scheduler_info(n_workers=-1).get("workers", ()))
+        return set(_describe_workers(self._client))
 
     def report_lost_workers(self) -> None:
-        """Log one warning if workers of the start are gone."""
-        if lost := self._workers - self._list_workers():
+        """Log one warning if some workers of the start are gone."""
+        workers = self._list_workers()
+        if workers and (lost := self._workers - workers):
             logger.warning(
                 "%d of %d workers were lost; other workers repeated their tasks", len(lost), len(self._workers)
             )
@@ -154,8 +159,10 @@ def connect(scheduler: str, reads: Sequence[Path]) -> Iterator[Engine]:
         _check(client, scheduler, [path.absolute() for path in reads])
         engine = ClusterEngine(client)
         logger.info("%d Dask workers; dashboard: %s", len(engine._workers), client.dashboard_link)
-        yield engine
-        engine.report_lost_workers()
+        try:
+            yield engine
+        finally:
+            engine.report_lost_workers()
 
 
 def _open_client(scheduler: str) -> Any:
@@ -192,9 +199,15 @@ def count_workers(scheduler: str) -> int:
     """Count the workers of a scheduler; 0 if it does not answer."""
     try:
         with _open_client(scheduler) as client:
-            return len(client.scheduler_info(n_workers=-1)["workers"])
+            return len(_describe_workers(client))
     except OSError:
         return 0
+
+
+def _describe_workers(client: Any) -> Mapping[str, Any]:
+    """Describe each worker, by address; a client that has lost the scheduler knows none."""
+    workers: Mapping[str, Any] = client.scheduler_info(n_workers=-1).get("workers", {})
+    return workers
 
 
 def describe_process(paths: Sequence[Path]) -> dict[str, Any]:
@@ -231,7 +244,7 @@ def _list_versions() -> dict[str, str]:
 
 
 def _check(client: Any, scheduler: str, paths: Sequence[Path]) -> None:
-    workers: Mapping[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+    workers = _describe_workers(client)
     if not workers:
         raise ComputeError(
             f"the scheduler {scheduler} has no workers; start some with `make cluster`, or with "

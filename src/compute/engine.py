@@ -82,7 +82,10 @@ def scratch_folder() -> Iterator[Path]:
         # The process that made it was killed.
         if not psutil.pid_exists(int(leftover.name.split("-")[1])):
             shutil.rmtree(leftover, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f"stage-{os.getpid()}-", dir=SCRATCH_DIR.absolute()) as folder:
+    # A network share may keep files for a moment that were mapped into memory.
+    with tempfile.TemporaryDirectory(
+        prefix=f"stage-{os.getpid()}-", dir=SCRATCH_DIR.absolute(), ignore_cleanup_errors=True
+    ) as folder:
         yield Path(folder)
 
 

@@ -75,11 +75,11 @@ def read_files(files: Sequence[Path], path: Path, made_by: str, columns: Sequenc
             with open_parquet(each) as file:
                 known = None if columns is None else [name for name in file.schema_arrow.names if name in set(columns)]
                 tables.append(file.read(columns=known, use_pandas_metadata=False, use_threads=False))
-    return pa.concat_tables(tables)
+        return pa.concat_tables(tables)
 
 
 def to_frame(rows: pa.Table) -> pd.DataFrame:
-    """Convert rows to pandas, which frees them, unless another table has the same columns."""
+    """Convert rows to pandas; they are freed unless another table has the same columns."""
     # Each column is freed once it is converted.
     frame: pd.DataFrame = rows.to_pandas(split_blocks=True, self_destruct=True, use_threads=False)
     # Otherwise the pool keeps as much as the largest part so far needed.

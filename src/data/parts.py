@@ -4,6 +4,7 @@ One call of one function reads, processes and writes a part. So the memory of a 
 rows, and its outputs are bytewise equal for any number of workers, wherever they run.
 """
 
+import itertools
 import logging
 import shutil
 import tempfile
@@ -54,7 +55,7 @@ class Part:
         return to_frame(self.read_arrow(columns))
 
     def read_arrow(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read the rows as `read`, into a table of Arrow."""
+        """Read the rows as `read` does, but as an Arrow table."""
         return read_files([self.path], self.path, self.made_by, columns)
 
     def types_of_objects(self, rows: pd.DataFrame) -> dict[str, pa.DataType]:
@@ -65,12 +66,13 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Consecutive rows of a table, whichever parts they are in.
+class Blocks:
+    """Consecutive blocks of rows of a table, whichever parts they are in.
 
     Attributes:
-        parts: The parts that have them.
+        parts: The parts that have the rows.
         start: Number of rows before them.
+        n_rows: Number of their rows.
     """
 
     parts: Sequence[Part]
@@ -79,8 +81,9 @@ class Batch:
 
     def read(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Read the rows; see `Part.read`."""
-        rows = pa.concat_tables(part.read_arrow(columns) for part in self.parts)
-        return to_frame(rows.slice(self.start - self.parts[0].start, self.n_rows))
+        first = self.parts[0]
+        rows = read_files([part.path for part in self.parts], first.path, first.made_by, columns)
+        return to_frame(rows.slice(self.start - first.start, self.n_rows))
 
 
 def list_parts(path: Path, made_by: str) -> list[Part]:
@@ -98,16 +101,19 @@ def list_parts(path: Path, made_by: str) -> list[Part]:
     return parts
 
 
-def list_batches(parts: Sequence[Part], n_rows: int) -> list[Batch]:
-    """Divide the rows of a table into batches of `n_rows` rows, of which the last may have fewer.
+def list_blocks(parts: Sequence[Part], block_rows: int) -> list[Blocks]:
+    """Divide a table into blocks of `block_rows` rows, counted from its first row; only its last block may be smaller.
 
-    A table without rows is one batch, so that its reader can refuse it.
+    Returns:
+        For each part the blocks that begin in it, if there are any. A table without rows has one, which is empty.
     """
-    total, found = sum(part.n_rows for part in parts), list[Batch]()
-    for start in range(0, max(total, 1), n_rows):
-        stop = min(start + n_rows, total)
-        inside = [part for part in parts if part.start < stop and part.start + part.n_rows > start]
-        found.append(Batch(inside or parts, start, stop - start))
+    total = sum(part.n_rows for part in parts)
+    borders = [min(-(-part.start // block_rows) * block_rows, total) for part in parts] + [total]
+    found = list[Blocks]()
+    for number, (start, stop) in enumerate(itertools.pairwise(borders)):
+        if start < stop or total == 0:
+            inside = [part for part in parts[number:] if part.start < stop]
+            found.append(Blocks(inside or parts, start, stop - start))
     return found
 
 

@@ -105,10 +105,10 @@ class RawTable:
         parts: At least one.
     """
 
-    def __init__(self, kinds: Types, parts: Sequence[RawPart], spill: "_Spill") -> None:
+    def __init__(self, kinds: Types, parts: Sequence[RawPart], files: ExitStack) -> None:
         self.kinds, self.columns = kinds, list(kinds)
         self.parts = parts
-        self._spill = spill
+        self._files = files
 
     def __enter__(self) -> "RawTable":
         return self
@@ -118,7 +118,7 @@ class RawTable:
 
     def close(self) -> None:
         """Remove the temporary files."""
-        self._spill.remove()
+        self._files.close()
 
     @property
     def is_divided(self) -> bool:
@@ -183,9 +183,9 @@ def divide(read: Read, name: str, rows_per_part: int, max_rows: int | None = Non
             tables.clear()
         final = _find_types(read, pieces, names)
         _replace_columns(read, pieces, final, rows_per_part, spill)
-        return RawTable(final, _finish(pieces, final), spill)
+        return RawTable(final, _finish(pieces, final), spill.files)
     except BaseException:
-        spill.remove()
+        spill.files.close()
         raise
 
 
@@ -316,13 +316,13 @@ class _Spill:
     """Temporary files, whose folder is made for the first one."""
 
     def __init__(self) -> None:
-        self._stack = ExitStack()
+        self.files = ExitStack()
         self._folder: Path | None = None
 
     def write(self, rows: pa.Table, name: str) -> Path:
         try:
             if self._folder is None:
-                self._folder = self._stack.enter_context(scratch_folder())
+                self._folder = self.files.enter_context(scratch_folder())
             path = self._folder / f"{name}.arrow"
             # Chunks of a categorical column may have different categories.
             options = pa.ipc.IpcWriteOptions(unify_dictionaries=True)
@@ -331,9 +331,6 @@ class _Spill:
         except OSError as error:
             raise DataError(f"cannot write temporary files to {SCRATCH_DIR}: {message_of(error)}.") from None
         return path
-
-    def remove(self) -> None:
-        self._stack.close()
 
 
 def _read_files(files: Sequence[Path], names: Sequence[str], opener: Callable[[str], pa.NativeFile]) -> pa.Table:

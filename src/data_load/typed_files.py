@@ -67,10 +67,10 @@ def _cast(rows: pa.Table, schema: pa.Schema, part: Path, name: str) -> pa.Table:
     for column, field in zip(rows.columns, schema, strict=True):
         try:
             columns.append(column.cast(field.type))
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise DataError(
                 f"{name}: the types of its parts do not match: {part}: column {show(field.name)} cannot become "
-                f"{field.type} ({reason_of(error)})."
+                f"{field.type} ({reason_of(error)}); give it one type in all parts."
             ) from None
     return pa.table(columns, schema=schema)
 

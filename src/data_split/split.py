@@ -58,7 +58,7 @@ class Rule:
         """Return the key of each row of a part, shape (n_rows,).
 
         Raises:
-            DataError: The values of the column cannot be hashed.
+            DataError: The values of the column cannot be compared.
         """
         if self.column is None:
             return hash_row_numbers(part.start, part.n_rows, self.seed)

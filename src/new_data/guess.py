@@ -57,8 +57,8 @@ class Guess:
         source: Settings of `data_load.source` that are not the default.
         split: Setting `data_split.split`.
         positive: Positive class of two; None for other targets.
-        is_sample: Whether the table has more rows than `n_rows`.
         n_missing_targets: Number of rows without a target.
+        is_sample: Whether the table has more rows than `n_rows`.
         notes: What the user should check.
     """
 

@@ -1,4 +1,4 @@
-"""Read the target of the training rows part by part, and predict the test rows batch by batch."""
+"""Read the target of the training rows, and predict the test rows, part by part."""
 
 import functools
 import logging
@@ -18,7 +18,7 @@ from src.compute.engine import Engine
 from src.config.schema import Base
 from src.config.train import Task
 from src.data.models import read_model
-from src.data.parts import Batch, Part, list_batches
+from src.data.parts import Blocks, Part, list_blocks
 from src.data.target import split_target
 from src.report.predictions import Predictions, concat_predictions, predict_rows
 
@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 
 # If there are more test rows, importance, slices, curves and plots use a random sample of this size.
 MAX_SAMPLE = 50_000
-# Values and rows of a batch. The last digits of a matrix product depend on its number of rows, so that the batches
-# must not depend on the parts.
+# Rows are predicted in blocks of at most so many values, but of at least `MIN_ROWS` rows. The last digits of a matrix
+# product depend on its number of rows, so the blocks must not depend on the parts.
 MAX_VALUES, MIN_ROWS = 1_000_000, 1_000
 
 
@@ -98,12 +98,20 @@ def predict_parts(
     sample = np.arange(n_rows)
     if n_rows > MAX_SAMPLE:
         sample = np.sort(np.random.default_rng(base.random_state).choice(n_rows, MAX_SAMPLE, replace=False))
-    # Workers read the file; otherwise a large model would be sent with each batch.
-    process = partial(_predict_batch, model_path=model_path.absolute(), base=base, names=names, positive=positive)
+    # Workers read the file; otherwise a large model would be sent with each part.
+    block_rows = max(MIN_ROWS, MAX_VALUES // (len(names) + 1))
+    process = partial(
+        _predict_blocks,
+        block_rows=block_rows,
+        model_path=model_path.absolute(),
+        base=base,
+        names=names,
+        positive=positive,
+    )
     items = []
-    for batch in list_batches(parts, max(MIN_ROWS, MAX_VALUES // (len(names) + 1))):
-        begin, end = np.searchsorted(sample, [batch.start, batch.start + batch.n_rows])
-        items.append((batch, sample[begin:end] - batch.start))
+    for blocks in list_blocks(parts, block_rows):
+        begin, end = np.searchsorted(sample, [blocks.start, blocks.start + blocks.n_rows])
+        items.append((blocks, sample[begin:end] - blocks.start))
     X, y = list[pd.DataFrame](), list[NDArray[Any]]()
 
     def keep_sample() -> Iterator[Predictions]:
@@ -117,7 +125,7 @@ def predict_parts(
 
 
 def load_steps(model_path: Path) -> Pipeline:
-    """Load the steps of a model that take featurized rows, once for all batches.
+    """Load the steps of a model that take featurized rows, once for all parts.
 
     Raises:
         MissingInputError: As `read_model`.
@@ -131,17 +139,21 @@ def _load_steps(model_path: Path, state: tuple[int, int] | None) -> Pipeline:  #
     return read_model(model_path)[1:]
 
 
-def _predict_batch(
-    item: tuple[Batch, NDArray[np.intp]],
+def _predict_blocks(
+    item: tuple[Blocks, NDArray[np.intp]],
+    block_rows: int,
     model_path: Path,
     base: Base,
     names: Sequence[str],
     positive: Any,
 ) -> tuple[Predictions, pd.DataFrame, NDArray[Any]]:
-    batch, sample = item
-    X, y = split_target(batch.read([*names, base.target_column]), base.target_column, base.task, to_learn=False)
+    blocks, sample = item
+    X, y = split_target(blocks.read([*names, base.target_column]), base.target_column, base.task, to_learn=False)
     X = X[[name for name in names if name in X]]
+    steps, blocks_of_rows = load_steps(model_path), [slice(at, at + block_rows) for at in range(0, len(X), block_rows)]
     # Sums differ in their last digits with the number of threads, which may differ between workers and the stage.
     with threadpool_limits(1, user_api="blas"):
-        predictions = predict_rows(load_steps(model_path), X, y, base.task, positive)
-    return predictions, X if len(sample) == len(X) else X.iloc[sample], y[sample]
+        found = (predict_rows(steps, X.iloc[each], y[each], base.task, positive) for each in blocks_of_rows)
+        predictions = concat_predictions(found, len(X))
+    # A copy, because the columns may be views of several parts.
+    return predictions, X.copy() if len(sample) == len(X) else X.iloc[sample], y[sample]

@@ -36,12 +36,12 @@ ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 # Modules of DVC that write dvc.lock, rwlock, .gitignore and the configuration.
 WRITERS = ("dvc.dvcfile", "dvc.utils.serialize", "dvc.rwlock", "dvc.config", "scmrepo")
 # Releases the lock of the repository, runs a stage and takes the lock again.
-RELOCKER = "unlocked_repo.<locals>.wrapper"
+RELOCKER = ("dvc.stage.decorators", "unlocked_repo.<locals>.wrapper")
 PR_SET_PDEATHSIG = 1
 
 
 class Stop:
-    """End DVC and its stage on a signal, but not while DVC writes a file in place or has no lock.
+    """End DVC and its stage on a signal, but not while DVC writes a file in place or is about to lock.
 
     Python's default for SIGTERM ends DVC at once and leaves its stage running; its default for
     SIGINT interrupts DVC anywhere.
@@ -58,7 +58,7 @@ class Stop:
         """Terminate the running stage; without one, interrupt DVC.
 
         Raises:
-            KeyboardInterrupt: DVC neither runs a stage nor writes.
+            KeyboardInterrupt: DVC neither runs a stage nor is busy.
         """
         self.requested = True
         if self._is_interrupted:
@@ -113,7 +113,8 @@ def _apply(action: Callable[[psutil.Process], None], processes: Iterable[psutil.
 def _is_busy(frame: FrameType | None) -> bool:
     """Return whether DVC writes a file in place, or is about to take the lock that it gave up for a stage."""
     while frame:
-        if str(frame.f_globals.get("__name__")).startswith(WRITERS) or frame.f_code.co_qualname == RELOCKER:
+        module = str(frame.f_globals.get("__name__"))
+        if module.startswith(WRITERS) or (module, frame.f_code.co_qualname) == RELOCKER:
             return True
         frame = frame.f_back
     return False

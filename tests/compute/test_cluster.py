@@ -165,9 +165,14 @@ def test_another_version_of_a_file_is_found(
         pass
 
 
-@pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-OpenSSH_9.2\r\n"])
-def test_another_server_is_no_scheduler(monkeypatch: pytest.MonkeyPatch, greeting: bytes) -> None:
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.2)
+@pytest.mark.parametrize(
+    ("greeting", "seconds", "reason"),
+    [(b"", 0.2, "timed out"), (b"SSH-2.0-OpenSSH_9.2\r\n", 10, "another server listens there")],
+)
+def test_another_server_is_no_scheduler(
+    monkeypatch: pytest.MonkeyPatch, greeting: bytes, seconds: float, reason: str
+) -> None:
+    monkeypatch.setattr(module, "CONNECT_SECONDS", seconds)
 
     def greet() -> None:
         client, _ = server.accept()
@@ -177,16 +182,21 @@ def test_another_server_is_no_scheduler(monkeypatch: pytest.MonkeyPatch, greetin
             client.recv(1)
 
     with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=greet)
+        thread = threading.Thread(target=greet, daemon=True)
         thread.start()
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(ComputeError, match="no scheduler answers"), connect(address, []):
+        with pytest.raises(ComputeError, match=rf"no scheduler answers \({reason}\)"), connect(address, []):
             pass
         thread.join()
 
 
 class LostClient:
-    """A client that has lost its scheduler; its task has just ended."""
+    """A client that has lost its scheduler, and the only task, which ends when the client has waited once."""
+
+    status = "finished"
+
+    def __init__(self) -> None:
+        self.n_waits = 0
 
     def submit(self, *_: Any, **__: Any) -> "LostClient":
         return self
@@ -194,13 +204,11 @@ class LostClient:
     def scheduler_info(self, **_: Any) -> dict[str, Any]:
         return {}
 
-    def result(self, timeout: float | None = None) -> str:
-        if timeout is not None:
-            raise TimeoutError
+    def result(self, timeout: float) -> str:
+        self.n_waits += 1
+        if self.n_waits == 1:
+            raise TimeoutError(timeout)
         return "done"
-
-    def done(self) -> bool:
-        return True
 
 
 def test_task_that_ends_when_the_wait_ends_has_its_result() -> None:
@@ -222,6 +230,14 @@ def test_no_worker_is_left_for_a_task(with_workers: Cluster, monkeypatch: pytest
         monkeypatch.setattr(engine, "_list_workers", set)
         with pytest.raises(ComputeError, match="has lost all its workers; start some"):
             list(engine.map(tasks.wait, [1], 1, "wait"))
+
+
+def test_file_that_a_worker_does_not_see_is_one_line(with_workers: Cluster, tmp_path: Path) -> None:
+    with (
+        connect(with_workers.address, []) as engine,
+        pytest.raises(ComputeError, match=r"^a worker does not see .*gone\.arrow; workers need the same folder"),
+    ):
+        list(engine.map(Path.read_bytes, [tmp_path / "gone.arrow"], 1, "read"))
 
 
 def test_a_task_that_ends_every_worker_is_one_line(with_workers: Cluster) -> None:

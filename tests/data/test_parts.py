@@ -1,13 +1,14 @@
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
 from src.compute.engine import Engine
 from src.data.files import read_table
-from src.data.parts import Part, list_batches, list_parts, map_parts, new_table, write_part
+from src.data.parts import Part, list_blocks, list_parts, map_parts, new_table, write_part
 from src.errors import MissingInputError
 
 
@@ -41,17 +42,43 @@ def test_a_table_of_several_parts_is_a_folder_that_reads_as_one_table(tmp_path: 
     assert read_table(path, made_by="data_load", columns=["b"]).columns.tolist() == ["b"]
 
 
-@pytest.mark.parametrize("parts", [[(1, 2, 3, 4, 5, 6, 7)], [(1,), (2, 3, 4), (5,), (6, 7)], [(1, 2, 3, 4, 5), (6, 7)]])
-def test_batches_do_not_depend_on_the_parts(tmp_path: Path, parts: list[tuple[int, ...]]) -> None:
-    batches = list_batches(write_table(tmp_path / "t.parquet", *(rows(*values) for values in parts)), 3)
-    assert [(batch.start, batch.n_rows) for batch in batches] == [(0, 3), (3, 3), (6, 1)]
-    assert [batch.read(["a"])["a"].tolist() for batch in batches] == [[1, 2, 3], [4, 5, 6], [7]]
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([7], [(0, 7)]),
+        ([1, 3, 1, 2], [(0, 3), (3, 3), (6, 1)]),
+        ([5, 2], [(0, 6), (6, 1)]),
+        ([1, 1, 5], [(0, 3), (3, 4)]),
+        ([3, 4], [(0, 3), (3, 4)]),
+    ],
+)
+def test_blocks_do_not_depend_on_the_parts(tmp_path: Path, sizes: list[int], expected: list[tuple[int, int]]) -> None:
+    table = pd.DataFrame(
+        {"a": [1, None, 3, 4, 5, None, 7], "b": list("abcdefg"), "c": pd.date_range("2026", periods=7)}
+    )
+    parts = write_table(tmp_path / "t.parquet", *(table[stop - n : stop] for n, stop in zip(sizes, np.cumsum(sizes))))
+    found = list_blocks(parts, 3)
+    assert [(blocks.start, blocks.n_rows) for blocks in found] == expected
+    read = pd.concat([blocks.read() for blocks in found], ignore_index=True)
+    pd.testing.assert_frame_equal(read, read_table(tmp_path / "t.parquet", made_by="data_load"))
 
 
-def test_a_table_without_rows_is_one_batch(tmp_path: Path) -> None:
+def test_blocks_are_read_from_several_row_groups(tmp_path: Path) -> None:
+    rows(*range(10)).to_parquet(tmp_path / "t.parquet", row_group_size=2)
+    (blocks,) = list_blocks(list_parts(tmp_path / "t.parquet", made_by="data_load"), 3)
+    assert blocks.read(["a"])["a"].tolist() == list(range(10))
+
+
+def test_blocks_of_parts_with_other_columns_are_refused(tmp_path: Path) -> None:
+    parts = write_table(tmp_path / "t.parquet", rows(1), rows(2).rename(columns={"b": "c"}))
+    with pytest.raises(MissingInputError, match="cannot be read as Parquet"):
+        list_blocks(parts, 3)[0].read()
+
+
+def test_a_table_without_rows_has_an_empty_block(tmp_path: Path) -> None:
     rows().to_parquet(tmp_path / "t.parquet")
-    (batch,) = list_batches(list_parts(tmp_path / "t.parquet", made_by="data_load"), 3)
-    assert len(batch.read()) == 0
+    (blocks,) = list_blocks(list_parts(tmp_path / "t.parquet", made_by="data_load"), 3)
+    assert len(blocks.read()) == 0
 
 
 def test_a_part_without_rows_is_left_out(tmp_path: Path) -> None:

@@ -262,7 +262,7 @@ def test_part_can_be_read_by_another_process(tmp_path: Path) -> None:
 
 
 def test_files_of_a_process_that_was_killed_are_deleted(tmp_path: Path) -> None:
-    # No process has a larger number.
+    # Linux has no larger process id.
     leftover = SCRATCH_DIR / f"stage-{2**22 + 1}-abc" / "1.arrow"
     leftover.parent.mkdir(parents=True)
     leftover.write_text("")

@@ -170,7 +170,7 @@ def test_signal_between_two_stages_begins_no_stage(dvc_folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("file", "mode", "recorded"),
-    # After the third it goes on for a moment.
+    # In the third case DVC may still record the first stage.
     [("dvc.lock", "w", [["first"]]), ("first", "r", [[]]), ("tmp/lock", "", [[], ["first"]])],
     ids=["it writes", "it reads", "it takes its lock again"],
 )
