@@ -35,7 +35,8 @@ Lineage = dict[str, Any]
 
 RECORDS = ("--", "dvc.lock", "*.dvc")
 REGISTERED = re.compile(r"models:/([^/]+)(?:/(\d+)|@([^/@]+))")
-RUN_ID_OR_MD5 = re.compile("[0-9a-f]{32}")
+# DVC marks the MD5 of a folder.
+RUN_ID_OR_MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 
 def trace(root: Path, reference: str, experiment_name: str) -> Lineage:

@@ -100,8 +100,8 @@ def refuse_unsaved_data(root: Path) -> None:
         changed = repo.data_status()["uncommitted"].get("modified", [])
     if changed:
         raise VersionError(
-            f"{', '.join(changed)}: changed since DVC saved it; drop the change by `dvc checkout`, or keep it, "
-            "with the settings that made it, by `dvc commit` and git, then restore."
+            f"{', '.join(changed)}: changed since DVC saved it; drop the change by `dvc checkout`, or run "
+            "`make pipeline` with it and commit, then restore."
         )
 
 

@@ -93,6 +93,16 @@ def test_input_that_all_versions_share_names_all_their_tags(project: Project) ->
     assert lineage["git"]["tags"] == ["model@v1.0.0", "model@v1.1.0", "v1.0.0", "v1.1.0"]
 
 
+def test_folder_leads_to_its_first_commit(project: Project) -> None:
+    md5 = "3" * 32 + ".dir"
+    lock = project.root / "dvc.lock"
+    lock.write_text(lock.read_text().replace(project.recorded("HEAD")[MODEL], md5))
+    commit = project.commit("Write a folder")
+    lineage = trace(project.root, md5, EXPERIMENT)
+    assert lineage["file"] == {"path": MODEL, "md5": md5}
+    assert lineage["git"]["commit"] == commit
+
+
 def test_file_of_a_run_that_was_never_committed_leads_to_the_run(project: Project) -> None:
     run_id = add_run(open_runs(project), {names.KIND: "parent", f"{names.MD5}{MODEL}": "2" * 32})
     add_run(open_runs(project), {names.KIND: "parent", f"{names.MD5}{MODEL}": "2" * 32})

@@ -106,7 +106,7 @@ def test_result_whose_settings_were_thrown_away_is_dropped_as_the_message_says(p
     project.set_scale(9)
     project.dvc("repro", "--quiet")
     project.git("checkout", "--quiet", ".")
-    with pytest.raises(VersionError, match="drop the change by `dvc checkout`, or keep it"):
+    with pytest.raises(VersionError, match="drop the change by `dvc checkout`, or run `make pipeline`"):
         restore(project.root, "v1.0.0")
     project.dvc("checkout")
     assert project.md5s() == before

@@ -68,7 +68,7 @@ def check_appendable(config: Config) -> FileSource:
     if path.is_dir() or not (is_plain_text or _is_parquet(path)) or source.separator == "whitespace":
         raise DataError(
             f"rows cannot be added to {path}: it must be one Parquet file, or a text file with separators that is not "
-            "compressed. Add them yourself, then run `dvc commit` and `make pipeline`."
+            "compressed. Add them yourself, then run `make pipeline`."
         )
     return source
 
