@@ -98,8 +98,8 @@ def predict_parts(
     sample = np.arange(n_rows)
     if n_rows > MAX_SAMPLE:
         sample = np.sort(np.random.default_rng(base.random_state).choice(n_rows, MAX_SAMPLE, replace=False))
-    # Workers read the file; otherwise a large model would be sent with each part.
     block_rows = max(MIN_ROWS, MAX_VALUES // (len(names) + 1))
+    # Workers read the model from its file; otherwise a large one would be sent with each part.
     process = partial(
         _predict_blocks,
         block_rows=block_rows,
@@ -150,10 +150,11 @@ def _predict_blocks(
     blocks, sample = item
     X, y = split_target(blocks.read([*names, base.target_column]), base.target_column, base.task, to_learn=False)
     X = X[[name for name in names if name in X]]
-    steps, blocks_of_rows = load_steps(model_path), [slice(at, at + block_rows) for at in range(0, len(X), block_rows)]
+    steps = load_steps(model_path)
+    slices = [slice(start, start + block_rows) for start in range(0, len(X), block_rows)]
     # Sums differ in their last digits with the number of threads, which may differ between workers and the stage.
     with threadpool_limits(1, user_api="blas"):
-        found = (predict_rows(steps, X.iloc[each], y[each], base.task, positive) for each in blocks_of_rows)
+        found = (predict_rows(steps, X.iloc[each], y[each], base.task, positive) for each in slices)
         predictions = concat_predictions(found, len(X))
     # A copy, because the columns may be views of several parts.
     return predictions, X.copy() if len(sample) == len(X) else X.iloc[sample], y[sample]
