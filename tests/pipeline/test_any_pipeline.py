@@ -75,6 +75,7 @@ def test_stage_whose_command_fails_is_recorded_as_failed(extended: Clone) -> Non
     assert outcomes(extended)["shell"] == "failed"
 
 
+@pytest.mark.thorough
 def test_cache_from_the_users_configuration_is_used(clone: Clone) -> None:
     home = clone.path.parent / "home"
     (home / ".config" / "dvc").mkdir(parents=True)

@@ -20,7 +20,7 @@ def change_on_branch(clone: Clone, branch: str, key: str, value: object) -> None
     clone.commit(f"Set {key}")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_either_side_of_a_conflict_in_results_leads_to_the_merged_results(clone: Clone) -> None:
     change_on_branch(clone, "metric", "train.cv", 3)
     change_on_branch(clone, "resamples", "evaluate.n_bootstrap", 500)
